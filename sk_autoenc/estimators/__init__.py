@@ -1,0 +1,1 @@
+"""One algorithm a file: the mathematics above, the class below."""

@@ -1,0 +1,320 @@
+"""The deterministic autoencoder: plain, denoising, sparse, contractive, and every mix of these."""
+
+import copy
+from functools import partial
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor, nn
+
+from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc.architectures import MLP, as_architecture
+from sk_autoenc.base import BaseAutoencoder
+from sk_autoenc.corruption import NOISE_KINDS, Corruption
+from sk_autoenc.floor import gain_is_real, start_at_mean, start_at_pca, value_range
+from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
+from sk_autoenc.losses import kl_sparsity, l1_sparsity
+from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput, Standardize
+from sk_autoenc.training.data import Rows
+
+
+def autoencoder_objective(
+    output: AutoencoderOutput,
+    x: Tensor,
+    *,
+    likelihood: Likelihood,
+    sparsity: float,
+    sparsity_target: float | None,
+    contraction: float,
+) -> dict[str, Tensor]:
+    """Reconstruction plus weighted penalties; rows of shape (n,), the batch's KL of shape ().
+
+    ``reconstruction`` is minus the likelihood's score: for the gaussian the squared error, summed over features.
+    """
+    terms = {"reconstruction": -likelihood.row_score(output.raw, x)}
+    if sparsity and sparsity_target is None:
+        terms["sparsity"] = sparsity * l1_sparsity(output.code)
+    elif sparsity:
+        terms["sparsity"] = sparsity * kl_sparsity(output.code, sparsity_target)
+    if contraction:
+        terms["contraction"] = contraction * output.slope
+    return terms
+
+
+class AutoencoderTransformer(BaseAutoencoder):
+    r"""Reduce rows to a few numbers by a network that learns to reconstruct them.
+
+    The nonlinear counterpart of :class:`~sklearn.decomposition.PCA`, with its methods. By default training starts
+    at the PCA solution and the result is PCA itself unless the network reconstructs held-out rows better.
+
+    The network minimises, averaged over rows,
+
+    .. math::
+        \lVert x - g(f(\tilde x)) \rVert^2 + \lambda_s \Omega_s(f(\tilde x)) + \lambda_c \lVert J_f(\tilde x) \rVert_F^2
+
+    with encoder :math:`f`, decoder :math:`g`, and :math:`\tilde x` the row with noise added; sums run over
+    features and code units. Rows are centred and divided by one scalar, the root of the features' mean
+    variance, before all this (for other likelihoods only where the encoder reads them).
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Length of the code; may exceed the number of features.
+    architecture : sequence of int or architecture object, default=(128, 64)
+        Widths of the encoder's hidden layers, short for ``MLP(...)``.
+    likelihood : {"gaussian", "bernoulli", "poisson", "multinomial"} or Likelihood, default="gaussian"
+        What rows are: real values (squared error), values in [0, 1] (cross-entropy), counts, or counts of a total.
+    init : {"auto", "pca", "random"}, default="auto"
+        Where training starts. ``"pca"``: at the PCA solution, with a linear path beside the network, and with PCA
+        as the result if the network's gain on held-out rows is not significant. ``"random"``: a plain network.
+        ``"auto"`` is ``"pca"`` for the gaussian likelihood with codes that are not squashed, else ``"random"``.
+    noise : float, default=0.0
+        Amount of corruption of what the encoder sees in training, the target staying clean [1]_. For
+        ``"gaussian"`` the standard deviation, in units of the scaled rows; otherwise the share of cells.
+    noise_kind : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
+        Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
+    sparsity : float, default=0.0
+        Weight of the sparsity penalty. Where it or ``contraction`` is positive, the columns of the decoder's
+        weights are held to a norm of at most 1, or else the code could shrink and the decoder grow.
+    sparsity_target : float or None, default=None
+        None: the penalty is the L1 norm of the code. A value in (0, 1): codes are sigmoids, and the penalty is the
+        KL divergence from this to each unit's mean activation, summed over units [2]_.
+    contraction : float, default=0.0
+        Weight of the squared Frobenius norm of the encoder's Jacobian [3]_, estimated without bias along one
+        random direction per row.
+    max_iter : int, default=125
+        Largest number of epochs.
+    batch_size : int or "auto", default="auto"
+        Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
+    learning_rate : float, default=0.002
+        Peak step size.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        ``"cosine"``: rises over the first 5 % of the steps of ``max_iter`` epochs, then falls to zero.
+    optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
+        Rule of the steps; its further options are set by ``net_params={"optimizer__...": ...}``.
+    weight_decay : float, default=0.01
+        Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
+    early_stopping : bool, default=True
+        Whether rows are held out to stop at, and to return to, the epoch with the lowest loss on them.
+    validation_fraction : float, default=0.1
+        Share of the rows held out when ``early_stopping``; with fewer than 2 such rows none are.
+    n_iter_no_change : int, default=20
+        Epochs without improvement after which early stopping ends training.
+    tol : float, default=1e-4
+        Relative improvement that counts as one.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the last fit, with its centre and scale, or starts afresh.
+    callbacks : list of skorch callbacks or None, default=None
+        Called by the net in training; they are copied first. (scikit-learn's callbacks are set by ``set_callbacks``.)
+    net_params : dict or None, default=None
+        ``compile``, ``compile__*`` and ``optimizer__*`` for the skorch net; anything else is refused.
+    device : str, default="auto"
+        Where to compute: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` is CUDA where there is one. Results agree bit for
+        bit between fits on one kind of device, not between kinds.
+    random_state : int, RandomState instance or None, default=None
+        Seeds initialization, split, shuffling and noise. An integer gives the same result at every ``fit``.
+    verbose : int, default=0
+        1 prints a line per epoch.
+
+    Attributes
+    ----------
+    net_ : ObjectiveNet
+        The skorch net; ``net_.module_`` is the torch module.
+    n_iter_ : int
+        Number of epochs trained.
+    loss_curve_ : list of float
+        Mean training loss of each epoch.
+    validation_loss_curve_ : list of float
+        Mean loss on the held-out rows after each epoch; empty without early stopping.
+    loss_curves_ : dict of str to list of float
+        ``loss_curve_`` by term: ``"reconstruction"``, ``"sparsity"``, ``"contraction"``, each with its weight.
+    linear_ : bool
+        Whether PCA was kept as the result.
+    reconstruction_err_ : float
+        Squared reconstruction error of a training row, summed over features, averaged over the rows.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where all are strings.
+    input_shape_ : tuple of int
+        Shape of one row.
+    device_ : str
+        The device in use.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear map with the same methods, and the floor of this one.
+
+    References
+    ----------
+    .. [1] Vincent, Larochelle, Bengio, Manzagol (2008). Extracting and composing robust features with denoising
+       autoencoders. ICML.
+    .. [2] Ng (2011). Sparse autoencoder. CS294A lecture notes, Stanford.
+    .. [3] Rifai, Vincent, Muller, Glorot, Bengio (2011). Contractive auto-encoders. ICML.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_autoenc import AutoencoderTransformer
+    >>> X = load_digits().data
+    >>> codes = AutoencoderTransformer(n_components=8, max_iter=5, random_state=0).fit_transform(X)
+    >>> codes.shape
+    (1797, 8)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "architecture": ["array-like", MLP],
+        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "init": [StrOptions({"auto", "pca", "random"})],
+        "noise": [Interval(Real, 0, None, closed="left")],
+        "noise_kind": [StrOptions(set(NOISE_KINDS))],
+        "sparsity": [Interval(Real, 0, None, closed="left")],
+        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
+        "contraction": [Interval(Real, 0, None, closed="left")],
+    }
+
+    _shaping_parameters = (
+        *BaseAutoencoder._shaping_parameters,
+        "n_components",
+        "architecture",
+        "likelihood",
+        "init",
+        "noise",
+        "noise_kind",
+        "sparsity",
+        "sparsity_target",
+        "contraction",
+    )
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        architecture=(128, 64),
+        likelihood="gaussian",
+        init="auto",
+        noise=0.0,
+        noise_kind="gaussian",
+        sparsity=0.0,
+        sparsity_target=None,
+        contraction=0.0,
+        max_iter=125,
+        batch_size="auto",
+        learning_rate=0.002,
+        learning_rate_schedule="cosine",
+        optimizer="adamw",
+        weight_decay=0.01,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        tol=1e-4,
+        warm_start=False,
+        callbacks=None,
+        net_params=None,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.architecture = architecture
+        self.likelihood = likelihood
+        self.init = init
+        self.noise = noise
+        self.noise_kind = noise_kind
+        self.sparsity = sparsity
+        self.sparsity_target = sparsity_target
+        self.contraction = contraction
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _architecture(self) -> MLP:
+        architecture = as_architecture(self.architecture)
+        if self.sparsity_target is not None:
+            architecture.set_params(code_activation="sigmoid")
+        return architecture
+
+    def _why_not_pca(self) -> str | None:
+        """What stands against starting at PCA; None if nothing does."""
+        if not self._make_likelihood().scales_rows:
+            return f"likelihood={self.likelihood!r} (PCA is the linear autoencoder of the gaussian likelihood)"
+        if (activation := self._architecture().code_activation) != "identity":
+            return f"codes that pass through {activation!r} (PCA's codes are linear)"
+        return None
+
+    def _starts_at_pca(self) -> bool:
+        return self.init == "pca" or (self.init == "auto" and self._why_not_pca() is None)
+
+    def _check_configuration(self) -> None:
+        super()._check_configuration()
+        self._architecture().check()
+        if self.init == "pca" and (reason := self._why_not_pca()) is not None:
+            raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+        if self.noise_kind != "gaussian" and self.noise > 1:
+            raise ValueError(
+                f"noise is a share of cells for noise_kind={self.noise_kind!r}: at most 1, got {self.noise}."
+            )
+        if self.sparsity_target is not None and not self.sparsity:
+            raise ValueError(
+                f"sparsity_target={self.sparsity_target} has no effect with sparsity=0; set sparsity above 0."
+            )
+
+    def _make_module(self, input_shape: tuple[int, ...]) -> nn.Module:
+        (n_features,) = input_shape
+        architecture, linear_path = self._architecture(), self._starts_at_pca()
+        bounded = self.sparsity > 0 or self.contraction > 0
+        return Autoencoder(
+            architecture.make_encoder(n_features, self.n_components, linear_path=linear_path),
+            architecture.make_decoder(self.n_components, n_features, linear_path=linear_path, bounded=bounded),
+            standardize=None if self._make_likelihood().scales_rows else Standardize(n_features),
+            corruption=Corruption(self.noise_kind, self.noise, n_features) if self.noise else None,
+            contractive=self.contraction > 0,
+        )
+
+    def _make_objective(self):
+        return partial(
+            autoencoder_objective,
+            likelihood=self._make_likelihood(),
+            sparsity=self.sparsity,
+            sparsity_target=self.sparsity_target,
+            contraction=self.contraction,
+        )
+
+    def _initialize(self, module: Autoencoder, rows: Rows) -> None:
+        if module.standardize is not None:
+            module.standardize.set(*self._scaling)
+            start_at_mean(module.decoder, self._likelihood.raw_of_mean(self._scaling.center))
+        if module.corruption is not None:
+            module.corruption.set_range(*value_range(rows, module.encoder_input))
+        if self._starts_at_pca():
+            start_at_pca(module, rows)
+
+    def _select(self, start: dict[str, Tensor], rows: Rows, validation: Rows | None) -> None:
+        """Keep PCA, refitted on all rows, unless training has really lowered the objective on the held-out rows."""
+        self.linear_ = False
+        if not self._starts_at_pca() or validation is None:
+            return
+        trained = copy.deepcopy(self.net_.module_.state_dict())
+        after = self.net_.objective_per_row(validation)
+        self.net_.module_.load_state_dict(start)
+        before = self.net_.objective_per_row(validation)
+        if gain_is_real(before, after):
+            self.net_.module_.load_state_dict(trained)
+            return
+        start_at_pca(self.net_.module_, Rows(rows.data, torch.cat([rows.index, validation.index]).sort().values))
+        self.linear_ = True

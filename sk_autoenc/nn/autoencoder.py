@@ -1,0 +1,88 @@
+"""The container of an autoencoder: corrupt, encode, decode; what it returns is a NamedTuple."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class AutoencoderOutput(NamedTuple):
+    code: Tensor  # (batch, n_components)
+    raw: Tensor  # (batch, n_outputs): what the likelihood reads
+    slope: Tensor | None  # (batch,): unbiased estimate of the encoder's squared Jacobian norm
+
+
+class Standardize(nn.Module):
+    """``(x - center) / scale``, with one scale for all features."""
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.register_buffer("center", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.center) / self.scale
+
+    def set(self, center: np.ndarray, scale: float) -> None:
+        """Take centre and scale."""
+        self.center.copy_(torch.from_numpy(center))
+        self.scale.fill_(scale)
+
+
+class Autoencoder(nn.Module):
+    """An encoder and a decoder; with a generator it draws the corruption, without one nothing is random.
+
+    Parameters
+    ----------
+    encoder, decoder : nn.Module
+        ``(batch, n_features) -> (batch, n_components)`` and back to ``(batch, n_outputs)``.
+    standardize : nn.Module or None
+        Brings rows to the encoder's scale, when they do not come in it.
+    corruption : nn.Module or None
+        ``(rows, generator) -> rows``, applied in the encoder's scale.
+    contractive : bool
+        Whether ``slope`` is computed, for a penalty on it.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        standardize: nn.Module | None = None,
+        corruption: nn.Module | None = None,
+        contractive: bool = False,
+    ):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.standardize, self.corruption = standardize, corruption
+        self.contractive = contractive
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        return x if self.standardize is None else self.standardize(x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(self.encoder_input(x))
+
+    def decode(self, code: Tensor) -> Tensor:
+        return self.decoder(code)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> AutoencoderOutput:
+        seen = self.encoder_input(x)
+        if generator is None:
+            code, slope = self.encoder(seen), None
+            return AutoencoderOutput(code, self.decoder(code), slope)
+        if self.corruption is not None:
+            seen = self.corruption(seen, generator)
+        if self.contractive:
+            code, slope = self._code_and_slope(seen, generator)
+        else:
+            code, slope = self.encoder(seen), None
+        return AutoencoderOutput(code, self.decoder(code), slope)
+
+    def _code_and_slope(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Codes, and ‖J v‖² with v ~ N(0, I), whose mean is the squared Frobenius norm of the Jacobian J."""
+        probe = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        code, along = torch.func.jvp(self.encoder, (x,), (probe,))
+        return code, along.square().sum(-1)

@@ -1,0 +1,117 @@
+"""Layers that the architectures are made of; torch only, nothing here knows of rows, losses or estimators."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+}
+
+# A matrix product with this many output columns, or a multiple, treats every row of a block alike.
+# Narrow ones pick another kernel for some rows, and a row's last bits then depend on where it stands.
+ALIGNED_WIDTH = 16
+
+# torch hands elementwise work of up to this many cells to a single thread.
+SERIAL_CELLS = 32768
+
+
+class Linear(nn.Linear):
+    """A linear layer whose evaluation gives a row the same bits wherever it stands in the block."""
+
+    def weights(self) -> Tensor:
+        return self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weights(), self.bias
+        spare = -self.out_features % ALIGNED_WIDTH
+        if self.training or spare == 0:
+            return F.linear(x, weight, bias)
+        padded = F.linear(x, F.pad(weight, (0, 0, 0, spare)), F.pad(bias, (0, spare)))
+        return padded[..., : self.out_features]
+
+
+class Activation(nn.Module):
+    """An elementwise function whose evaluation gives a cell the same bits wherever it stands in the block."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.function = ACTIVATIONS[name]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or x.numel() <= SERIAL_CELLS or x.device.type != "cpu" or torch.get_num_threads() <= 2:
+            return self.function(x)
+        # More than two threads may cut the cells where a vector register does not end, and the odd ones are then
+        # computed by other code. In blocks of a multiple of 64 rows, halves and the pieces below never are.
+        return torch.cat([self.function(piece) for piece in x.reshape(-1).split(SERIAL_CELLS)]).view_as(x)
+
+
+class BoundedLinear(Linear):
+    """A linear layer whose columns have norm 1 at most.
+
+    A decoder made of these cannot undo a code that shrinks, so a penalty on the size of the code
+    (or of the encoder's slope) has something to hold on to.
+    """
+
+    def weights(self) -> Tensor:
+        norms = torch.linalg.vector_norm(self.weight, dim=0, keepdim=True)  # (1, in_features)
+        return self.weight / norms.clamp_min(1.0)
+
+
+class ResidualLayer(nn.Module):
+    """``x + act(W norm(x))``: a pre-normalised residual layer of constant width."""
+
+    def __init__(self, width: int, activation: str, linear: type[Linear]):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = linear(width, width)
+        self.activation = Activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.activation(self.linear(self.norm(x)))
+
+
+def multilayer_perceptron(
+    sizes: list[int], activation: str, *, residual: bool = False, linear: type[Linear] = Linear
+) -> nn.Sequential:
+    """Layers through ``sizes``, the last one linear.
+
+    With ``residual``, a hidden layer as wide as the one before it becomes a residual layer, and the last
+    layer reads normalised values.
+    """
+    layers: list[nn.Module] = []
+    *hidden, last = sizes[1:]
+    width = sizes[0]
+    for size in hidden:
+        if residual and layers and size == width:
+            layers.append(ResidualLayer(width, activation, linear))
+        else:
+            layers += [linear(width, size), Activation(activation)]
+        width = size
+    if residual and hidden:
+        layers.append(nn.LayerNorm(width))
+    layers.append(linear(width, last))
+    return nn.Sequential(*layers)
+
+
+class LinearPlusNonlinear(nn.Module):
+    """A linear map plus a network that reads the input clipped to the training range and divided by its spread.
+
+    Far from the training rows the network's part stays what it is at the edge, so that the whole falls
+    back to the linear map instead of extrapolating.
+    """
+
+    def __init__(self, linear_path: Linear, nonlinear: nn.Module):
+        super().__init__()
+        self.linear_path, self.nonlinear = linear_path, nonlinear
+        for name in ("low", "high", "spread"):
+            self.register_buffer(name, torch.ones(linear_path.in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_path(x) + self.nonlinear(x.clamp(self.low, self.high) / self.spread)

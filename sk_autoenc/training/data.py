@@ -1,0 +1,51 @@
+"""Whole batches from a tensor that lies on the device, instead of rows collected one by one."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+#: With fewer held-out rows than this, no judgement can be made, and training runs without.
+MIN_HELD_OUT = 2
+
+
+class Rows(Dataset):
+    """Some rows of a tensor, by index; the tensor itself is shared, never copied."""
+
+    def __init__(self, data: Tensor, index: Tensor | None = None):
+        self.data = data
+        self.index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i):
+        return self.data[self.index[i]]
+
+
+class WholeBatches:
+    """Batches of ``Rows``, each gathered in one step; with a generator in shuffled order."""
+
+    def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator | None = None):
+        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = self.rows.index
+        if self.generator is not None:
+            order = order[torch.randperm(len(order), generator=self.generator).to(order.device)]
+        for chosen in order.split(self.batch_size):
+            yield self.rows.data.index_select(0, chosen)
+
+
+def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Indices to train on and to hold out, each in ascending order; none are held out of too few rows."""
+    n_held_out = int(n_rows * fraction)
+    if n_held_out < MIN_HELD_OUT:
+        return torch.arange(n_rows), None
+    order = torch.randperm(n_rows, generator=generator)
+    return order[n_held_out:].sort().values, order[:n_held_out].sort().values

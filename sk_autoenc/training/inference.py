@@ -1,0 +1,48 @@
+"""Deterministic inference: blocks of rows of a fixed shape, so that no row's result depends on its neighbours."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SMALL_BLOCK, LARGE_BLOCK = 64, 1024
+
+
+def map_rows(
+    function: Callable[[Tensor], Tensor],
+    X: np.ndarray,
+    device: str,
+    prepare: Callable[[np.ndarray, np.ndarray], None] = lambda block, out: np.copyto(out, block, casting="same_kind"),
+) -> np.ndarray:
+    """``function`` of every row, computed in blocks that are padded to a multiple of 64 rows.
+
+    Parameters
+    ----------
+    function : callable
+        ``(rows, n_in) -> (rows, n_out)``, float32, on ``device``.
+    X : ndarray of shape (n, n_in)
+        Any dtype, any memory layout; read, never written.
+    device : str
+        Where ``function`` computes.
+    prepare : callable
+        ``prepare(block, out)`` writes what the function is to read, as float32, into ``out``.
+
+    Returns
+    -------
+    ndarray of shape (n, n_out)
+        float32.
+    """
+    size = SMALL_BLOCK if len(X) < LARGE_BLOCK else LARGE_BLOCK
+    buffer = np.zeros((size, *X.shape[1:]), dtype=np.float32)
+    result = None
+    with torch.inference_mode():
+        for start in range(0, len(X), size):
+            block = X[start : start + size]
+            prepare(block, buffer[: len(block)])
+            padded = -(-len(block) // SMALL_BLOCK) * SMALL_BLOCK
+            out = function(torch.from_numpy(buffer[:padded]).to(device))
+            if result is None:
+                result = np.empty((len(X), *out.shape[1:]), dtype=np.float32)
+            result[start : start + len(block)] = out[: len(block)].cpu().numpy()
+    return result

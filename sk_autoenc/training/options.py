@@ -1,0 +1,132 @@
+"""From an estimator's parameters to skorch and torch: optimizers, schedules, devices, and what ``net_params`` may hold."""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from sk_autoenc.training.callbacks import FiniteGuard
+from sk_autoenc.training.nets import Objective, ObjectiveNet
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "sgd": torch.optim.SGD,
+}
+_FUSED = {"adam", "adamw", "sgd"}
+
+#: Share of the steps over which the rate of a cosine schedule rises before it falls.
+_WARM_UP = 0.05
+
+
+def _cosine(progress: float) -> float:
+    """Linear rise, then half a cosine down to zero."""
+    if progress < _WARM_UP:
+        return progress / _WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP))))
+
+
+#: The rate, as a share of ``learning_rate``, by the share of the steps that are done; None keeps it constant.
+SCHEDULES = {"constant": None, "cosine": _cosine}
+
+#: Parameters of the net that an estimator sets itself, and the name under which.
+_OURS = {
+    "lr": "learning_rate",
+    "optimizer__lr": "learning_rate",
+    "optimizer__weight_decay": "weight_decay",
+    "max_epochs": "max_iter",
+    "batch_size": "batch_size",
+    "optimizer": "optimizer",
+    "callbacks": "callbacks",
+    "device": "device",
+    "verbose": "verbose",
+    "warm_start": "warm_start",
+    "train_split": "validation_fraction",
+    "module": "architecture",
+}
+
+
+def check_net_params(net_params: dict | None) -> dict:
+    """``net_params`` if every entry takes effect: ``compile``, ``compile__*`` and ``optimizer__*``."""
+    for name in net_params or {}:
+        if name in _OURS:
+            raise ValueError(f"net_params: {name!r} is set by the estimator's own parameter {_OURS[name]}.")
+        if name != "compile" and not name.startswith(("compile__", "optimizer__")):
+            raise ValueError(
+                f"net_params: {name!r} would have no effect; what can be set is 'compile', 'compile__*' "
+                "and 'optimizer__*'."
+            )
+    return dict(net_params or {})
+
+
+def resolve_device(device: str) -> str:
+    """The device to compute on; ``"auto"`` is CUDA where there is one, else the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise ValueError(f"device={device!r} cannot be used; there is {', '.join(there)}, or 'auto'.") from error
+    return device
+
+
+def build_net(
+    module: nn.Module,
+    objective: Objective,
+    *,
+    optimizer: str,
+    learning_rate: float,
+    weight_decay: float,
+    callbacks: Sequence[Callback] | None,
+    net_params: dict | None,
+    device: str,
+    seed: int,
+) -> ObjectiveNet:
+    """An initialized net around a module whose weights are set."""
+    options = {"optimizer__fused": True} if optimizer in _FUSED else {}
+    return ObjectiveNet(
+        module,
+        objective,
+        optimizer=OPTIMIZERS[optimizer],
+        lr=learning_rate,
+        optimizer__weight_decay=weight_decay,
+        callbacks=copy.deepcopy(list(callbacks or [])),
+        device=device,
+        seed=seed,
+        **{**options, **check_net_params(net_params)},
+    ).initialize()
+
+
+def fit_callbacks(*, schedule: str, n_steps: int, patience: int | None, tol: float, verbose: int) -> list[Callback]:
+    """The callbacks of one fit: guard, rate schedule, with a patience early stopping, when verbose a line per epoch."""
+    callbacks: list[Callback] = [FiniteGuard()]
+    if verbose:
+        callbacks.append(PrintLog(sink=_print))
+    if (shape := SCHEDULES[schedule]) is not None:
+        rate = LRScheduler(
+            LambdaLR,
+            lr_lambda=lambda step: shape((step + 0.5) / n_steps),
+            step_every="batch",
+            event_name=None,
+            last_epoch=-1,
+        )
+        callbacks.append(rate)
+    if patience is not None:
+        callbacks.append(EarlyStopping(patience=patience, threshold=tol, load_best=True, sink=_silent))
+    return callbacks
+
+
+def _print(text: str) -> None:
+    """Print even though the net itself is silent."""
+    print(text)
+
+
+def _silent(text: str) -> None:
+    """Where skorch's messages go."""

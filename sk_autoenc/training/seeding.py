@@ -1,0 +1,36 @@
+"""Private randomness: one seed per fit, and from it a generator for each purpose.
+
+No global generator is read or set. Whatever draws takes a generator as an argument.
+"""
+
+import math
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import nn
+
+PURPOSES = ("initialization", "split", "shuffling", "noise", "validation")
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """One seed from scikit-learn's ``random_state``; an instance advances, an integer does not."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def make_generator(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
+    """A generator on ``device`` whose stream belongs to this seed and purpose alone."""
+    entropy = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),))
+    return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+
+
+def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None:
+    """Fill every layer as torch does by default, from ``generator`` instead of the global one."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            bound = 1 / math.sqrt(layer.in_features)
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        elif isinstance(layer, nn.LayerNorm):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,10 @@
+"""scikit-learn's own checks over every public estimator."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tests.instances import EXPECTED_FAILURES, INSTANCES
+
+
+@parametrize_with_checks(INSTANCES, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
