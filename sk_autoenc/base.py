@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.likelihoods import Likelihood, as_likelihood
-from sk_autoenc.scaling import Scaling, fit_scaling
+from sk_autoenc.scaling import fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard
 from sk_autoenc.training.data import Rows, WholeBatches, split_rows
 from sk_autoenc.training.inference import LARGE_BLOCK, map_rows

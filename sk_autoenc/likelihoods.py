@@ -114,7 +114,7 @@ class _Counts(Likelihood):
         name = type(self).__name__.lower()
         if X.min() < 0:
             raise ValueError(f"likelihood='{name}' needs counts of 0 or more, but X has the value {X.min():.6g}.")
-        if (fractions := X != np.floor(X)).any():
+        if (fractions := np.floor(X) != X).any():
             raise ValueError(f"likelihood='{name}' needs whole numbers, but X has the value {X[fractions][0]:.6g}.")
 
 

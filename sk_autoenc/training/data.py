@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-
 #: With fewer held-out rows than this, no judgement can be made, and training runs without.
 MIN_HELD_OUT = 2
 
