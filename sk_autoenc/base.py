@@ -1,14 +1,14 @@
 """The fit template that every estimator fills in, and what every fitted autoencoder can do.
 
 ``NeuralEstimator`` owns the flow of ``fit`` and the fitted state; an estimator fills four holes:
-``_make_module``, ``_make_objective``, ``_initialize`` and, if need be, ``_validate``. ``BaseAutoencoder``
+``_make_module``, ``_make_objective``, ``_initialize`` and, if need be, ``_select``. ``BaseAutoencoder``
 adds ``transform``, ``inverse_transform``, ``reconstruct`` and the scores. Nothing below this module
 knows that estimators exist.
 """
 
-import copy
 import warnings
 from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.likelihoods import Likelihood, as_likelihood
 from sk_autoenc.scaling import fit_scaling
-from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard
-from sk_autoenc.training.data import Rows, WholeBatches, split_rows
+from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
+from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, map_rows
+from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS, Verdict, best_epoch, fold_rows, split_rows
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 from sk_autoenc.training.options import (
     OPTIMIZERS,
@@ -83,8 +84,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         """Set what depends on data; ``rows`` are the training rows, without the held-out ones."""
 
-    def _select(self, start: dict[str, Tensor], rows: Rows, validation: Rows | None) -> None:
-        """Judge what training has changed, on the held-out rows; ``start`` holds the weights before it."""
+    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
+        """Act on what the held-out rows say, where any were held out; ``rows`` are all of them."""
 
     def _finish(self, rows: Rows) -> None:
         """Set the fitted attributes that need the trained network."""
@@ -126,18 +127,22 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         root = self._init_callback_context(max_subtasks=self.max_iter)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, validation = self._begin(X, fresh=fresh, fraction=self.validation_fraction * self.early_stopping)
-        callbacks = fit_callbacks(
-            schedule=self.learning_rate_schedule,
-            n_steps=self.max_iter * -(-len(rows) // self.net_.batch_size),
-            patience=None if validation is None else self.n_iter_no_change,
-            tol=self.tol,
-            verbose=self.verbose,
-        )
-        start = copy.deepcopy(self.net_.module_.state_dict())
-        self._train(rows, validation, self.max_iter, [*callbacks, self._epoch_tasks(root, X, y)], fresh)
-        self._select(start, rows, validation)
-        self._finish(rows)
+        data = self._begin(X, fresh)
+        everything, splits = torch.arange(len(data)), self._splits(len(data), fresh)
+        chosen, held_out = splits[0] if len(splits) == 1 else (everything, None)
+        if fresh:
+            self.net_ = self._make_net(Rows(data, chosen))
+        data = data.to(self.device_)
+        rows, validation = Rows(data, chosen), None if held_out is None else Rows(data, held_out)
+        tasks = self._epoch_tasks(root, X, y)
+        with self._unfitted_if_it_fails(fresh, rows):
+            verdict = self._judge_by_folds(data, splits) if len(splits) > 1 else None
+            before = None if validation is None else self.net_.judge(validation)
+            self._train(rows, validation, self.max_iter if verdict is None else verdict.n_epochs, tasks)
+            if before is not None:
+                verdict = Verdict(self.n_iter_, before, self.net_.judge(validation))
+            self._select(verdict, Rows(data, everything), fresh)
+            self._finish(rows)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
 
@@ -160,54 +165,81 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             The estimator, trained further.
         """
         fresh = not hasattr(self, "net_")
-        rows, _ = self._begin(X, fresh=fresh, fraction=0.0)
-        self._train(rows, None, 1, [FiniteGuard()], fresh)
-        self._finish(rows)
+        data = self._begin(X, fresh)
+        rows = Rows(data, torch.arange(len(data)))
+        if fresh:
+            self.net_ = self._make_net(rows)
+        rows = Rows(data.to(self.device_), rows.index)
+        with self._unfitted_if_it_fails(fresh, rows):
+            done = len(self.net_.history)
+            self.net_.batch_size = self._batch_size(len(rows))
+            self.net_.train(rows, epochs=1, callbacks=[FiniteGuard()])
+            self._record(self.net_.history[done:])
+            self._finish(rows)
         return self
 
-    def _begin(self, X, *, fresh: bool, fraction: float) -> tuple[Rows, Rows | None]:
-        """Check, split, and bring the rows to the device; on a fresh fit build the net.
-
-        Returns the training and the held-out rows.
-        """
-        if fresh:
-            self._forget()
-            self._blueprint = clone(self).set_callbacks()
-        else:
-            self._check_continuation()
+    def _begin(self, X, fresh: bool) -> Tensor:
+        """Check parameters and rows, on a fresh fit set what depends on the rows; returns them as the network reads them."""
         self._check_configuration()
-        try:
-            X = self._validate(X, reset=fresh)
-            if fresh:
-                self._likelihood = self._make_likelihood()
-                self._seed = draw_seed(self.random_state)
+        if not fresh:
+            self._check_continuation()
+            X = self._validate(X, reset=False)
             self._likelihood.check(X)
-            chosen, held_out = split_rows(len(X), fraction, make_generator(self._seed, "split"))
-            if fresh:
-                self._scaling = fit_scaling(X, chosen.numpy())
-                self.input_shape_ = X.shape[1:]
-                self.device_ = resolve_device(self.device)
-            data = torch.from_numpy(self._to_network(X))
-            if fresh:
-                module = self._empty_module()
-                initialize_parameters(module, make_generator(self._seed, "initialization"))
-                self._initialize(module, Rows(data, chosen))
-                self.net_ = self._build_net(module)
-        except BaseException:
-            if fresh:
-                self._forget()
-            raise
-        self.net_.batch_size = self._batch_size(len(chosen))
-        data = data.to(self.device_)
-        return Rows(data, chosen), None if held_out is None else Rows(data, held_out)
+            return torch.from_numpy(self._to_network(X))
+        self._forget()
+        X = self._validate(X, reset=True)
+        likelihood = self._make_likelihood()
+        likelihood.check(X)
+        device = resolve_device(self.device)
+        self._blueprint = clone(self).set_callbacks()
+        self._likelihood, self.device_, self.input_shape_ = likelihood, device, X.shape[1:]
+        self._seed = draw_seed(self.random_state)
+        self._scaling = fit_scaling(X)
+        return torch.from_numpy(self._to_network(X))
 
-    def _train(self, rows: Rows, validation: Rows | None, epochs: int, callbacks: list, fresh: bool) -> None:
-        """Train; a Ctrl-C leaves the best weights so far, any other error of a fresh fit leaves no fit."""
+    def _splits(self, n_rows: int, fresh: bool) -> list[tuple[Tensor, Tensor]]:
+        """Rows to train on and to hold out: none without early stopping, folds for few rows, else one split."""
+        if not self.early_stopping or n_rows < MIN_ROWS:
+            return []
+        generator = make_generator(self._seed, "split")
+        if fresh and n_rows < FEW_ROWS:
+            return fold_rows(n_rows, generator)
+        return [split_rows(n_rows, self.validation_fraction, generator)]
+
+    def _judge_by_folds(self, data: Tensor, splits: list[tuple[Tensor, Tensor]]) -> Verdict:
+        """Train a network for each fold; one number of epochs for all of them, judged on every row once."""
+        before, after = [], []
+        for chosen, held_out in splits:
+            losses = HeldOutLosses(Rows(data, held_out))
+            net = self._make_net(Rows(data.cpu(), chosen))
+            before.append(net.judge(losses.rows))
+            callbacks = self._fit_callbacks(len(chosen), net.batch_size, patience=None)
+            net.train(Rows(data, chosen), epochs=self.max_iter, callbacks=[*callbacks, losses])
+            after.append(torch.stack(losses.losses_))
+        n_epochs = min(len(losses) for losses in after)
+        pooled = torch.cat([losses[:n_epochs] for losses in after], dim=1)  # (n_epochs, n_rows)
+        best = best_epoch(pooled)
+        self.validation_loss_curve_ = pooled.mean(1).tolist()
+        return Verdict(best, torch.cat(before), pooled[best - 1])
+
+    def _train(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
+        """Train the net for up to ``epochs`` of the ``max_iter`` epochs of its schedule, and record them."""
+        self.net_.batch_size = self._batch_size(len(rows))
+        callbacks = self._fit_callbacks(
+            len(rows), self.net_.batch_size, None if validation is None else self.n_iter_no_change, self.verbose
+        )
         done = len(self.net_.history)
         try:
-            self.net_.train(rows, validation, epochs=epochs, callbacks=callbacks)
-        except KeyboardInterrupt:
+            self.net_.train(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+        finally:
             self._record(self.net_.history[done:])
+
+    @contextmanager
+    def _unfitted_if_it_fails(self, fresh: bool, rows: Rows):
+        """A Ctrl-C leaves the best weights so far; any other error of a fresh fit leaves no fit."""
+        try:
+            yield
+        except KeyboardInterrupt:
             self._finish(rows)
             raise
         except torch.OutOfMemoryError as error:
@@ -221,7 +253,15 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             if fresh:
                 self._forget()
             raise
-        self._record(self.net_.history[done:])
+
+    def _fit_callbacks(self, n_rows: int, batch_size: int, patience: int | None, verbose: int = 0) -> list:
+        return fit_callbacks(
+            schedule=self.learning_rate_schedule,
+            n_steps=self.max_iter * -(-n_rows // batch_size),
+            patience=patience,
+            tol=self.tol,
+            verbose=verbose,
+        )
 
     def _record(self, epochs: list[dict]) -> None:
         """Append to the public record of training what the net's history says of these epochs."""
@@ -250,13 +290,20 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     #: Parameters that ``warm_start`` and ``partial_fit`` cannot change.
     _shaping_parameters: tuple[str, ...] = ("optimizer", "device", "net_params")
 
+    def _make_net(self, rows: Rows) -> ObjectiveNet:
+        """A net at its start: weights drawn, and what depends on data set from these rows."""
+        module = self._empty_module()
+        initialize_parameters(module, make_generator(self._seed, "initialization"))
+        self._initialize(module, rows)
+        return self._build_net(module, self._batch_size(len(rows)))
+
     def _empty_module(self) -> nn.Module:
         """The module without weights: built on the meta device, so that no global generator is read."""
         with torch.device("meta"):
             module = self._blueprint._make_module(self.input_shape_)
         return module.to_empty(device="cpu")
 
-    def _build_net(self, module: nn.Module) -> ObjectiveNet:
+    def _build_net(self, module: nn.Module, batch_size: int) -> ObjectiveNet:
         """The net around a module whose weights are set, from the parameters of the fit."""
         plan = self._blueprint
         return build_net(
@@ -268,13 +315,14 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             callbacks=plan.callbacks,
             net_params=plan.net_params,
             device=self.device_,
+            batch_size=batch_size,
             seed=self._seed,
         )
 
     def _batch_size(self, n_rows: int) -> int:
         """``"auto"``: a twentieth of the rows, at least 32 and at most 512."""
         if self.batch_size == "auto":
-            return min(max(n_rows // 20, 32), 512)
+            return min(max(-(-n_rows // 20), 32), 512)
         return min(self.batch_size, n_rows)
 
     def _epoch_tasks(self, root, X, y) -> EpochTasks:
@@ -332,13 +380,15 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         if weights is None:
             return
         if self.device_ != "cpu" and not torch.cuda.is_available():
-            warnings.warn(f"The model was fitted on device={self.device_!r}, which is not here; it opens on the CPU.")
+            warnings.warn(
+                f"The model was fitted on device={self.device_!r}, which is not here; it opens on the CPU.",
+                stacklevel=2,
+            )
             self.device_ = "cpu"
         module = self._empty_module()
         module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         module.eval()
-        self.net_ = self._build_net(module)
-        self.net_.batch_size = batch_size
+        self.net_ = self._build_net(module, batch_size)
 
 
 def _detached(X: Any) -> Any:

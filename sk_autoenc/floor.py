@@ -5,6 +5,7 @@ A network with a linear path starts at its solution, the nonlinear path at zero.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,27 +45,21 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
 
 def start_at_pca(module: Autoencoder, rows: Rows) -> None:
     """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
-    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, _n_components(module)))
     encoder, decoder = module.encoder, module.decoder
+    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, _linear_path(encoder).out_features))
     with torch.no_grad():
         _set(_linear_path(encoder), axes, -axes @ mean)
         _set(_linear_path(decoder), axes.T, mean)
-        for path, values in ((encoder, lambda block: block), (decoder, module.encode)):
+        for path in (encoder, decoder):
             if isinstance(path, LinearPlusNonlinear):
                 nn.init.zeros_(path.nonlinear[-1].weight)
                 nn.init.zeros_(path.nonlinear[-1].bias)
-                _set_range(path, rows, values)
-
-
-def gain_is_real(before: Tensor, after: Tensor) -> bool:
-    """Whether the rows' losses fell from ``before`` to ``after`` by more than chance explains.
-
-    The mean must fall, and the mean of the roots by two standard errors: squares of heavy-tailed errors have
-    no useful standard error, their roots do.
-    """
-    fall = before.clamp_min(0).sqrt() - after.clamp_min(0).sqrt()
-    error = fall.std() / len(fall) ** 0.5
-    return bool(after.mean() < before.mean() and fall.mean() > 2 * error)
+        if isinstance(encoder, LinearPlusNonlinear):
+            features = summarize(rows, lambda block: block)
+            codes = summarize(rows, module.encode)
+            residual = summarize(rows, lambda block: block - module(block).raw)
+            _scale(encoder, features, gain=_or_one(codes.spread))
+            _scale(decoder, codes, gain=_or_one(residual.spread.square().mean().sqrt()))
 
 
 def start_at_mean(decoder: nn.Module, raw: np.ndarray) -> None:
@@ -73,17 +68,6 @@ def start_at_mean(decoder: nn.Module, raw: np.ndarray) -> None:
     with torch.no_grad():
         last.weight.mul_(0.1)
         last.bias.copy_(torch.from_numpy(raw))
-
-
-def value_range(rows: Rows, values: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Lowest and highest of ``values`` over the rows, per column."""
-    with torch.no_grad():
-        parts = [values(rows[block]) for block in gen_batches(len(rows), _BLOCK)]
-    return torch.stack([part.amin(0) for part in parts]).amin(0), torch.stack([part.amax(0) for part in parts]).amax(0)
-
-
-def _n_components(module: Autoencoder) -> int:
-    return _linear_path(module.encoder).out_features
 
 
 def _linear_path(network: nn.Module) -> nn.Linear:
@@ -95,12 +79,34 @@ def _set(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     linear.bias.copy_(bias)
 
 
-def _set_range(path: LinearPlusNonlinear, rows: Rows, values) -> None:
-    """Range and spread of what the path reads, over the training rows."""
-    low, high = value_range(rows, values)
-    path.low.copy_(low)
-    path.high.copy_(high)
-    parts = [values(rows[block]) for block in gen_batches(len(rows), _BLOCK)]
-    mean = sum(part.double().sum(0) for part in parts) / len(rows)
-    spread = (sum((part - mean).square().sum(0) for part in parts) / len(rows)).sqrt()
-    path.spread.copy_(torch.where(spread > 1e-6 * spread.max(), spread, 1.0))
+class Summary(NamedTuple):
+    """Lowest and highest value and standard deviation of each column."""
+
+    low: Tensor
+    high: Tensor
+    spread: Tensor
+
+
+def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
+    """Summary of ``values`` over the rows, block by block, so that nothing of their size is kept."""
+    blocks = list(gen_batches(len(rows), _BLOCK))
+    with torch.no_grad():
+        ends = [
+            (part.amin(0), part.amax(0), part.double().sum(0)) for part in (values(rows[block]) for block in blocks)
+        ]
+        lows, highs, sums = zip(*ends, strict=True)
+        mean = sum(sums) / len(rows)
+        squares = sum((values(rows[block]) - mean).square().sum(0) for block in blocks)
+    return Summary(torch.stack(lows).amin(0), torch.stack(highs).amax(0), (squares / len(rows)).sqrt())
+
+
+def _or_one(spread: Tensor) -> Tensor:
+    """The spread, or 1 where there is none beside the widest."""
+    return torch.where(spread > 1e-6 * spread.max(), spread, 1.0)
+
+
+def _scale(path: LinearPlusNonlinear, seen: Summary, gain: Tensor) -> None:
+    path.low.copy_(seen.low)
+    path.high.copy_(seen.high)
+    path.spread.copy_(_or_one(seen.spread))
+    path.gain.copy_(gain.expand_as(path.gain))

@@ -32,12 +32,12 @@ class Scaling(NamedTuple):
         return X * X.dtype.type(self.scale) + self.center.astype(X.dtype)
 
 
-def fit_scaling(X: np.ndarray, chosen: np.ndarray) -> Scaling:
-    """Centre and scale of the chosen rows, in float64 and block by block, so that no copy of ``X`` is made."""
-    blocks = list(gen_batches(len(chosen), _BLOCK))
-    center = sum(X[chosen[block]].sum(axis=0, dtype=np.float64) for block in blocks) / len(chosen)
-    squares = sum(np.square(X[chosen[block]] - center).sum(axis=0) for block in blocks)
-    spread = float(np.sqrt(squares.sum() / squares.size / len(chosen)))
+def fit_scaling(X: np.ndarray) -> Scaling:
+    """Centre and scale of the rows, in float64 and block by block, so that no copy of ``X`` is made."""
+    blocks = list(gen_batches(len(X), _BLOCK))
+    center = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(X)
+    squares = sum(np.square(X[block] - center).sum(axis=0) for block in blocks)
+    spread = float(np.sqrt(squares.sum() / squares.size / len(X)))
     # A spread that rounding alone could produce is that of constant columns, and counts as none.
     rounding = np.finfo(X.dtype).eps * float(np.abs(center).max(initial=0.0))
     return Scaling(center, spread if spread > rounding else 1.0)

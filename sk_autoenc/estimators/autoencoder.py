@@ -1,21 +1,20 @@
 """The deterministic autoencoder: plain, denoising, sparse, contractive, and every mix of these."""
 
-import copy
 from functools import partial
 from numbers import Integral, Real
 
-import torch
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import MLP, as_architecture
 from sk_autoenc.base import BaseAutoencoder
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
-from sk_autoenc.floor import gain_is_real, start_at_mean, start_at_pca, value_range
+from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
 from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput, Standardize
 from sk_autoenc.training.data import Rows
+from sk_autoenc.training.judging import Verdict
 
 
 def autoencoder_objective(
@@ -82,17 +81,17 @@ class AutoencoderTransformer(BaseAutoencoder):
     contraction : float, default=0.0
         Weight of the squared Frobenius norm of the encoder's Jacobian [3]_, estimated without bias along one
         random direction per row.
-    max_iter : int, default=125
+    max_iter : int, default=75
         Largest number of epochs.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
-    learning_rate : float, default=0.002
+    learning_rate : float, default=0.004
         Peak step size.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
-        ``"cosine"``: rises over the first 5 % of the steps of ``max_iter`` epochs, then falls to zero.
+        ``"cosine"``: rises over the first tenth of the steps of ``max_iter`` epochs, then falls to zero.
     optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
         Rule of the steps; its further options are set by ``net_params={"optimizer__...": ...}``.
-    weight_decay : float, default=0.01
+    weight_decay : float, default=0.1
         Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
     early_stopping : bool, default=True
         Whether rows are held out to stop at, and to return to, the epoch with the lowest loss on them.
@@ -200,12 +199,12 @@ class AutoencoderTransformer(BaseAutoencoder):
         sparsity=0.0,
         sparsity_target=None,
         contraction=0.0,
-        max_iter=125,
+        max_iter=75,
         batch_size="auto",
-        learning_rate=0.002,
+        learning_rate=0.004,
         learning_rate_schedule="cosine",
         optimizer="adamw",
-        weight_decay=0.01,
+        weight_decay=0.1,
         early_stopping=True,
         validation_fraction=0.1,
         n_iter_no_change=20,
@@ -295,26 +294,25 @@ class AutoencoderTransformer(BaseAutoencoder):
             contraction=self.contraction,
         )
 
-    def _initialize(self, module: Autoencoder, rows: Rows) -> None:
+    def _initialize(self, module: nn.Module, rows: Rows) -> None:
         if module.standardize is not None:
             module.standardize.set(*self._scaling)
             start_at_mean(module.decoder, self._likelihood.raw_of_mean(self._scaling.center))
         if module.corruption is not None:
-            module.corruption.set_range(*value_range(rows, module.encoder_input))
+            seen = summarize(rows, module.encoder_input)
+            module.corruption.set_range(seen.low, seen.high)
         if self._starts_at_pca():
             start_at_pca(module, rows)
 
-    def _select(self, start: dict[str, Tensor], rows: Rows, validation: Rows | None) -> None:
-        """Keep PCA, refitted on all rows, unless training has really lowered the objective on the held-out rows."""
-        self.linear_ = False
-        if not self._starts_at_pca() or validation is None:
+    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
+        """Keep PCA, refitted on all rows, unless training has really lowered the objective on held-out rows.
+
+        Without a verdict the network stands if the user wanted no early stopping; too few rows to judge it are
+        too few to trust it.
+        """
+        if not fresh or not self._starts_at_pca() or not self.early_stopping:
+            self.linear_ = not fresh and self.linear_
             return
-        trained = copy.deepcopy(self.net_.module_.state_dict())
-        after = self.net_.objective_per_row(validation)
-        self.net_.module_.load_state_dict(start)
-        before = self.net_.objective_per_row(validation)
-        if gain_is_real(before, after):
-            self.net_.module_.load_state_dict(trained)
-            return
-        start_at_pca(self.net_.module_, Rows(rows.data, torch.cat([rows.index, validation.index]).sort().values))
-        self.linear_ = True
+        self.linear_ = verdict is None or not verdict.gain_is_real
+        if self.linear_:
+            start_at_pca(self.net_.module_, Rows(rows.data.cpu(), rows.index))

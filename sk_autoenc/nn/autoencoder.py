@@ -82,7 +82,13 @@ class Autoencoder(nn.Module):
         return AutoencoderOutput(code, self.decoder(code), slope)
 
     def _code_and_slope(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Codes, and ‖J v‖² with v ~ N(0, I), whose mean is the squared Frobenius norm of the Jacobian J."""
-        probe = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        code, along = torch.func.jvp(self.encoder, (x,), (probe,))
+        """Codes, and ‖Jᵀ u‖² with u ~ N(0, I), whose mean is the squared Frobenius norm of the Jacobian J.
+
+        Backward twice, because forward-mode differentiation keeps its state per process: it breaks in threads.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            code = self.encoder(x)
+            probe = torch.randn(code.shape, generator=generator, device=x.device, dtype=x.dtype)
+            (along,) = torch.autograd.grad(code, x, probe, create_graph=True)
         return code, along.square().sum(-1)

@@ -4,6 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+
+class Asinh(nn.Module):
+    """Inverse hyperbolic sine: the identity near zero, a logarithm far from it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.asinh(x)
+
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
@@ -12,6 +20,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
+    "asinh": Asinh,
 }
 
 # A matrix product with this many output columns, or a multiple, treats every row of a block alike.
@@ -64,12 +73,20 @@ class BoundedLinear(Linear):
         return self.weight / norms.clamp_min(1.0)
 
 
+def normalization(width: int) -> nn.LayerNorm:
+    """Layer normalisation without weights of its own: the linear layer that reads it has them already.
+
+    (Their gradients would also be sums over rows in an order that depends on the number of threads.)
+    """
+    return nn.LayerNorm(width, elementwise_affine=False)
+
+
 class ResidualLayer(nn.Module):
     """``x + act(W norm(x))``: a pre-normalised residual layer of constant width."""
 
     def __init__(self, width: int, activation: str, linear: type[Linear]):
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = normalization(width)
         self.linear = linear(width, width)
         self.activation = Activation(activation)
 
@@ -95,23 +112,27 @@ def multilayer_perceptron(
             layers += [linear(width, size), Activation(activation)]
         width = size
     if residual and hidden:
-        layers.append(nn.LayerNorm(width))
+        layers.append(normalization(width))
     layers.append(linear(width, last))
     return nn.Sequential(*layers)
 
 
 class LinearPlusNonlinear(nn.Module):
-    """A linear map plus a network that reads the input clipped to the training range and divided by its spread.
+    """``linear(x) + gain * network(asinh(clip(x) / spread))``.
 
-    Far from the training rows the network's part stays what it is at the edge, so that the whole falls
-    back to the linear map instead of extrapolating.
+    The network reads features of one size, long tails drawn in, and nothing outside the training range: far
+    from the training rows its part stays what it is at the edge, so that the whole falls back to the linear
+    map instead of extrapolating.
     """
 
     def __init__(self, linear_path: Linear, nonlinear: nn.Module):
         super().__init__()
         self.linear_path, self.nonlinear = linear_path, nonlinear
+        self.shorten = Activation("asinh")
         for name in ("low", "high", "spread"):
             self.register_buffer(name, torch.ones(linear_path.in_features))
+        self.register_buffer("gain", torch.ones(linear_path.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_path(x) + self.nonlinear(x.clamp(self.low, self.high) / self.spread)
+        seen = self.shorten(x.clamp(self.low, self.high) / self.spread)
+        return self.linear_path(x) + self.gain * self.nonlinear(seen)

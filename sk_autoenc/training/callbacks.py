@@ -1,4 +1,4 @@
-"""skorch callbacks of one fit: the way out of training, the guard against NaN, the bridge to scikit-learn's callbacks."""
+"""skorch callbacks of one fit: the way out, the guard against NaN, the bridge to scikit-learn's callbacks."""
 
 import copy
 import math
@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
+
+from sk_autoenc.training.data import Rows
 
 
 class StopTraining(Exception):
@@ -55,3 +57,23 @@ class EpochTasks(Callback):
     def on_epoch_end(self, net, **kwargs):
         if self.end():
             raise StopTraining
+
+
+class HeldOutLosses(Callback):
+    """Collects the loss of every held-out row after each epoch.
+
+    Attributes
+    ----------
+    losses_ : list of Tensor
+        One tensor per epoch.
+    """
+
+    def __init__(self, rows: Rows):
+        self.rows = rows
+
+    def initialize(self):
+        self.losses_ = []
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        self.losses_.append(net.judge(self.rows))

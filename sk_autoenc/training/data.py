@@ -6,9 +6,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-#: With fewer held-out rows than this, no judgement can be made, and training runs without.
-MIN_HELD_OUT = 2
-
 
 class Rows(Dataset):
     """Some rows of a tensor, by index; the tensor itself is shared, never copied."""
@@ -39,12 +36,3 @@ class WholeBatches:
             order = order[torch.randperm(len(order), generator=self.generator).to(order.device)]
         for chosen in order.split(self.batch_size):
             yield self.rows.data.index_select(0, chosen)
-
-
-def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """Indices to train on and to hold out, each in ascending order; none are held out of too few rows."""
-    n_held_out = int(n_rows * fraction)
-    if n_held_out < MIN_HELD_OUT:
-        return torch.arange(n_rows), None
-    order = torch.randperm(n_rows, generator=generator)
-    return order[n_held_out:].sort().values, order[:n_held_out].sort().values

@@ -1,6 +1,8 @@
 """The skorch net that trains one module on one objective, at the speed of a loop written by hand."""
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterable
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from sk_autoenc.training.callbacks import StopTraining
 from sk_autoenc.training.data import Rows, WholeBatches
+from sk_autoenc.training.judging import signed_root
 from sk_autoenc.training.seeding import make_generator
 
 Terms = dict[str, Tensor]
@@ -20,6 +23,17 @@ Objective = Callable[..., Terms]
 def total_per_row(terms: Terms) -> Tensor:
     """The sum of an objective's terms: one number per row, terms of the whole batch added to each."""
     return torch.stack(torch.broadcast_tensors(*terms.values())).sum(0)
+
+
+def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
+    """Whether a skorch callback raised the interrupt in a method of its own: skorch's way to ask for the end.
+
+    A real Ctrl-C arrives in whatever code is running, which is deeper than that for all but moments.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and isinstance(trace.tb_frame.f_locals.get("self"), Callback)
 
 
 class ObjectiveNet(NeuralNet):
@@ -72,9 +86,9 @@ class ObjectiveNet(NeuralNet):
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as stop:
-            # skorch's callbacks stop training by raising KeyboardInterrupt without arguments, as does Ctrl-C;
-            # the traceback tells them apart: a raise statement in a callback's own frame is the callback's wish.
-            raise StopTraining from stop
+            if not _is_wish_to_stop(stop):
+                raise
+            raise StopTraining from None
 
     # -- training
 
@@ -88,10 +102,11 @@ class ObjectiveNet(NeuralNet):
         KeyboardInterrupt
             After the callbacks have restored the weights that they keep.
         """
+        for group in self.optimizer_.param_groups:
+            group["lr"] = group.get("initial_lr", group["lr"])  # an earlier schedule may have left it at zero
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
-        held_out = None if validation is None else WholeBatches(validation, self.batch_size)
         datasets = {"dataset_train": rows, "dataset_valid": validation}
         try:
             self.notify("on_train_begin", X=rows)
@@ -99,7 +114,8 @@ class ObjectiveNet(NeuralNet):
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
                     self.run_single_epoch(batches, True, "train", self.train_step)
-                    self.run_single_epoch(held_out, False, "valid", self.validation_step)
+                    if validation is not None:
+                        self._record_verdict(validation)
                     self.notify("on_epoch_end", **datasets)
             except StopTraining:
                 pass
@@ -111,11 +127,7 @@ class ObjectiveNet(NeuralNet):
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass; records the mean of the loss and of every term over rows, with a single wait for the device."""
-        if iterator is None:
-            return
         self._set_training(training)
-        if not training:
-            self.validation_noise_ = make_generator(self.seed, "validation", self.device)
         self._sizes, self._means = [], []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -137,25 +149,18 @@ class ObjectiveNet(NeuralNet):
             self.history.record(f"{prefix}_{name}", mean)
 
     def train_step_single(self, batch, **fit_params):
-        loss = self._loss(batch, self.noise_)
-        loss.backward()
-        return {"loss": loss, "y_pred": None}
-
-    def validation_step(self, batch, **fit_params):
-        with torch.no_grad():
-            return {"loss": self._loss(batch, self.validation_noise_), "y_pred": None}
-
-    def _loss(self, batch: Tensor, noise: torch.Generator) -> Tensor:
-        terms = self.criterion_(self.module_(batch, noise), batch)
+        terms = self.criterion_(self.module_(batch, self.noise_), batch)
         means = {name: term.mean() for name, term in terms.items()}
         self._sizes.append(len(batch))
         self._means.append({name: mean.detach() for name, mean in means.items()})
-        return torch.stack(list(means.values())).sum() if len(means) > 1 else next(iter(means.values()))
+        loss = functools.reduce(operator.add, means.values())
+        loss.backward()
+        return {"loss": loss, "y_pred": None}
 
     # -- judging
 
-    def objective_per_row(self, rows: Rows) -> Tensor:
-        """The objective of every row, with the fixed noise of validation; shape (n,), float64, on the CPU."""
+    def judge(self, rows: Rows) -> Tensor:
+        """The objective of every row, with noise from a stream that starts anew; ``(n,)``, float64, on the CPU."""
         noise = make_generator(self.seed, "validation", self.device)
         self._set_training(False)
         with torch.no_grad():
@@ -163,3 +168,21 @@ class ObjectiveNet(NeuralNet):
                 total_per_row(self.criterion_(self.module_(x, noise), x)) for x in WholeBatches(rows, self.batch_size)
             ]
         return torch.cat(parts).cpu().double()
+
+    def _record_verdict(self, validation: Rows) -> None:
+        losses = self.judge(validation)
+        earlier = [row["valid_criterion"] for row in self.history[:-1] if "valid_criterion" in row]
+        criterion = float(signed_root(losses).mean())
+        self.history.record("valid_loss", float(losses.mean()))
+        self.history.record("valid_criterion", criterion)
+        self.history.record("valid_loss_best", all(criterion < value for value in earlier))
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Decay what multiplies inside the network; not biases, and not the linear path, which is the floor."""
+        named_parameters = list(named_parameters)
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        decayed, kept = [], []
+        for name, parameter in named_parameters:
+            (kept if parameter.ndim < 2 or "linear_path" in name else decayed).append(parameter)
+        groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+        return [[group for group in groups if group["params"]]], kwargs

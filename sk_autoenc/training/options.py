@@ -1,4 +1,4 @@
-"""From an estimator's parameters to skorch and torch: optimizers, schedules, devices, and what ``net_params`` may hold."""
+"""From an estimator's parameters to skorch and torch: optimizers, schedules, devices, ``net_params``."""
 
 import copy
 import math
@@ -22,7 +22,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 _FUSED = {"adam", "adamw", "sgd"}
 
 #: Share of the steps over which the rate of a cosine schedule rises before it falls.
-_WARM_UP = 0.05
+_WARM_UP = 0.1
 
 
 def _cosine(progress: float) -> float:
@@ -87,6 +87,7 @@ def build_net(
     callbacks: Sequence[Callback] | None,
     net_params: dict | None,
     device: str,
+    batch_size: int,
     seed: int,
 ) -> ObjectiveNet:
     """An initialized net around a module whose weights are set."""
@@ -99,6 +100,7 @@ def build_net(
         optimizer__weight_decay=weight_decay,
         callbacks=copy.deepcopy(list(callbacks or [])),
         device=device,
+        batch_size=batch_size,
         seed=seed,
         **{**options, **check_net_params(net_params)},
     ).initialize()
@@ -119,7 +121,9 @@ def fit_callbacks(*, schedule: str, n_steps: int, patience: int | None, tol: flo
         )
         callbacks.append(rate)
     if patience is not None:
-        callbacks.append(EarlyStopping(patience=patience, threshold=tol, load_best=True, sink=_silent))
+        callbacks.append(
+            EarlyStopping("valid_criterion", patience=patience, threshold=tol, load_best=True, sink=_silent)
+        )
     return callbacks
 
 

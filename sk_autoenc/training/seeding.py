@@ -25,12 +25,9 @@ def make_generator(seed: int, purpose: str, device: str = "cpu") -> torch.Genera
 
 
 def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None:
-    """Fill every layer as torch does by default, from ``generator`` instead of the global one."""
+    """Fill every linear layer as torch does by default, from ``generator`` instead of the global one."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             bound = 1 / math.sqrt(layer.in_features)
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-        elif isinstance(layer, nn.LayerNorm):
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)

@@ -1,0 +1,38 @@
+# Every target does its own set-up in .venv, from the versions pinned in constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint docs clean
+.DELETE_ON_ERROR:
+
+demo: .venv/ready-demo ## digits: PCA and its relatives beside the autoencoder; a table and pictures
+	$(BIN)/python -m benchmarks.demo
+
+test: .venv/ready-tests ## the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/ready-lint ## linter, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/ready-docs ## the site, in docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv demo_output docs/_build docs/auto_examples docs/api/generated
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --upgrade pip
+	$(PIP) --editable .
+	touch $@
+
+.venv/ready-demo: .venv/ready
+	$(PIP) --editable ".[plot]"
+	touch $@
+
+.venv/ready-%: .venv/ready
+	$(PIP) --editable ".[plot]" --group $*
+	touch $@

@@ -1,0 +1,163 @@
+"""Codes as points in the plane, coloured by class or by value."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_consistent_length
+from sklearn.utils.multiclass import type_of_target
+
+from sk_autoenc.inspection.pyplot import import_pyplot
+
+#: Numbers with more distinct values than this are shown by a colour bar even if they are whole.
+MAX_CLASSES = 20
+
+
+class LatentDisplay:
+    """Two components of the codes of some rows, as a scatter plot.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, 2)
+        The two components.
+    y : array-like of shape (n_samples,) or None, default=None
+        What colours the points: classes get a legend; real numbers, and whole numbers with more than 20 distinct
+        values, a colour bar.
+    names : sequence of two str, default=("code 0", "code 1")
+        Labels of the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where the points are drawn.
+    figure_ : matplotlib Figure
+        The figure of ``ax_``.
+    scatters_ : list of matplotlib PathCollection
+        The points, one collection per class, or one in all.
+    legend_ : matplotlib Legend or None
+        The legend of the classes.
+    colorbar_ : matplotlib Colorbar or None
+        The colour bar of the values.
+
+    See Also
+    --------
+    LatentDisplay.from_estimator : Plot the codes that a fitted transformer gives.
+
+    Examples
+    --------
+    >>> from sk_autoenc.inspection import LatentDisplay
+    >>> display = LatentDisplay([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], y=["a", "a", "b"]).plot()
+    >>> [text.get_text() for text in display.legend_.get_texts()]
+    ['a', 'b']
+    """
+
+    def __init__(self, codes: ArrayLike, *, y: ArrayLike | None = None, names: Sequence[str] = ("code 0", "code 1")):
+        self.codes = codes
+        self.y = y
+        self.names = names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        y: ArrayLike | None = None,
+        components: tuple[int, int] = (0, 1),
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot two components of the codes that a fitted transformer gives.
+
+        Parameters
+        ----------
+        estimator : transformer
+            Fitted; any transformer will do.
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or None, default=None
+            What colours the points, see :class:`LatentDisplay`.
+        components : tuple of two int, default=(0, 1)
+            Which components are on the horizontal and on the vertical axis.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display : LatentDisplay
+            What was plotted.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA
+        >>> from sk_autoenc.inspection import LatentDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> display = LatentDisplay.from_estimator(PCA(3).fit(X), X, y=y, components=(1, 2))
+        >>> display.ax_.get_xlabel(), display.ax_.get_ylabel()
+        ('pca1', 'pca2')
+        """
+        if y is not None:
+            check_consistent_length(X, y)
+        codes = np.asarray(estimator.transform(X))
+        n_components = codes.shape[1]
+        if len(components) != 2 or not all(0 <= component < n_components for component in components):
+            raise ValueError(
+                f"components must be two numbers from 0 to {n_components - 1}, the code having {n_components} "
+                f"components; got {components!r}."
+            )
+        names = [f"code {component}" for component in components]
+        if hasattr(estimator, "get_feature_names_out"):
+            names = [str(estimator.get_feature_names_out()[component]) for component in components]
+        return cls(codes[:, list(components)], y=y, names=names).plot(ax, **kwargs)
+
+    def plot(self, ax: Any = None, *, cmap: Any = None, **kwargs: Any) -> Self:
+        """Draw the points.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+        cmap : str, matplotlib Colormap or None, default=None
+            Colours of ``y``. None: ``"tab10"`` for up to 10 classes, ``"turbo"`` for more, ``"viridis"`` for values.
+        **kwargs : dict
+            Passed to ``ax.scatter``.
+
+        Returns
+        -------
+        self : LatentDisplay
+            The display, with ``ax_``, ``figure_``, ``scatters_``, ``legend_`` and ``colorbar_``.
+        """
+        plt = import_pyplot("LatentDisplay.plot")
+        if ax is None:
+            _, ax = plt.subplots()
+        self.ax_, self.figure_, self.legend_, self.colorbar_ = ax, ax.figure, None, None
+        horizontal, vertical = np.asarray(self.codes).T
+        options = {"s": 10, **kwargs}
+        if self.y is None:
+            self.scatters_ = [ax.scatter(horizontal, vertical, **options)]
+        elif not _is_categorical(y := np.asarray(self.y)):
+            self.scatters_ = [ax.scatter(horizontal, vertical, **{"c": y, "cmap": cmap or "viridis", **options})]
+            self.colorbar_ = ax.figure.colorbar(self.scatters_[0], ax=ax)
+        else:
+            classes = np.unique(y)
+            # A list of colours is read in order, a gradient at equal distances from end to end.
+            colormap = plt.get_cmap(cmap or ("tab10" if len(classes) <= 10 else "turbo"))
+            places = np.arange(len(classes)) if colormap.N < 256 else np.linspace(0, 1, len(classes))
+            self.scatters_ = [
+                ax.scatter(horizontal[y == value], vertical[y == value], **{"color": color, "label": value, **options})
+                for value, color in zip(classes, colormap(places), strict=True)
+            ]
+            self.legend_ = ax.legend()
+        ax.set(xlabel=self.names[0], ylabel=self.names[1])
+        return self
+
+
+def _is_categorical(y: np.ndarray) -> bool:
+    """Whether ``y`` names classes, rather than measuring something."""
+    if type_of_target(y, input_name="y").startswith("continuous"):
+        return False
+    return y.dtype.kind not in "iuf" or len(np.unique(y)) <= MAX_CLASSES

@@ -1,0 +1,67 @@
+"""What held-out rows say: which epoch was best, and whether training has gained anything.
+
+Verdicts rest on the mean of the signed roots of the rows' losses. Squared errors of heavy-tailed tables are
+decided by a few far rows; their means choose the wrong epoch and their standard errors mean nothing.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+#: With fewer rows than this no held-out part of them can judge anything.
+MIN_ROWS = 40
+
+#: With fewer rows than this the verdict comes from folds, so that every row is held out once.
+FEW_ROWS = 1000
+N_FOLDS = 4
+
+#: Standard errors by which the mean root must fall, and by which the plain mean must not rise.
+_REAL, _WORSE = 2.5, 1.0
+
+
+class Verdict(NamedTuple):
+    """How many epochs were best, and the losses of held-out rows before training and after that many."""
+
+    n_epochs: int
+    before: Tensor
+    after: Tensor
+
+    @property
+    def gain_is_real(self) -> bool:
+        """Whether the losses fell by more than chance explains: roots by much, and the plain mean did not rise."""
+        if len(self.before) < 2 or not self.after.isfinite().all():
+            return False
+        roots = signed_root(self.before) - signed_root(self.after)
+        return _z(roots) > _REAL and _z(self.before - self.after) > -_WORSE
+
+
+def signed_root(losses: Tensor) -> Tensor:
+    """``sign(x) sqrt(|x|)``: the same order, shorter tails."""
+    return losses.sign() * losses.abs().sqrt()
+
+
+def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Indices to train on and to hold out, each in ascending order."""
+    order = torch.randperm(n_rows, generator=generator)
+    n_held_out = max(1, round(n_rows * fraction))
+    return order[n_held_out:].sort().values, order[:n_held_out].sort().values
+
+
+def fold_rows(n_rows: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """The same for every fold; each row is held out once."""
+    parts = torch.randperm(n_rows, generator=generator).tensor_split(N_FOLDS)
+    everything = torch.arange(n_rows)
+    return [(everything[~torch.isin(everything, part)], part.sort().values) for part in parts]
+
+
+def best_epoch(losses: Tensor) -> int:
+    """Number, from 1, of the epoch whose held-out losses ``(n_epochs, n_rows)`` are lowest."""
+    criterion = signed_root(losses).mean(1)
+    return int(torch.where(criterion.isfinite(), criterion, torch.inf).argmin()) + 1
+
+
+def _z(fall: Tensor) -> float:
+    """Mean in units of its standard error; a fall without spread counts by its sign."""
+    error = fall.std() / len(fall) ** 0.5
+    return float(fall.mean() / error.clamp_min(torch.finfo(fall.dtype).tiny))

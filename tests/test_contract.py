@@ -1,0 +1,379 @@
+"""What every estimator of this library promises beyond scikit-learn's checks; one list of instances."""
+
+import concurrent.futures
+import contextlib
+import copy
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - scikit-learn's own switch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+
+from tests.instances import INSTANCES
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((90, 6)) * [1, 2, 3, 1, 1, 1] + 5
+X_IRIS, Y_IRIS = load_iris(return_X_y=True)
+
+METHODS = ("transform", "reconstruct", "score_samples")
+
+
+@pytest.fixture(params=INSTANCES, ids=[f"{i}" for i in range(len(INSTANCES))])
+def estimator(request):
+    return clone(request.param)
+
+
+def outputs(estimator, X):
+    return {name: getattr(estimator, name)(X) for name in METHODS}
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+# -- parameters
+
+
+def test_clone_keeps_every_parameter(estimator):
+    assert clone(estimator).get_params().keys() == estimator.get_params().keys()
+    assert repr(clone(estimator).get_params()) == repr(estimator.get_params())
+
+
+def test_fit_changes_no_parameter(estimator):
+    before = joblib.hash(estimator.get_params())
+    assert joblib.hash(estimator.fit(X).get_params()) == before
+
+
+def test_parameters_set_after_fit_change_no_prediction(estimator):
+    before = outputs(estimator.fit(X), X)
+    estimator.set_params(n_components=5, architecture=(3, 3), likelihood="poisson", init="random", noise=0.4)
+    assert_same(outputs(estimator, X), before)
+    assert_same(outputs(pickle.loads(pickle.dumps(estimator)), X), before)
+
+
+def test_y_is_ignored(estimator):
+    expected = outputs(clone(estimator).fit(X), X)
+    for y in (["a"] * len(X), [1, 2], None, object()):
+        assert_same(outputs(clone(estimator).fit(X, y), X), expected)
+
+
+# -- determinism and private randomness
+
+
+def test_two_fits_agree_bit_for_bit(estimator):
+    first = outputs(estimator.fit(X), X)
+    assert_same(outputs(estimator.fit(X), X), first)
+    assert_same(outputs(clone(estimator).fit(X), X), first)
+
+
+def test_another_seed_gives_another_model(estimator):
+    one, two = clone(estimator).fit(X), clone(estimator).set_params(random_state=1).fit(X)
+    weights = [list(model.net_.module_.state_dict().values()) for model in (one, two)]
+    assert any(not torch.equal(left, right) for left, right in zip(*weights, strict=True))
+
+
+def test_global_generators_are_untouched(estimator):
+    numpy_before, torch_before = np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002 - it is the matter
+    outputs(estimator.fit(X), X)
+    estimator.partial_fit(X)
+    pickle.loads(pickle.dumps(estimator))
+    assert torch.equal(torch.random.get_rng_state(), torch_before)
+    for left, right in zip(np.random.get_state(), numpy_before, strict=True):  # noqa: NPY002
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_random_state_instance_advances(estimator):
+    shared = np.random.RandomState(0)
+    one = clone(estimator).set_params(random_state=shared)
+    one.random_state = shared
+    one.fit(X)
+    first = [value.clone() for value in one.net_.module_.state_dict().values()]
+    one.fit(X)
+    assert any(not torch.equal(a, b) for a, b in zip(first, one.net_.module_.state_dict().values(), strict=True))
+
+
+def test_threads_give_the_same_numbers(estimator):
+    expected = outputs(clone(estimator).fit(X), X)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for result in pool.map(lambda _: outputs(clone(estimator).fit(X), X), range(6)):
+            assert_same(result, expected)
+
+
+def test_processes_give_the_same_numbers(estimator):
+    grid = {"n_components": [1, 2]}
+    serial, parallel = (GridSearchCV(estimator, grid, cv=2, n_jobs=jobs).fit(X) for jobs in (None, 2))
+    np.testing.assert_array_equal(serial.cv_results_["mean_test_score"], parallel.cv_results_["mean_test_score"])
+
+
+# -- inference
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_is_bit_equal_in_any_company(estimator, threads, dtype):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        estimator.fit(X.astype(dtype))
+        many = np.random.default_rng(1).standard_normal((2100, 6)).astype(dtype) * 3 + 5
+        expected = outputs(estimator, many)
+        order = np.random.default_rng(2).permutation(len(many))
+        for rows in (order, order[:1], order[:63], order[:64], order[:65], order[:1023], order[:1025]):
+            assert_same(outputs(estimator, many[rows]), {name: value[rows] for name, value in expected.items()})
+        assert_same(outputs(estimator, np.asfortranarray(many)), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_output_dtype_is_that_of_the_input(estimator):
+    for dtype, expected in ((np.float32, np.float32), (np.float64, np.float64), (np.int64, np.float64)):
+        rows = X.astype(dtype)
+        for value in outputs(estimator.fit(rows), rows).values():
+            assert value.dtype == expected
+        assert estimator.inverse_transform(estimator.transform(rows)).dtype == expected
+
+
+def test_units_do_not_matter(estimator):
+    """A power of two changes no mantissa, so the model is the same bit for bit."""
+    small, large = clone(estimator).fit(X), clone(estimator).fit(1024 * X)
+    np.testing.assert_array_equal(small.transform(X), large.transform(1024 * X))
+    np.testing.assert_array_equal(1024 * small.reconstruct(X), large.reconstruct(1024 * X))
+
+
+def test_round_trip(estimator):
+    estimator.fit(X)
+    np.testing.assert_allclose(estimator.inverse_transform(estimator.transform(X)), estimator.reconstruct(X), rtol=1e-5)
+    np.testing.assert_allclose(
+        estimator.score_samples(X), -np.square(X - estimator.reconstruct(X)).sum(axis=1), rtol=1e-4, atol=1e-6
+    )
+    assert estimator.score(X) == pytest.approx(estimator.score_samples(X).mean())
+    assert estimator.fit_transform(X).shape == (len(X), estimator.n_components)
+
+
+# -- fitted state
+
+
+def test_pickle_keeps_predictions_and_plain_arrays(estimator):
+    expected = outputs(estimator.fit(X), X)
+    for opened in (pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)):
+        assert_same(outputs(opened, X), expected)
+        opened.partial_fit(X)
+    assert_same(outputs(estimator, X), expected)
+    state = estimator.__getstate__()
+    assert "net_" not in state
+    assert all(type(value) is np.ndarray for value in state["_weights"].values())
+    assert len(pickle.dumps(estimator)) < 50_000
+
+
+def test_a_pickle_of_a_gpu_model_opens_here(estimator):
+    expected = outputs(estimator.fit(X), X)
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    estimator.device_ = "cuda"
+    with pytest.warns(UserWarning, match="opens on the CPU"):
+        opened = pickle.loads(pickle.dumps(estimator))
+    assert_same(outputs(opened, X), expected)
+
+
+def test_unfitted_is_said(estimator):
+    for name in (*METHODS, "inverse_transform", "score"):
+        with pytest.raises(NotFittedError):
+            getattr(estimator, name)(X)
+
+
+def test_a_refit_that_fails_leaves_no_half_state(estimator):
+    class Broken(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise RuntimeError("broken on purpose")
+
+    estimator.fit(X)
+    estimator.set_params(callbacks=[Broken()])
+    with pytest.raises(RuntimeError, match="on purpose"):
+        estimator.fit(X[:, :4])
+    with pytest.raises(NotFittedError):
+        estimator.transform(X)
+    assert not hasattr(estimator, "n_features_in_")
+
+
+def test_ctrl_c_keeps_the_weights_so_far_and_goes_on(estimator):
+    class Interrupted(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 2:
+                press()
+
+    def press():
+        raise KeyboardInterrupt
+
+    estimator.set_params(callbacks=[Interrupted()])
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X)
+    assert estimator.n_iter_ == 2
+    assert np.isfinite(estimator.transform(X)).all()
+
+
+# -- training on
+
+
+def test_partial_fit_goes_on(estimator):
+    for _ in range(3):
+        estimator.partial_fit(X)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 3
+    with pytest.raises(ValueError, match="features"):
+        estimator.partial_fit(X[:, :3])
+    estimator.set_params(n_components=3)
+    with pytest.raises(ValueError, match="n_components was 2"):
+        estimator.partial_fit(X)
+
+
+def test_warm_start_goes_on(estimator):
+    estimator.set_params(warm_start=True)
+    once = estimator.fit(X).n_iter_
+    assert estimator.fit(X).n_iter_ > once
+    estimator.set_params(warm_start=False)
+    assert estimator.fit(X).n_iter_ == once
+
+
+# -- data of every size and kind
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 31, 32, 33])
+def test_any_number_of_rows(estimator, n_rows):
+    estimator.set_params(batch_size=32).fit(X[:n_rows])
+    for value in outputs(estimator, X).values():
+        assert np.isfinite(value).all()
+
+
+def test_constant_and_duplicate_columns(estimator):
+    odd = np.column_stack([X[:, 0], X[:, 0], np.full(len(X), 7.0), np.zeros(len(X))])
+    values = outputs(estimator.fit(odd), odd)
+    assert all(np.isfinite(value).all() for value in values.values())
+    assert np.isfinite(estimator.fit(np.ones((20, 3))).score(np.ones((20, 3))))
+    if estimator.init == "auto" and estimator.sparsity_target is None:
+        np.testing.assert_allclose(estimator.reconstruct(np.ones((20, 3))), 1.0, rtol=1e-6)
+
+
+def test_more_features_than_rows_and_more_components_than_features(estimator):
+    wide = np.random.default_rng(0).standard_normal((7, 40))
+    assert np.isfinite(estimator.fit(wide).score(wide))
+    estimator.set_params(n_components=9)
+    assert estimator.fit(X).transform(X).shape == (len(X), 9)
+
+
+def test_bad_values_name_themselves(estimator):
+    with pytest.raises(ValueError, match="NaN"):
+        estimator.fit(np.where(X > 9, np.nan, X))
+    with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+        estimator.fit(np.where(X > 9, 1e300, X))
+    estimator.fit(X)
+    with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+        estimator.transform(np.full((1, 6), 1e300))
+    with pytest.raises(ValueError, match="5 columns"):
+        estimator.inverse_transform(np.zeros((2, 5)))
+
+
+def test_read_only_memory_map(estimator, tmp_path):
+    expected = outputs(clone(estimator).fit(X), X)
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert_same(outputs(estimator.fit(mapped), mapped), expected)
+
+
+def test_tensors_where_arrays_go(estimator):
+    expected = outputs(clone(estimator).fit(X), X)
+    tensor = torch.from_numpy(X).requires_grad_()
+    assert_same(outputs(estimator.fit(tensor), tensor), expected)
+    with config_context(array_api_dispatch=False):
+        np.testing.assert_array_equal(
+            estimator.inverse_transform(torch.from_numpy(expected["transform"])),
+            estimator.inverse_transform(expected["transform"]),
+        )
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_in_and_out(estimator, library):
+    names = list("abcdef")
+    frame = pd.DataFrame(X, columns=names) if library == "pandas" else pl.DataFrame(X, schema=names)
+    codes = estimator.set_output(transform=library).fit(frame).transform(frame)
+    assert isinstance(codes, type(frame))
+    assert list(codes.columns) == list(estimator.get_feature_names_out())
+    assert list(estimator.feature_names_in_) == names
+    estimator.set_output(transform="default")
+    np.testing.assert_array_equal(np.asarray(codes), clone(estimator).fit(X).transform(X))
+
+
+# -- inside scikit-learn
+
+
+def pipeline(estimator):
+    return Pipeline([("scale", StandardScaler()), ("codes", estimator), ("classify", LogisticRegression())])
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
+def test_nested_parameters_in_a_search(estimator, search):
+    estimator.set_params(architecture=clone(INSTANCES[-1]).architecture)
+    grid = {"codes__n_components": [1, 3], "codes__architecture__activation": ["relu", "tanh"]}
+    found = search(pipeline(estimator), grid, cv=2, n_jobs=None).fit(X_IRIS, Y_IRIS)
+    assert found.best_score_ > 0.5
+    assert set(found.best_params_) == set(grid)
+
+
+def test_column_transformer_and_feature_union(estimator):
+    parts = ColumnTransformer([("left", estimator, [0, 1, 2]), ("right", clone(estimator), [3, 4, 5])])
+    assert parts.fit_transform(X).shape == (len(X), 4)
+    union = FeatureUnion([("scaled", StandardScaler()), ("codes", estimator)])
+    assert union.fit_transform(X).shape == (len(X), 8)
+
+
+def test_progress_bars_show_epochs(estimator):
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        estimator.set_callbacks(ProgressBar()).fit(X)
+    assert "epoch" in shown.getvalue() or "AutoencoderTransformer" in shown.getvalue()
+    search = GridSearchCV(pipeline(clone(estimator).set_callbacks()), {"codes__n_components": [1, 2]}, cv=2, n_jobs=2)
+    search.set_callbacks(ProgressBar(max_propagation_depth=None))
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        search.fit(X_IRIS, Y_IRIS)
+    assert "AutoencoderTransformer" in shown.getvalue()
+
+
+def test_scoring_monitor_records_every_epoch(estimator):
+    monitor = ScoringMonitor(scoring=lambda fitted, X, y: {"score": fitted.score(X)})
+    estimator.set_callbacks(monitor).fit(X_IRIS, Y_IRIS)
+    scores = [row for row in monitor.get_logs()[0].data if row["task_name"] == "epoch"]
+    assert len(scores) == estimator.n_iter_
+
+
+def test_a_callback_of_scikit_learn_can_stop_training(estimator):
+    class StopAtOnce:
+        def setup(self, estimator, context): ...
+        def teardown(self, estimator, context): ...
+        def on_fit_task_begin(self, estimator, context): ...
+        def on_fit_task_end(self, estimator, context):
+            return context.task_name == "epoch"
+
+    estimator.set_callbacks(StopAtOnce()).fit(X)
+    assert estimator.n_iter_ == 1
+
+
+def test_silence(estimator, capfd):
+    make_pipeline(StandardScaler(), estimator).fit(X).transform(X)
+    assert capfd.readouterr() == ("", "")
+    estimator.set_params(verbose=1).fit(X)
+    assert "train_loss" in capfd.readouterr().out

@@ -1,0 +1,114 @@
+"""map_rows: any memory layout, any number of rows, and a row's result whatever else is in the block."""
+
+import numpy as np
+import pytest
+import torch
+
+from sk_autoenc import MLP
+from sk_autoenc.nn.autoencoder import Autoencoder
+from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, map_rows
+from sk_autoenc.training.seeding import initialize_parameters
+
+AROUND_BLOCKS = [1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 1088, 2047, 2048, 2049]
+
+
+def rows(n, width=5, dtype=np.float32):
+    return np.random.default_rng(0).normal(size=(n, width)).astype(dtype)
+
+
+def weighted(x):
+    """Exact in float32 for whole numbers: a sum and a copy."""
+    return torch.stack([x.sum(-1), x[:, 0]], dim=-1)
+
+
+def whole_numbers(n, width=5, dtype=np.float32):
+    return np.random.default_rng(0).integers(-50, 50, size=(n, width)).astype(dtype)
+
+
+@pytest.mark.parametrize("n", AROUND_BLOCKS)
+def test_every_row_has_its_result(n):
+    X, seen = whole_numbers(n), []
+
+    def function(x):
+        seen.append(len(x))
+        return weighted(x)
+
+    result = map_rows(function, X, "cpu")
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, np.column_stack([X.sum(1), X[:, 0]]))
+    assert all(size % SMALL_BLOCK == 0 for size in seen)
+    assert set(seen[:-1]) <= {SMALL_BLOCK if n < LARGE_BLOCK else LARGE_BLOCK}
+    assert sum(seen) < n + SMALL_BLOCK
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("n", [3, 65, 1100])
+def test_dtypes_and_memory_layouts(n, dtype):
+    X = whole_numbers(n, dtype=dtype)
+    expected = map_rows(weighted, np.ascontiguousarray(X, dtype=np.float32), "cpu")
+    wide = np.repeat(X, 2, axis=1)
+    for other in (np.asfortranarray(X), wide[:, ::2], np.flip(X[::-1].copy(), 0), X.astype(X.dtype.newbyteorder())):
+        np.testing.assert_array_equal(map_rows(weighted, other, "cpu"), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_read_only_memory_maps(tmp_path, dtype):
+    X = whole_numbers(1100, dtype=dtype)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert isinstance(mapped, np.memmap)
+    np.testing.assert_array_equal(map_rows(weighted, mapped, "cpu"), map_rows(weighted, X, "cpu"))
+
+
+def test_rows_are_not_written():
+    X = rows(70)
+    before = X.copy()
+    map_rows(lambda x: x.mul_(2), X, "cpu")
+    np.testing.assert_array_equal(X, before)
+
+
+def test_prepare_fills_the_block():
+    X = whole_numbers(130, dtype=np.float64)
+
+    def halved(block, out):
+        np.multiply(block, 0.5, out=out, casting="same_kind")
+
+    np.testing.assert_array_equal(map_rows(lambda x: x, X, "cpu", halved), X / 2)
+
+
+def test_results_are_plain_arrays_of_their_own():
+    """No gradient, no view of a buffer that the next block overwrites."""
+    X = rows(200)
+    result = map_rows(lambda x: x, X, "cpu")
+    np.testing.assert_array_equal(result, X)
+    assert result.flags.writeable
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Odd widths everywhere, and both paths."""
+    plan = MLP((33, 7, 7), residual=True)
+    module = Autoencoder(
+        plan.make_encoder(13, 3, linear_path=True), plan.make_decoder(3, 13, linear_path=True, bounded=True)
+    )
+    initialize_parameters(module, torch.Generator().manual_seed(0))
+    return module.eval()
+
+
+@pytest.mark.parametrize(
+    ("threads", "sizes"), [(1, AROUND_BLOCKS), (2, [1, 65, 1025]), (3, [65, 1025]), (4, [65, 1025])]
+)
+def test_a_row_has_the_same_bits_in_any_mix(network, threads, sizes):
+    X, rng = rows(2100, 13), np.random.default_rng(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for function in (network.encode, lambda x: network(x).raw) if threads == 1 else (lambda x: network(x).raw,):
+            expected = map_rows(function, X, "cpu")
+            for n in sizes:
+                chosen = rng.permutation(len(X))[:n]
+                np.testing.assert_array_equal(map_rows(function, X[chosen], "cpu"), expected[chosen], err_msg=f"{n}")
+            for i in (0, 1023, 1024, 2099) if threads == 1 else (2099,):
+                np.testing.assert_array_equal(map_rows(function, X[i : i + 1], "cpu")[0], expected[i])
+    finally:
+        torch.set_num_threads(before)

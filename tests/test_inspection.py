@@ -1,0 +1,236 @@
+"""The displays: what they hold, what they draw, and what they refuse."""
+
+import importlib
+import runpy
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+
+import sk_autoenc.inspection
+from sk_autoenc import AutoencoderTransformer
+from sk_autoenc.inspection import LatentDisplay, LossCurveDisplay, ReconstructionDisplay
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+CHEAP = {"architecture": (8,), "max_iter": 4, "random_state": 0, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(0).normal(size=(60, 6)) + 1.0
+
+
+@pytest.fixture(scope="module")
+def fitted(X):
+    return AutoencoderTransformer(3, **CHEAP, sparsity=0.1).fit(X)
+
+
+# -- what is common
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(sk_autoenc.inspection.__file__).parent.glob("*.py")), ids=lambda path: path.stem
+)
+def test_matplotlib_is_not_needed_to_import(path, monkeypatch):
+    for name in ("matplotlib", "matplotlib.pyplot"):
+        monkeypatch.setitem(sys.modules, name, None)
+    runpy.run_path(str(path))
+
+
+@pytest.mark.parametrize(
+    "display",
+    [LossCurveDisplay({"training": [1.0]}), LatentDisplay([[0.0, 1.0]]), ReconstructionDisplay([[0.0]], [[1.0]])],
+    ids=lambda display: type(display).__name__,
+)
+def test_plotting_without_matplotlib_names_the_extra(display, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.setattr(matplotlib, "pyplot", None)
+    with pytest.raises(ImportError, match=rf"{type(display).__name__}.plot.*pip install sk-autoenc\[plot\]"):
+        display.plot()
+
+
+def test_all_names_are_displays_that_draw_into_the_given_axes(X, fitted):
+    for name in sk_autoenc.inspection.__all__:
+        display_class = getattr(importlib.import_module("sk_autoenc.inspection"), name)
+        figure, ax = plt.subplots()
+        rows = () if display_class is LossCurveDisplay else (X,)
+        display = display_class.from_estimator(fitted, *rows, ax=ax)
+        assert type(display) is display_class
+        assert display.ax_ is ax
+        assert display.figure_ is figure
+        assert display.plot() is display, "plot must return the display"
+        assert display.ax_ is not ax, "a second plot makes its own figure"
+        figure.draw_without_rendering()
+
+
+# -- losses
+
+
+def test_loss_curves_are_those_of_the_estimator(fitted):
+    display = LossCurveDisplay.from_estimator(fitted, terms=True, color="red")
+    assert list(display.curves) == ["training", "validation", "reconstruction", "sparsity"]
+    names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    drawn = dict(zip(names, display.ax_.lines, strict=True))
+    expected = {"training": fitted.loss_curve_, "validation": fitted.validation_loss_curve_, **fitted.loss_curves_}
+    assert drawn.keys() == expected.keys()
+    for name, line in drawn.items():
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
+        np.testing.assert_array_equal(line.get_ydata(), expected[name])
+        assert line is display.lines_[name]
+        assert line.get_color() == "red"
+
+
+def test_no_validation_curve_without_held_out_rows(X):
+    estimator = AutoencoderTransformer(**CHEAP, early_stopping=False).fit(X)
+    assert list(LossCurveDisplay.from_estimator(estimator).curves) == ["training"]
+
+
+def test_losses_of_other_estimators_are_drawn_too(X):
+    regressor = MLPRegressor(hidden_layer_sizes=(4,), max_iter=3, tol=1e9, n_iter_no_change=1).fit(X, X)
+    assert LossCurveDisplay.from_estimator(regressor).curves == {"training": regressor.loss_curve_}
+
+
+def test_log_scale(fitted):
+    assert LossCurveDisplay.from_estimator(fitted, log_scale=True).ax_.get_yscale() == "log"
+    assert LossCurveDisplay.from_estimator(fitted).ax_.get_yscale() == "linear"
+    with pytest.raises(ValueError, match=r"log_scale=True needs losses above 0.*validation.*-2\.5"):
+        LossCurveDisplay({"training": [1, 2], "validation": [1, -2.5]}).plot(log_scale=True)
+
+
+def test_estimators_without_losses_are_refused(X):
+    with pytest.raises(TypeError, match="recorded loss_curve_ in fit, which PCA has not"):
+        LossCurveDisplay.from_estimator(PCA(2).fit(X))
+
+
+# -- codes
+
+
+def test_chosen_components_are_drawn(X, fitted):
+    display = LatentDisplay.from_estimator(fitted, X, components=(2, 0), s=3)
+    np.testing.assert_array_equal(display.scatters_[0].get_offsets(), fitted.transform(X)[:, [2, 0]])
+    assert display.scatters_[0].get_sizes() == [3]
+    assert display.ax_.get_xlabel() == "autoencodertransformer2"
+    assert display.ax_.get_ylabel() == "autoencodertransformer0"
+    assert display.legend_ is None
+    assert display.colorbar_ is None
+
+
+@pytest.mark.parametrize("n_classes", [3, 12], ids=["list of colours", "gradient"])
+@pytest.mark.parametrize("as_class", [int, float, str], ids=lambda kind: kind.__name__)
+def test_classes_get_a_colour_each_and_a_legend(X, fitted, n_classes, as_class):
+    y = [as_class(i % n_classes) for i in range(len(X))]
+    display = LatentDisplay.from_estimator(fitted, X, y=y)
+    codes = fitted.transform(X)[:, :2]
+    labels = [text.get_text() for text in display.legend_.get_texts()]
+    assert labels == [str(value) for value in np.unique(y)]
+    assert len({tuple(points.get_facecolor()[0]) for points in display.scatters_}) == n_classes
+    for value, points in zip(np.unique(y), display.scatters_, strict=True):
+        np.testing.assert_array_equal(points.get_offsets(), codes[np.asarray(y) == value])
+    assert display.colorbar_ is None
+
+
+@pytest.mark.parametrize("y", [np.linspace(0.0, 1.0, 60), np.arange(60)], ids=["real", "many whole numbers"])
+def test_values_get_a_colour_bar(X, fitted, y):
+    display = LatentDisplay.from_estimator(fitted, X, y=y, cmap="plasma")
+    np.testing.assert_array_equal(display.scatters_[0].get_array(), y)
+    assert display.colorbar_.cmap.name == "plasma"
+    assert display.legend_ is None
+
+
+def test_codes_as_data_frames(X):
+    transformer = make_pipeline(StandardScaler(), PCA(2)).set_output(transform="pandas").fit(X)
+    display = LatentDisplay.from_estimator(transformer, X)
+    np.testing.assert_array_equal(display.codes, transformer.transform(X).to_numpy())
+    assert display.ax_.get_ylabel() == "pca1"
+
+
+@pytest.mark.parametrize("components", [(0, 3), (-1, 0), (0, 1, 2), (0,)])
+def test_components_out_of_range(X, fitted, components):
+    with pytest.raises(ValueError, match=rf"components must be two numbers from 0 to 2.*got \{str(components)[:-1]}"):
+        LatentDisplay.from_estimator(fitted, X, components=components)
+
+
+def test_y_of_another_length(X, fitted):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LatentDisplay.from_estimator(fitted, X, y=[0, 1])
+
+
+# -- reconstructions
+
+
+def test_images_stand_above_their_reconstructions(X, fitted):
+    display = ReconstructionDisplay.from_estimator(fitted, X, n_samples=3, image_shape=(2, 3), cmap="viridis")
+    assert display.axes_.shape == (2, 3)
+    expected = [X[:3], fitted.reconstruct(X[:3])]
+    for tier, values in zip(display.axes_, expected, strict=True):
+        for panel, value in zip(tier, values, strict=True):
+            (image,) = panel.images
+            np.testing.assert_array_equal(image.get_array(), value.reshape(2, 3))
+            assert image.get_clim() == (X[:3].min(), X[:3].max()), "one scale for all"
+            assert image.cmap.name == "viridis"
+    display.figure_.draw_without_rendering()
+    above, below = (panel.get_window_extent() for panel in display.axes_[:, 0])
+    assert above.y0 >= below.y1
+
+
+def test_noisy_rows_are_what_is_reconstructed(X, fitted):
+    noisy = X + 3.0
+    display = ReconstructionDisplay.from_estimator(fitted, X, X_noisy=noisy, n_samples=2, image_shape=(2, 3))
+    assert [tier[0].get_ylabel() for tier in display.axes_] == ["row", "noisy", "reconstruction"]
+    for tier, values in zip(display.axes_, [X, noisy, fitted.reconstruct(noisy)], strict=True):
+        np.testing.assert_array_equal(tier[1].images[0].get_array(), values[1].reshape(2, 3))
+
+
+def test_lines_over_the_features(X, fitted):
+    display = ReconstructionDisplay.from_estimator(fitted, X, n_samples=4, linestyle="--")
+    assert display.axes_.shape == (1, 4)
+    expected = fitted.reconstruct(X[:4])
+    for i, panel in enumerate(display.axes_[0]):
+        row, reconstruction = panel.lines
+        np.testing.assert_array_equal(row.get_ydata(), X[i])
+        np.testing.assert_array_equal(reconstruction.get_ydata(), expected[i])
+        assert row.get_linestyle() == "--"
+        assert panel.get_ylim() == display.axes_[0, 0].get_ylim(), "one scale for all"
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["row", "reconstruction"]
+
+
+def test_any_transformer_that_can_go_back(X):
+    pipeline = make_pipeline(StandardScaler(), PCA(2)).fit(X)
+    display = ReconstructionDisplay.from_estimator(pipeline, X, n_samples=100)
+    np.testing.assert_array_equal(display.reconstructions, pipeline.inverse_transform(pipeline.transform(X)))
+
+
+def test_counts_are_reconstructed_with_their_totals():
+    counts = np.random.default_rng(0).poisson(5.0, size=(40, 4))
+    estimator = AutoencoderTransformer(**CHEAP, likelihood="multinomial").fit(counts)
+    display = ReconstructionDisplay.from_estimator(estimator, counts, n_samples=5)
+    np.testing.assert_allclose(np.sum(display.reconstructions, axis=1), counts[:5].sum(axis=1), rtol=1e-5)
+
+
+def test_what_cannot_be_reconstructed(X, fitted):
+    with pytest.raises(TypeError, match="Normalizer has neither"):
+        ReconstructionDisplay.from_estimator(Normalizer().fit(X), X)
+    with pytest.raises(ValueError, match="n_samples must be 1 or more, got 0"):
+        ReconstructionDisplay.from_estimator(fitted, X, n_samples=0)
+    with pytest.raises(ValueError, match=r"X_noisy must have the shape of X, \(60, 6\), got \(2, 6\)"):
+        ReconstructionDisplay.from_estimator(fitted, X, X_noisy=X[:2])
+
+
+@pytest.mark.parametrize("image_shape", [(2, 2), (6,), (1, 2, 3)])
+def test_image_shapes_that_do_not_fit(X, fitted, image_shape):
+    with pytest.raises(ValueError, match=r"image_shape must be .* number of features, 6; got \("):
+        ReconstructionDisplay.from_estimator(fitted, X, image_shape=image_shape)

@@ -1,0 +1,84 @@
+"""The layout that docs/design.md promises: imports go one way, and no module does what belongs elsewhere."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sk_autoenc
+
+ROOT = Path(sk_autoenc.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+#: Rank of each module or package; a file imports from lower ranks, or from its own package.
+RANKS = {
+    "_compat": 0,
+    "losses": 0,
+    "likelihoods": 0,
+    "corruption": 0,
+    "scaling": 0,
+    "nn": 0,
+    "architectures": 1,
+    "training": 1,
+    "floor": 2,
+    "base": 3,
+    "estimators": 4,
+    "inspection": 5,
+    "persistence": 5,
+    "__init__": 6,
+}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> list[tuple[str, bool]]:
+    """Modules that the file imports, and whether at module level."""
+    tree = ast.parse(path.read_text())
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node in tree.body) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module, node in tree.body))
+            found += [(f"{node.module}.{alias.name}", node in tree.body) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    rank = RANKS[_name(path)]
+    for module, _ in _imports(path):
+        parts = module.split(".")
+        if parts[0] != "sk_autoenc" or len(parts) == 1:
+            continue
+        if parts[1] in RANKS:
+            assert RANKS[parts[1]] < rank or parts[1] == _name(path), f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_library_is_imported_where_it_belongs(path):
+    name = _name(path)
+    for module, at_module_level in _imports(path):
+        library = module.split(".")[0]
+        if library == "sklearn":
+            assert name not in ("nn", "losses"), f"{path.name} imports {module}"
+            private = any(part.startswith("_") for part in module.split("."))
+            assert name == "_compat" or not private, f"{path.name} imports {module}"
+        if library == "skorch":
+            assert name in ("training", "base"), f"{path.name} imports {module}"
+        if library == "matplotlib":
+            assert not at_module_level, f"{path.name} imports {module} at module level"
+
+
+def test_an_estimator_file_imports_no_other_estimator_file():
+    for path in (ROOT / "estimators").glob("*.py"):
+        assert not any("sk_autoenc.estimators" in module for module, _ in _imports(path)), path.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_say_what_they_hold_and_stay_short(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree) or not path.read_text(), f"{path.name} has no first line"
+    assert len(path.read_text().splitlines()) <= 500

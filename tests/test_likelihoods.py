@@ -1,0 +1,193 @@
+"""Likelihoods against scipy's distributions, and what they refuse."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import expit, softmax, xlogy
+
+from sk_autoenc import Bernoulli, Gaussian, Multinomial, Poisson
+from sk_autoenc.likelihoods import LIKELIHOODS, as_likelihood
+
+N, D = 6, 5
+
+
+@pytest.fixture
+def raw():
+    return np.random.default_rng(0).normal(size=(N, D))
+
+
+@pytest.fixture
+def counts():
+    return np.random.default_rng(1).poisson(2.0, size=(N, D)).astype(float)
+
+
+def row_score(likelihood, raw, x):
+    return likelihood.row_score(torch.from_numpy(raw), torch.from_numpy(x)).numpy()
+
+
+def mean(likelihood, raw):
+    return likelihood.mean(torch.from_numpy(raw)).numpy()
+
+
+def rows_for(name, rng, shape):
+    if name == "gaussian":
+        return rng.normal(size=shape)
+    return rng.integers(0, 2 if name == "bernoulli" else 5, size=shape).astype(float)
+
+
+# -- row_score
+
+
+def test_gaussian_score_is_minus_the_summed_squared_error(raw, counts):
+    np.testing.assert_allclose(row_score(Gaussian(), raw, counts), -((counts - raw) ** 2).sum(1))
+
+
+def test_bernoulli_score_is_the_log_probability(raw):
+    x = np.random.default_rng(2).integers(0, 2, size=(N, D)).astype(float)
+    np.testing.assert_allclose(row_score(Bernoulli(), raw, x), stats.bernoulli.logpmf(x, expit(raw)).sum(1))
+
+
+def test_bernoulli_score_of_shares_is_minus_the_cross_entropy(raw):
+    x = np.random.default_rng(2).uniform(size=(N, D))
+    expected = (xlogy(x, expit(raw)) + xlogy(1 - x, 1 - expit(raw))).sum(1)
+    np.testing.assert_allclose(row_score(Bernoulli(), raw, x), expected)
+
+
+def test_poisson_score_is_the_log_probability(raw, counts):
+    np.testing.assert_allclose(row_score(Poisson(), raw, counts), stats.poisson.logpmf(counts, np.exp(raw)).sum(1))
+
+
+def test_multinomial_score_is_the_log_probability(raw, counts):
+    shares = softmax(raw, axis=1)
+    expected = [stats.multinomial.logpmf(x, int(x.sum()), p) for x, p in zip(counts, shares, strict=True)]
+    np.testing.assert_allclose(row_score(Multinomial(), raw, counts), expected)
+
+
+def test_multinomial_score_ignores_a_common_shift_of_the_logits(raw, counts):
+    np.testing.assert_allclose(
+        row_score(Multinomial(), raw + 7.0, counts), row_score(Multinomial(), raw, counts), rtol=1e-10
+    )
+
+
+def test_multinomial_score_of_a_row_without_counts_is_zero(raw):
+    np.testing.assert_allclose(row_score(Multinomial(), raw, np.zeros((N, D))), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_row_score_keeps_leading_axes(name):
+    rng = np.random.default_rng(3)
+    raw, x = rng.normal(size=(2, 3, N, D)), rows_for(name, rng, (N, D))
+    scores = row_score(LIKELIHOODS[name](), raw, x)
+    assert scores.shape == (2, 3, N)
+    np.testing.assert_allclose(scores[1, 2], row_score(LIKELIHOODS[name](), raw[1, 2], x))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "raw", "x", "expected"),
+    [
+        (Bernoulli(), 200.0, 0.0, -200.0),
+        (Bernoulli(), -200.0, 1.0, -200.0),
+        (Poisson(), -120.0, 1.0, -120.0),
+        (Poisson(), -120.0, 0.0, 0.0),
+    ],
+)
+def test_scores_stay_exact_where_probabilities_leave_float32(likelihood, raw, x, expected):
+    raw = torch.tensor([[raw]], requires_grad=True)
+    score = likelihood.row_score(raw, torch.tensor([[x]]))
+    score.sum().backward()
+    assert score.item() == pytest.approx(expected, abs=1e-4)
+    assert torch.isfinite(raw.grad).all()
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_scores_are_highest_at_the_mean(name):
+    """``raw_of_mean`` of a row is the best output for that row: the gradient vanishes there."""
+    x = np.random.default_rng(4).uniform(0.1, 0.9, size=(1, D))
+    raw = torch.from_numpy(LIKELIHOODS[name]().raw_of_mean(x[0])).requires_grad_()
+    LIKELIHOODS[name]().row_score(raw, torch.from_numpy(x)).sum().backward()
+    np.testing.assert_allclose(raw.grad.numpy(), 0.0, atol=1e-9)
+
+
+# -- mean
+
+
+def test_means(raw):
+    np.testing.assert_array_equal(mean(Gaussian(), raw), raw)
+    np.testing.assert_allclose(mean(Bernoulli(), raw), expit(raw))
+    np.testing.assert_allclose(mean(Poisson(), raw), np.exp(raw))
+    np.testing.assert_allclose(mean(Multinomial(), raw), softmax(raw, axis=1))
+    np.testing.assert_allclose(mean(Multinomial(), raw).sum(1), 1.0)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_raw_of_mean_is_the_inverse_of_mean(name):
+    m = np.random.default_rng(5).uniform(0.05, 0.95, size=D)
+    expected = m / m.sum() if name == "multinomial" else m
+    np.testing.assert_allclose(mean(LIKELIHOODS[name](), LIKELIHOODS[name]().raw_of_mean(m)), expected)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson", "multinomial"])
+def test_raw_of_mean_is_finite_at_the_border(name):
+    m = np.array([0.0, 1.0])
+    raw = LIKELIHOODS[name]().raw_of_mean(m)
+    assert np.isfinite(raw).all()
+    np.testing.assert_allclose(mean(LIKELIHOODS[name](), raw), m, atol=2e-3)
+
+
+def test_row_size_is_the_total_of_a_multinomial_row(counts):
+    sizes = Multinomial().row_size(torch.from_numpy(counts)).numpy()
+    np.testing.assert_array_equal(sizes, counts.sum(1, keepdims=True))
+    assert all(LIKELIHOODS[name]().row_size(None) == 1.0 for name in ("gaussian", "bernoulli", "poisson"))
+
+
+def test_only_the_gaussian_scales_rows():
+    assert {name for name, likelihood in LIKELIHOODS.items() if likelihood.scales_rows} == {"gaussian"}
+
+
+# -- check
+
+
+@pytest.mark.parametrize(
+    ("name", "X"),
+    [
+        ("gaussian", [[-1e30, 0.5]]),
+        ("bernoulli", [[0.0, 1.0]]),
+        ("bernoulli", [[0.5, 0.25]]),
+        ("poisson", [[0.0, 1.0, 1e6]]),
+        ("multinomial", [[0.0, 0.0], [3.0, 1.0]]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_check_accepts(name, X, dtype):
+    LIKELIHOODS[name]().check(np.array(X, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("name", "X", "message"),
+    [
+        ("bernoulli", [[0.0, 1.5]], r"likelihood='bernoulli'.*\[0, 1\].*1\.5"),
+        ("bernoulli", [[-0.25, 1.0]], r"likelihood='bernoulli'.*\[0, 1\].*-0\.25"),
+        ("poisson", [[0.0, -2.0]], r"likelihood='poisson'.*0 or more.*-2"),
+        ("poisson", [[0.0, 2.5]], r"likelihood='poisson'.*whole.*2\.5"),
+        ("multinomial", [[4.0, -1.0]], r"likelihood='multinomial'.*0 or more.*-1"),
+        ("multinomial", [[4.0, 0.125]], r"likelihood='multinomial'.*whole.*0\.125"),
+    ],
+)
+def test_check_refuses_and_names_parameter_bound_and_value(name, X, message):
+    with pytest.raises(ValueError, match=message):
+        LIKELIHOODS[name]().check(np.array(X))
+
+
+# -- names and objects
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_name_is_short_for_the_default(name):
+    assert type(as_likelihood(name)) is LIKELIHOODS[name]
+
+
+def test_an_object_is_copied():
+    given = Poisson()
+    assert as_likelihood(given) is not given
+    assert type(as_likelihood(given)) is Poisson

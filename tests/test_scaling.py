@@ -1,0 +1,123 @@
+"""One centre per feature and one scale for all: exactness, units, constants."""
+
+import numpy as np
+import pytest
+
+from sk_autoenc.scaling import fit_scaling
+
+
+def fit_all(X):
+    return fit_scaling(X, np.arange(len(X)))
+
+
+def applied(scaling, X, dtype=np.float32):
+    out = np.empty(X.shape, dtype=dtype)
+    scaling.apply(X, out)
+    return out
+
+
+@pytest.fixture
+def X():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(500, 7)) * rng.uniform(0.5, 5, size=7) + rng.normal(size=7)
+
+
+def test_centre_is_the_mean_and_scale_the_root_of_the_mean_variance(X):
+    scaling = fit_all(X)
+    np.testing.assert_allclose(scaling.center, X.mean(0), rtol=1e-12)
+    assert scaling.scale == pytest.approx(np.sqrt(X.var(0).mean()), rel=1e-12)
+    rows = applied(scaling, X)
+    np.testing.assert_allclose(rows.mean(0), 0.0, atol=1e-5)
+    assert rows.var(0).mean() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_all_blocks_count():
+    """More rows than one block of the sums holds."""
+    X = np.arange(10_000.0).reshape(-1, 1)
+    scaling = fit_all(X)
+    assert scaling.center[0] == pytest.approx(4999.5, rel=1e-12)
+    assert scaling.scale == pytest.approx(X.std(), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("unit", [1024.0, 2.0**-20, -1.0])
+def test_the_unit_changes_no_bit(X, dtype, unit):
+    X = X.astype(dtype)
+    rows, other = applied(fit_all(X), X), applied(fit_all(X * dtype(unit)), X * dtype(unit))
+    np.testing.assert_array_equal(other, rows * np.sign(unit))
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(1e6, 1e-3), (-1e9, 1.0), (1e10, 10.0)])
+def test_small_spread_on_a_large_offset_is_kept(offset, spread):
+    noise = np.random.default_rng(0).normal(size=(5000, 3))
+    X = offset + spread * noise
+    scaling = fit_all(X)
+    exact = ((X - offset) - (X - offset).mean(0)) / np.sqrt((X - offset).var(0).mean())
+    np.testing.assert_allclose(applied(scaling, X), exact, atol=1e-4)
+    np.testing.assert_allclose(scaling.undo(applied(scaling, X).astype(float)), X, rtol=0, atol=1e-4 * spread)
+
+
+def test_float32_rows_are_summed_in_float64():
+    X = (1000 + np.random.default_rng(0).normal(size=(20_000, 2))).astype(np.float32)
+    scaling, exact = fit_all(X), X.astype(float)
+    np.testing.assert_allclose(scaling.center, exact.mean(0), rtol=1e-12)
+    assert scaling.scale == pytest.approx(np.sqrt(exact.var(0).mean()), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 3.0, 0.1, 1 / 3, -1e6 + 0.1])
+@pytest.mark.parametrize("n_rows", [1, 2, 1000, 10_000])
+def test_constant_columns_have_scale_1(value, dtype, n_rows):
+    """Also where the mean of equal values is not quite that value."""
+    X = np.full((n_rows, 3), value, dtype=dtype)
+    scaling = fit_all(X)
+    assert scaling.scale == 1.0
+    np.testing.assert_allclose(applied(scaling, X), 0.0, atol=1e-7 * max(1.0, abs(value)))
+
+
+def test_a_single_row_has_scale_1():
+    X = np.array([[1.0, 2.0, 1e6]])
+    scaling = fit_all(X)
+    assert scaling.scale == 1.0
+    np.testing.assert_array_equal(applied(scaling, X), np.zeros((1, 3)))
+
+
+def test_a_constant_column_beside_others_adds_no_spread(X):
+    with_constant = np.column_stack([X, np.full(len(X), 0.1)])
+    assert fit_all(with_constant).scale == pytest.approx(np.sqrt(X.var(0).sum() / (X.shape[1] + 1)), rel=1e-12)
+
+
+def test_a_large_constant_column_does_not_hide_the_spread_of_the_others(X):
+    """A time stamp in float32 beside ordinary columns: what it could round away is its own."""
+    X = np.column_stack([X, np.full(len(X), 1e9)]).astype(np.float32)
+    assert fit_all(X).scale == pytest.approx(np.sqrt(X.astype(float).var(0).mean()), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_undo_is_the_inverse_of_apply(X, dtype):
+    X = X.astype(dtype)
+    scaling = fit_all(X)
+    back = scaling.undo(applied(scaling, X).astype(dtype))
+    assert back.dtype == dtype
+    np.testing.assert_allclose(back, X, atol=1e-5)
+
+
+def test_apply_computes_in_the_dtype_of_the_rows(X):
+    scaling = fit_all(X)
+    np.testing.assert_allclose(applied(scaling, X, np.float64), (X - X.mean(0)) / scaling.scale, rtol=1e-12, atol=1e-12)
+
+
+def test_only_the_chosen_rows_count(X):
+    chosen = np.sort(np.random.default_rng(1).permutation(len(X))[:200])
+    spoiled = X.copy()
+    spoiled[np.setdiff1d(np.arange(len(X)), chosen)] = 1e9
+    scaling, other = fit_all(X[chosen]), fit_scaling(spoiled, chosen)
+    np.testing.assert_allclose(other.center, scaling.center, rtol=1e-12)
+    assert other.scale == pytest.approx(scaling.scale, rel=1e-12)
+
+
+def test_rows_are_not_written(X):
+    X.flags.writeable = False
+    scaling = fit_all(X)
+    applied(scaling, X)
+    scaling.undo(X)
