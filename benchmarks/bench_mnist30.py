@@ -60,7 +60,8 @@ def make_estimator(options, **changes) -> AutoencoderTransformer:
 def time_of_step(options, X: np.ndarray, precision: str) -> float:
     """Milliseconds of a training step at this precision of matrix products: the difference of two short fits."""
     torch.set_float32_matmul_precision(precision)
-    short, long = X[:2560], X[: 4 * 2560]
+    long = np.resize(X, (4 * 2560, X.shape[1]))
+    short = long[:2560]
     estimator = make_estimator(options, max_iter=1, verbose=0)
     estimator.fit(short)
     differences = [seconds(lambda: estimator.fit(long)) - seconds(lambda: estimator.fit(short)) for _ in range(3)]
@@ -86,9 +87,9 @@ def report(options):
     torch.set_float32_matmul_precision("medium" if options.bf16 else "highest")
     ours, rows = make_estimator(options), with_shifts(X)
     minutes = seconds(lambda: ours.fit(rows)) / 60
+    torch.set_float32_matmul_precision("highest")
     name = f"ours, {options.epochs} epochs{', bf16 products' if options.bf16 else ''}"
     figures[name] = {"test": error(ours, X_test), "train": error(ours, X[:10_000]), "minutes": minutes}
-    torch.set_float32_matmul_precision("highest")
 
     part = "last 5000 training images" if options.validate else "test"
     print_table(["reduction to 30", part, "train", "fit, min"], [[name, *f.values()] for name, f in figures.items()])

@@ -4,6 +4,7 @@ An architecture is a scikit-learn object with parameters, so that ``architecture
 and ``clone`` copies a plan, never weights.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from numbers import Integral
 
@@ -84,7 +85,7 @@ class MLP(BaseEstimator):
 
     def _network(self, sizes: list[int], linear_path: bool, linear: type[Linear]) -> nn.Module:
         if len(sizes) == 2:
-            return linear(*sizes)
+            return nn.Sequential(OrderedDict(linear_path=linear(*sizes)))
         network = multilayer_perceptron(sizes, self.activation, residual=self.residual, linear=linear)
         if not linear_path:
             return network

@@ -26,7 +26,7 @@ from sk_autoenc.scaling import fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, map_rows
-from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS, Verdict, best_epoch, fold_rows, split_rows
+from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS, Split, Verdict, best_epoch, fold_rows, split_rows
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 from sk_autoenc.training.options import (
     OPTIMIZERS,
@@ -97,13 +97,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _validate(self, X, *, reset: bool) -> np.ndarray:
         """Rows as a finite 2-D array of float32 or float64, the dtype kept where it is one of these."""
         X = validate_data(self, _detached(X), dtype=[np.float64, np.float32], reset=reset)
-        if X.dtype == np.float64:
-            largest, limit = max(X.max(), -X.min()), float(np.finfo(np.float32).max)
-            if largest > limit:
-                raise ValueError(
-                    f"X holds a value of size {largest:.6g}; the network computes in float32, "
-                    f"so values must lie within ±{limit:.6g}."
-                )
+        _check_range(X, "X")
         return X
 
     # -- the flow
@@ -127,22 +121,22 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         root = self._init_callback_context(max_subtasks=self.max_iter)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        data = self._begin(X, fresh)
-        everything, splits = torch.arange(len(data)), self._splits(len(data), fresh)
-        chosen, held_out = splits[0] if len(splits) == 1 else (everything, None)
-        if fresh:
-            self.net_ = self._make_net(Rows(data, chosen))
-        data = data.to(self.device_)
-        rows, validation = Rows(data, chosen), None if held_out is None else Rows(data, held_out)
-        tasks = self._epoch_tasks(root, X, y)
-        with self._unfitted_if_it_fails(fresh, rows):
-            verdict = self._judge_by_folds(data, splits) if len(splits) > 1 else None
-            before = None if validation is None else self.net_.judge(validation)
-            self._train(rows, validation, self.max_iter if verdict is None else verdict.n_epochs, tasks)
-            if before is not None:
-                verdict = Verdict(self.n_iter_, before, self.net_.judge(validation))
-            self._select(verdict, Rows(data, everything), fresh)
-            self._finish(rows)
+        with self._unfitted_if_it_fails(fresh):
+            data, splits = self._begin(X, fresh, split=self.early_stopping)
+            everything = Rows(data, torch.arange(len(data)))
+            chosen, held_out = splits[0] if len(splits) == 1 else (everything.index, None)
+            rows, validation = Rows(data, chosen), None if held_out is None else Rows(data, held_out)
+            if fresh:
+                self.net_ = self._make_net(rows)
+            with self._kept_if_interrupted(everything):
+                verdict = self._judge_by_folds(data, splits) if len(splits) > 1 else None
+                before = None if validation is None else self.net_.judge(validation)
+                tasks = self._epoch_tasks(root, X, y)
+                self._train(rows, validation, self.max_iter if verdict is None else verdict.n_epochs, tasks)
+                if before is not None:
+                    verdict = Verdict(self.n_iter_, before, self.net_.judge(validation))
+            self._select(verdict, everything, fresh)
+            self._finish(everything)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
 
@@ -165,93 +159,107 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             The estimator, trained further.
         """
         fresh = not hasattr(self, "net_")
-        data = self._begin(X, fresh)
-        rows = Rows(data, torch.arange(len(data)))
-        if fresh:
-            self.net_ = self._make_net(rows)
-        rows = Rows(data.to(self.device_), rows.index)
-        with self._unfitted_if_it_fails(fresh, rows):
-            done = len(self.net_.history)
-            self.net_.batch_size = self._batch_size(len(rows))
-            self.net_.train(rows, epochs=1, callbacks=[FiniteGuard()])
-            self._record(self.net_.history[done:])
+        with self._unfitted_if_it_fails(fresh):
+            data, _ = self._begin(X, fresh, split=False)
+            rows = Rows(data, torch.arange(len(data)))
+            if fresh:
+                self.net_ = self._make_net(rows)
+            with self._kept_if_interrupted(rows):
+                self._tune(rows)
+                self._record_epochs(rows, epochs=1, callbacks=[FiniteGuard()])
+            self._select(None, rows, fresh=False)
             self._finish(rows)
         return self
 
-    def _begin(self, X, fresh: bool) -> Tensor:
-        """Check parameters and rows, on a fresh fit set what depends on the rows; returns them as the network reads them."""
-        self._check_configuration()
-        if not fresh:
-            self._check_continuation()
-            X = self._validate(X, reset=False)
-            self._likelihood.check(X)
-            return torch.from_numpy(self._to_network(X))
-        self._forget()
-        X = self._validate(X, reset=True)
-        likelihood = self._make_likelihood()
-        likelihood.check(X)
-        device = resolve_device(self.device)
-        self._blueprint = clone(self).set_callbacks()
-        self._likelihood, self.device_, self.input_shape_ = likelihood, device, X.shape[1:]
-        self._seed = draw_seed(self.random_state)
-        self._scaling = fit_scaling(X)
-        return torch.from_numpy(self._to_network(X))
+    def _begin(self, X, fresh: bool, *, split: bool) -> tuple[Tensor, list[Split]]:
+        """Check parameters and rows, and on a fresh fit set what depends on the rows.
 
-    def _splits(self, n_rows: int, fresh: bool) -> list[tuple[Tensor, Tensor]]:
-        """Rows to train on and to hold out: none without early stopping, folds for few rows, else one split."""
-        if not self.early_stopping or n_rows < MIN_ROWS:
+        Returns the rows as the network reads them, and how they are split to judge training.
+        """
+        self._check_configuration()
+        if fresh:
+            self._forget()
+        else:
+            self._check_continuation()
+        X = self._validate(X, reset=fresh)
+        likelihood = self._make_likelihood() if fresh else self._likelihood
+        likelihood.check(X)
+        seed = draw_seed(self.random_state) if fresh else self._seed
+        splits = self._splits(len(X), make_generator(seed, "split"), fresh) if split else []
+        if fresh:
+            self._blueprint, self.device_ = clone(self).set_callbacks(), resolve_device(self.device)
+            self._likelihood, self._seed, self.input_shape_ = likelihood, seed, X.shape[1:]
+            # Rows that are held out from the final network touch nothing that is fitted.
+            self._scaling = fit_scaling(X, splits[0][0].numpy() if len(splits) == 1 else np.arange(len(X)))
+        return torch.from_numpy(self._to_network(X)).to(self.device_), splits
+
+    def _splits(self, n_rows: int, generator: torch.Generator, fresh: bool) -> list[Split]:
+        """Rows to train on and to hold out: none of too few rows, folds for few, else one split."""
+        if n_rows < MIN_ROWS:
             return []
-        generator = make_generator(self._seed, "split")
         if fresh and n_rows < FEW_ROWS:
             return fold_rows(n_rows, generator)
         return [split_rows(n_rows, self.validation_fraction, generator)]
 
-    def _judge_by_folds(self, data: Tensor, splits: list[tuple[Tensor, Tensor]]) -> Verdict:
+    def _judge_by_folds(self, data: Tensor, splits: list[Split]) -> Verdict:
         """Train a network for each fold; one number of epochs for all of them, judged on every row once."""
         before, after = [], []
         for chosen, held_out in splits:
-            losses = HeldOutLosses(Rows(data, held_out))
-            net = self._make_net(Rows(data.cpu(), chosen))
+            net, losses = self._make_net(Rows(data, chosen)), HeldOutLosses(Rows(data, held_out))
             before.append(net.judge(losses.rows))
             callbacks = self._fit_callbacks(len(chosen), net.batch_size, patience=None)
-            net.train(Rows(data, chosen), epochs=self.max_iter, callbacks=[*callbacks, losses])
-            after.append(torch.stack(losses.losses_))
-        n_epochs = min(len(losses) for losses in after)
-        pooled = torch.cat([losses[:n_epochs] for losses in after], dim=1)  # (n_epochs, n_rows)
-        best = best_epoch(pooled)
+            net.train(Rows(data, chosen), epochs=self.max_iter, callbacks=[losses, *callbacks])
+            after.append(losses.padded(self.max_iter))
+        pooled = torch.cat(after, dim=1)  # (max_iter, n_rows)
         self.validation_loss_curve_ = pooled.mean(1).tolist()
+        best = best_epoch(pooled)
         return Verdict(best, torch.cat(before), pooled[best - 1])
 
     def _train(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
         """Train the net for up to ``epochs`` of the ``max_iter`` epochs of its schedule, and record them."""
-        self.net_.batch_size = self._batch_size(len(rows))
-        callbacks = self._fit_callbacks(
-            len(rows), self.net_.batch_size, None if validation is None else self.n_iter_no_change, self.verbose
-        )
+        self._tune(rows)
+        patience = None if validation is None else self.n_iter_no_change
+        callbacks = self._fit_callbacks(len(rows), self.net_.batch_size, patience, self.verbose)
+        self._record_epochs(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+
+    def _tune(self, rows: Rows) -> None:
+        """Give the net the parameters that may change from one call to the next."""
+        self.net_.tune(self.learning_rate, self.weight_decay, self._batch_size(len(rows)))
+
+    def _record_epochs(self, *args, **kwargs) -> None:
+        """Train the net, and append what its history says of the epochs that were finished."""
         done = len(self.net_.history)
         try:
-            self.net_.train(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+            self.net_.train(*args, **kwargs)
         finally:
-            self._record(self.net_.history[done:])
+            self._record([epoch for epoch in self.net_.history[done:] if "train_loss" in epoch])
 
     @contextmanager
-    def _unfitted_if_it_fails(self, fresh: bool, rows: Rows):
-        """A Ctrl-C leaves the best weights so far; any other error of a fresh fit leaves no fit."""
+    def _unfitted_if_it_fails(self, fresh: bool):
+        """An error in a fresh fit leaves no fit, unless it is a Ctrl-C after training began."""
         try:
             yield
-        except KeyboardInterrupt:
-            self._finish(rows)
-            raise
         except torch.OutOfMemoryError as error:
             self._forget()
             torch.cuda.empty_cache()
             raise MemoryError(
-                f"device={self.device!r} is out of memory with batch_size={self.batch_size!r} and {len(rows)} rows; "
+                f"device={self.device!r} is out of memory with batch_size={self.batch_size!r}; "
                 "use a smaller batch_size, or device='cpu'."
             ) from error
-        except BaseException:
-            if fresh:
+        except BaseException as error:
+            if fresh and not (isinstance(error, KeyboardInterrupt) and hasattr(self, "n_iter_")):
                 self._forget()
+            raise
+
+    @contextmanager
+    def _kept_if_interrupted(self, rows: Rows):
+        """A Ctrl-C leaves a model: the best weights so far."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._record([])
+            self._select(None, rows, fresh=False)
+            self._finish(rows)
             raise
 
     def _fit_callbacks(self, n_rows: int, batch_size: int, patience: int | None, verbose: int = 0) -> list:
@@ -279,22 +287,22 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _check_continuation(self) -> None:
         """Refuse to train further when a parameter that shapes the model was changed since the fit."""
-        now, then = clone(self).set_callbacks(), self._blueprint
         for name in self._shaping_parameters:
-            if repr(getattr(now, name)) != repr(getattr(then, name)):
+            now, then = getattr(self, name), getattr(self._blueprint, name)
+            if repr(now) != repr(then) and not np.array_equal(now, then):
                 raise ValueError(
-                    f"{name} was {getattr(then, name)!r} in the fit that is to be continued and is now "
-                    f"{getattr(now, name)!r}; set it back, or fit with warm_start=False."
+                    f"{name} was {then!r} in the fit that is to be continued and is now {now!r}; "
+                    "set it back, or fit with warm_start=False."
                 )
 
     #: Parameters that ``warm_start`` and ``partial_fit`` cannot change.
-    _shaping_parameters: tuple[str, ...] = ("optimizer", "device", "net_params")
+    _shaping_parameters: tuple[str, ...] = ("optimizer", "device", "net_params", "callbacks")
 
     def _make_net(self, rows: Rows) -> ObjectiveNet:
         """A net at its start: weights drawn, and what depends on data set from these rows."""
         module = self._empty_module()
         initialize_parameters(module, make_generator(self._seed, "initialization"))
-        self._initialize(module, rows)
+        self._initialize(module, Rows(rows.data.cpu(), rows.index.cpu()))
         return self._build_net(module, self._batch_size(len(rows)))
 
     def _empty_module(self) -> nn.Module:
@@ -396,6 +404,16 @@ def _detached(X: Any) -> Any:
     return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
 
 
+def _check_range(X: np.ndarray, name: str) -> None:
+    """Refuse float64 values that are infinite in the network's float32."""
+    limit = float(np.finfo(np.float32).max)
+    if X.dtype == np.float64 and (largest := max(X.max(), -X.min())) > limit:
+        raise ValueError(
+            f"{name} holds a value of size {largest:.6g}; the network computes in float32, "
+            f"so values must lie within ±{limit:.6g}."
+        )
+
+
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
     """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
@@ -456,6 +474,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """
         check_is_fitted(self)
         Z = check_array(_detached(Z), dtype=[np.float64, np.float32], input_name="Z")
+        _check_range(Z, "Z")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes {self._n_features_out} codes."

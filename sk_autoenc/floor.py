@@ -46,32 +46,29 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
 def start_at_pca(module: Autoencoder, rows: Rows) -> None:
     """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
     encoder, decoder = module.encoder, module.decoder
-    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, _linear_path(encoder).out_features))
+    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, encoder.linear_path.out_features))
     with torch.no_grad():
-        _set(_linear_path(encoder), axes, -axes @ mean)
-        _set(_linear_path(decoder), axes.T, mean)
+        _set(encoder.linear_path, axes, -axes @ mean)
+        _set(decoder.linear_path, axes.T, mean)
         for path in (encoder, decoder):
             if isinstance(path, LinearPlusNonlinear):
                 nn.init.zeros_(path.nonlinear[-1].weight)
                 nn.init.zeros_(path.nonlinear[-1].bias)
         if isinstance(encoder, LinearPlusNonlinear):
-            features = summarize(rows, lambda block: block)
+            _read(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
+            encoder.gain.copy_(_or_one(codes.spread))
+            _read(decoder, codes)
             residual = summarize(rows, lambda block: block - module(block).raw)
-            _scale(encoder, features, gain=_or_one(codes.spread))
-            _scale(decoder, codes, gain=_or_one(residual.spread.square().mean().sqrt()))
+            decoder.gain.fill_(_or_one(residual.spread.square().mean().sqrt()))
 
 
 def start_at_mean(decoder: nn.Module, raw: np.ndarray) -> None:
     """Let a decoder without linear path begin by saying that every row is the training mean."""
-    last = decoder if isinstance(decoder, nn.Linear) else decoder[-1]
+    last = decoder[-1]
     with torch.no_grad():
         last.weight.mul_(0.1)
         last.bias.copy_(torch.from_numpy(raw))
-
-
-def _linear_path(network: nn.Module) -> nn.Linear:
-    return network.linear_path if isinstance(network, LinearPlusNonlinear) else network
 
 
 def _set(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
@@ -105,8 +102,8 @@ def _or_one(spread: Tensor) -> Tensor:
     return torch.where(spread > 1e-6 * spread.max(), spread, 1.0)
 
 
-def _scale(path: LinearPlusNonlinear, seen: Summary, gain: Tensor) -> None:
+def _read(path: LinearPlusNonlinear, seen: Summary) -> None:
+    """Let the path's network read values of this range and spread."""
     path.low.copy_(seen.low)
     path.high.copy_(seen.high)
     path.spread.copy_(_or_one(seen.spread))
-    path.gain.copy_(gain.expand_as(path.gain))

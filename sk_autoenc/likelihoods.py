@@ -11,7 +11,6 @@ from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Multinomial as MultinomialDistribution
-from torch.distributions import Poisson as PoissonDistribution
 
 
 class Likelihood(BaseEstimator):
@@ -130,7 +129,8 @@ class Poisson(_Counts):
 
     def row_score(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of the row, summed over features."""
-        return PoissonDistribution(raw.exp(), validate_args=False).log_prob(x).sum(-1)
+        # torch's distribution takes the logarithm of exp(raw), which is lost for small rates.
+        return (x * raw - raw.exp() - torch.lgamma(x + 1)).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
         """Expected count."""

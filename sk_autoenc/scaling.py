@@ -32,12 +32,14 @@ class Scaling(NamedTuple):
         return X * X.dtype.type(self.scale) + self.center.astype(X.dtype)
 
 
-def fit_scaling(X: np.ndarray) -> Scaling:
-    """Centre and scale of the rows, in float64 and block by block, so that no copy of ``X`` is made."""
-    blocks = list(gen_batches(len(X), _BLOCK))
-    center = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(X)
-    squares = sum(np.square(X[block] - center).sum(axis=0) for block in blocks)
-    spread = float(np.sqrt(squares.sum() / squares.size / len(X)))
-    # A spread that rounding alone could produce is that of constant columns, and counts as none.
-    rounding = np.finfo(X.dtype).eps * float(np.abs(center).max(initial=0.0))
-    return Scaling(center, spread if spread > rounding else 1.0)
+def fit_scaling(X: np.ndarray, chosen: np.ndarray) -> Scaling:
+    """Centre and scale of the chosen rows, in float64 and block by block, so that no copy of ``X`` is made."""
+    blocks = [chosen[block] for block in gen_batches(len(chosen), _BLOCK)]
+    guess = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(chosen)
+    # Around a mean that rounding has moved a little: the moments of what is left, and the mean put right.
+    shift = sum((X[block] - guess).sum(axis=0) for block in blocks) / len(chosen)
+    variance = sum(np.square(X[block] - guess).sum(axis=0) for block in blocks) / len(chosen) - shift**2
+    # A spread that rounding alone could produce is that of a constant column, and counts as none.
+    rounding = 4 * np.finfo(X.dtype).eps * np.abs(guess)
+    variance = np.where(variance > rounding**2, variance, 0.0)
+    return Scaling(guess + shift, float(np.sqrt(variance.mean())) or 1.0)

@@ -79,7 +79,7 @@ def test_bounded_linear_gives_a_row_the_same_bits_everywhere():
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_gives_a_cell_the_same_bits_everywhere(name, threads):
-    for width in (1, 33, 61) if threads < 3 else (33,):
+    for width in (1, 33, 61) if threads < 3 else (100,):  # three threads cut 102400 cells at odd places
         assert_rows_are_alike(Activation(name).eval(), 3 * normal(1024, width))
 
 
@@ -211,18 +211,25 @@ def both():
     layer.low.copy_(torch.tensor([-1.0, -2.0, 0.0]))
     layer.high.copy_(torch.tensor([1.0, 2.0, 5.0]))
     layer.spread.copy_(torch.tensor([0.5, 1.0, 4.0]))
+    layer.gain.copy_(torch.tensor([3.0, 0.5]))
     return layer
 
 
 def test_inside_the_range_both_paths_add_up(both):
     x = both.low + torch.rand(64, 3, generator=seeded()) * (both.high - both.low)
-    torch.testing.assert_close(both(x), both.linear_path(x) + both.nonlinear(x / both.spread))
-    assert both.nonlinear(x / both.spread).abs().max() > 0.01
+    network_part = both.gain * both.nonlinear(torch.asinh(x / both.spread))
+    torch.testing.assert_close(both(x), both.linear_path(x) + network_part)
+    assert network_part.abs().max() > 0.01
 
 
 def test_far_away_only_the_linear_path_goes_on(both):
     direction = torch.sign(normal(64, 3))
-    network_part = [both(scale * direction) - both.linear_path(scale * direction) for scale in (10.0, 1e3)]
-    edge = torch.where(direction > 0, both.high, both.low) / both.spread
-    torch.testing.assert_close(network_part[0], both.nonlinear(edge), atol=1e-5, rtol=0)
-    torch.testing.assert_close(network_part[1], both.nonlinear(edge), atol=1e-3, rtol=0)
+    edge = torch.where(direction > 0, both.high, both.low)
+    expected = both.gain * both.nonlinear(torch.asinh(edge / both.spread))
+    for far, tolerance in ((10.0, 1e-5), (1e3, 1e-3)):
+        network_part = both(far * direction) - both.linear_path(far * direction)
+        torch.testing.assert_close(network_part, expected, atol=tolerance, rtol=0)
+
+
+def test_range_spread_and_gain_are_part_of_the_state(both):
+    assert {"low", "high", "spread", "gain"} <= set(both.state_dict())

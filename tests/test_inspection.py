@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from sklearn.decomposition import PCA
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -88,7 +89,7 @@ def test_loss_curves_are_those_of_the_estimator(fitted):
     expected = {"training": fitted.loss_curve_, "validation": fitted.validation_loss_curve_, **fitted.loss_curves_}
     assert drawn.keys() == expected.keys()
     for name, line in drawn.items():
-        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
+        np.testing.assert_array_equal(line.get_xdata(), 1 + np.arange(len(expected[name])))
         np.testing.assert_array_equal(line.get_ydata(), expected[name])
         assert line is display.lines_[name]
         assert line.get_color() == "red"
@@ -137,7 +138,12 @@ def test_classes_get_a_colour_each_and_a_legend(X, fitted, n_classes, as_class):
     codes = fitted.transform(X)[:, :2]
     labels = [text.get_text() for text in display.legend_.get_texts()]
     assert labels == [str(value) for value in np.unique(y)]
-    assert len({tuple(points.get_facecolor()[0]) for points in display.scatters_}) == n_classes
+    colors = [tuple(points.get_facecolor()[0]) for points in display.scatters_]
+    assert len(set(colors)) == n_classes
+    if n_classes <= 10:
+        assert colors == [to_rgba(f"tab:{name}") for name in ("blue", "orange", "green")]
+    else:
+        assert (colors[0], colors[-1]) == (plt.get_cmap("turbo")(0.0), plt.get_cmap("turbo")(1.0))
     for value, points in zip(np.unique(y), display.scatters_, strict=True):
         np.testing.assert_array_equal(points.get_offsets(), codes[np.asarray(y) == value])
     assert display.colorbar_ is None

@@ -94,9 +94,11 @@ class AutoencoderTransformer(BaseAutoencoder):
     weight_decay : float, default=0.1
         Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
     early_stopping : bool, default=True
-        Whether rows are held out to stop at, and to return to, the epoch with the lowest loss on them.
+        Whether rows are held out to find the epoch at which to stop, the one with the lowest mean root of their
+        losses. Up to 600 rows are held out in four folds, and the final network is trained on all of them; fewer
+        than 40 are too few to hold any out.
     validation_fraction : float, default=0.1
-        Share of the rows held out when ``early_stopping``; with fewer than 2 such rows none are.
+        Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=20
         Epochs without improvement after which early stopping ends training.
     tol : float, default=1e-4
@@ -311,8 +313,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         too few to trust it.
         """
         if not fresh or not self._starts_at_pca() or not self.early_stopping:
-            self.linear_ = not fresh and self.linear_
+            self.linear_ = False
             return
         self.linear_ = verdict is None or not verdict.gain_is_real
         if self.linear_:
-            start_at_pca(self.net_.module_, Rows(rows.data.cpu(), rows.index))
+            start_at_pca(self.net_.module_, Rows(rows.data.cpu(), rows.index.cpu()))

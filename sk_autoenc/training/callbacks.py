@@ -1,12 +1,13 @@
 """skorch callbacks of one fit: the way out, the guard against NaN, the bridge to scikit-learn's callbacks."""
 
-import copy
 import math
 import warnings
 from collections.abc import Callable
 
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
+from torch import Tensor
 
 from sk_autoenc.training.data import Rows
 
@@ -16,19 +17,21 @@ class StopTraining(Exception):
 
 
 class FiniteGuard(Callback):
-    """Stops at a loss that is not finite and restores the weights of the last epoch whose loss was."""
+    """Stops at a loss that is not finite and restores the weights of the last epoch after which it was."""
 
-    def on_train_begin(self, net, **kwargs):
-        self.weights_ = copy.deepcopy(net.module_.state_dict())
+    def on_train_begin(self, net, X=None, **kwargs):
+        self.sample_ = Rows(X.data, X.index[: net.batch_size])
+        self._keep(net)
 
     def on_epoch_end(self, net, **kwargs):
-        losses = net.history[-1]
-        if all(math.isfinite(losses[name]) for name in ("train_loss", "valid_loss") if name in losses):
-            self.weights_ = copy.deepcopy(net.module_.state_dict())
+        # The epoch's losses were measured before its last step, so the weights are tried once more.
+        epoch = net.history[-1]
+        if math.isfinite(epoch["train_loss"]) and net.judge(self.sample_).isfinite().all():
+            self._keep(net)
             return
         net.module_.load_state_dict(self.weights_)
         warnings.warn(
-            f"The loss is not finite in epoch {losses['epoch']} (learning_rate={net.lr:g}); training stopped, and "
+            f"The loss is not finite in epoch {epoch['epoch']} (learning_rate={net.lr:g}); training stopped, and "
             "the weights of the epoch before are kept. Try a smaller learning_rate, or scale X.",
             ConvergenceWarning,
             stacklevel=2,
@@ -36,7 +39,10 @@ class FiniteGuard(Callback):
         raise StopTraining
 
     def on_train_end(self, net, **kwargs):
-        del self.weights_
+        del self.weights_, self.sample_
+
+    def _keep(self, net):
+        self.weights_ = {name: value.clone() for name, value in net.module_.state_dict().items()}
 
 
 class EpochTasks(Callback):
@@ -77,3 +83,8 @@ class HeldOutLosses(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.losses_.append(net.judge(self.rows))
+
+    def padded(self, n_epochs: int) -> Tensor:
+        """Losses of ``n_epochs`` epochs, ``(n_epochs, n_rows)``; infinite for those that training did not reach."""
+        missing = torch.full((n_epochs - len(self.losses_), len(self.rows)), torch.inf, dtype=torch.float64)
+        return torch.cat([*(losses[None] for losses in self.losses_), missing])

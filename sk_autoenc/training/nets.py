@@ -1,5 +1,6 @@
 """The skorch net that trains one module on one objective, at the speed of a loop written by hand."""
 
+import contextlib
 import functools
 import math
 import operator
@@ -83,12 +84,27 @@ class ObjectiveNet(NeuralNet):
         """Nothing: skorch would open a row of history per batch."""
 
     def notify(self, method_name, **cb_kwargs):
-        try:
-            super().notify(method_name, **cb_kwargs)
-        except KeyboardInterrupt as stop:
-            if not _is_wish_to_stop(stop):
-                raise
-            raise StopTraining from None
+        """As in skorch, but every callback hears of the event before one that asked to stop is heeded."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        stop = False
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except StopTraining:
+                stop = True
+            except KeyboardInterrupt as error:
+                if not _is_wish_to_stop(error):
+                    raise
+                stop = True
+        if stop:
+            raise StopTraining
+
+    def tune(self, learning_rate: float, weight_decay: float, batch_size: int) -> None:
+        """Set what the next call of ``train`` uses; the moments of the optimizer go on."""
+        self.lr, self.batch_size = learning_rate, batch_size
+        for group in self.optimizer_.param_groups:
+            group["lr"] = group["initial_lr"] = learning_rate  # an earlier schedule has left it near zero
+            group["weight_decay"] = weight_decay if group["decays"] else 0.0
 
     # -- training
 
@@ -102,15 +118,13 @@ class ObjectiveNet(NeuralNet):
         KeyboardInterrupt
             After the callbacks have restored the weights that they keep.
         """
-        for group in self.optimizer_.param_groups:
-            group["lr"] = group.get("initial_lr", group["lr"])  # an earlier schedule may have left it at zero
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
         datasets = {"dataset_train": rows, "dataset_valid": validation}
         try:
-            self.notify("on_train_begin", X=rows)
             try:
+                self.notify("on_train_begin", X=rows)
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
                     self.run_single_epoch(batches, True, "train", self.train_step)
@@ -120,7 +134,8 @@ class ObjectiveNet(NeuralNet):
             except StopTraining:
                 pass
             finally:
-                self.notify("on_train_end", X=rows)
+                with contextlib.suppress(StopTraining):
+                    self.notify("on_train_end", X=rows)
         finally:
             self.callbacks_ = own
             self.module_.eval()
@@ -180,9 +195,12 @@ class ObjectiveNet(NeuralNet):
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Decay what multiplies inside the network; not biases, and not the linear path, which is the floor."""
         named_parameters = list(named_parameters)
-        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        _, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         decayed, kept = [], []
         for name, parameter in named_parameters:
             (kept if parameter.ndim < 2 or "linear_path" in name else decayed).append(parameter)
-        groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "decays": True},
+            {"params": kept, "decays": False, "weight_decay": 0.0},
+        ]
         return [[group for group in groups if group["params"]]], kwargs

@@ -57,6 +57,10 @@ def check_net_params(net_params: dict | None) -> dict:
     for name in net_params or {}:
         if name in _OURS:
             raise ValueError(f"net_params: {name!r} is set by the estimator's own parameter {_OURS[name]}.")
+        if name == "optimizer__param_groups":
+            raise ValueError(
+                "net_params: 'optimizer__param_groups' would have no effect; the groups are set by the net."
+            )
         if name != "compile" and not name.startswith(("compile__", "optimizer__")):
             raise ValueError(
                 f"net_params: {name!r} would have no effect; what can be set is 'compile', 'compile__*' "
@@ -70,7 +74,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise ValueError(f"device={device!r} cannot be used; there is {', '.join(there)}, or 'auto'.") from error

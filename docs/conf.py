@@ -1,0 +1,66 @@
+"""How Sphinx builds the site: ``make docs``. Nothing is fetched from the network."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import matplotlib
+import torch
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+sk_autoenc = importlib.import_module("sk_autoenc")
+
+matplotlib.use("Agg")
+torch.set_num_threads(1)  # the examples' networks are small, and one thread is fastest for them
+
+project = "sk-autoenc"
+version = release = sk_autoenc.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
+]
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+exclude_patterns = ["_build", "_templates", "examples"]
+templates_path = ["_templates"]
+
+# The pages of classes list their members themselves, from _templates/autosummary/class.rst.
+numpydoc_show_class_members = False
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("sk_autoenc",),
+    "backreferences_dir": "api/generated/backreferences",
+    "reference_url": {"sk_autoenc": None},
+    "abort_on_example_error": True,
+    "capture_repr": (),
+    "show_memory": False,
+    "show_signature": False,
+    "download_all_examples": False,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"sk-autoenc {version}"
+html_show_copyright = False
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+
+
+def quote_fitted_names(app, what, name, obj, options, lines):
+    """Quote names that end in an underscore in the types of parameters, lest they be read as links."""
+    lines[:] = [re.sub(r"\b(\w+_)(?=[,)])", r"``\1``", line) if " : " in line else line for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", quote_fitted_names, priority=100)  # before numpydoc
