@@ -1,9 +1,7 @@
-"""The fit template that every estimator fills in, and what every fitted autoencoder can do.
+"""The fit template that every estimator fills in: the flow of ``fit``, and the fitted state.
 
-``NeuralEstimator`` owns the flow of ``fit`` and the fitted state; an estimator fills four holes:
-``_make_module``, ``_make_objective``, ``_initialize`` and, if need be, ``_select``. ``BaseAutoencoder``
-adds ``transform``, ``inverse_transform``, ``reconstruct`` and the scores. Nothing below this module
-knows that estimators exist.
+An estimator fills the holes ``_make_module``, ``_make_objective``, ``_make_likelihood`` and, where it needs them,
+``_initialize``, ``_select`` and ``_finish``. Nothing below this module knows that estimators exist.
 """
 
 import warnings
@@ -14,18 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
-from sk_autoenc.likelihoods import Likelihood, as_likelihood
+from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.scaling import fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
-from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.inference import LARGE_BLOCK, map_rows
+from sk_autoenc.training.data import Rows
 from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS, Split, Verdict, best_epoch, fold_rows, split_rows
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 from sk_autoenc.training.options import (
@@ -96,8 +92,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _validate(self, X, *, reset: bool) -> np.ndarray:
         """Rows as a finite 2-D array of float32 or float64, the dtype kept where it is one of these."""
-        X = validate_data(self, _detached(X), dtype=[np.float64, np.float32], reset=reset)
-        _check_range(X, "X")
+        X = validate_data(self, as_array(X), dtype=[np.float64, np.float32], reset=reset)
+        check_range(X, "X")
         return X
 
     # -- the flow
@@ -205,11 +201,12 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Train a network for each fold; one number of epochs for all of them, judged on every row once."""
         before, after = [], []
         for chosen, held_out in splits:
-            net, losses = self._make_net(Rows(data, chosen)), HeldOutLosses(Rows(data, held_out))
-            before.append(net.judge(losses.rows))
+            rows, validation, losses = Rows(data, chosen), Rows(data, held_out), HeldOutLosses()
+            net = self._make_net(rows)
+            before.append(net.judge(validation))
             callbacks = self._fit_callbacks(len(chosen), net.batch_size, patience=None)
-            net.train(Rows(data, chosen), epochs=self.max_iter, callbacks=[losses, *callbacks])
-            after.append(losses.padded(self.max_iter))
+            net.train(rows, validation, epochs=self.max_iter, callbacks=[losses, *callbacks])
+            after.append(losses.padded(self.max_iter, len(validation)))
         pooled = torch.cat(after, dim=1)  # (max_iter, n_rows)
         self.validation_loss_curve_ = pooled.mean(1).tolist()
         best = best_epoch(pooled)
@@ -399,12 +396,12 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.net_ = self._build_net(module, batch_size)
 
 
-def _detached(X: Any) -> Any:
+def as_array(X: Any) -> Any:
     """A tensor as an array that shares its memory where it can; everything else as it is."""
     return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
 
 
-def _check_range(X: np.ndarray, name: str) -> None:
+def check_range(X: np.ndarray, name: str) -> None:
     """Refuse float64 values that are infinite in the network's float32."""
     limit = float(np.finfo(np.float32).max)
     if X.dtype == np.float64 and (largest := max(X.max(), -X.min())) > limit:
@@ -412,146 +409,3 @@ def _check_range(X: np.ndarray, name: str) -> None:
             f"{name} holds a value of size {largest:.6g}; the network computes in float32, "
             f"so values must lie within ±{limit:.6g}."
         )
-
-
-class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
-    """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
-
-    def _finish(self, rows: Rows) -> None:
-        self._n_features_out = self.n_components
-        errors = self._squared_errors(rows)
-        self.reconstruction_err_ = float(errors.mean())
-
-    def _squared_errors(self, rows: Rows) -> np.ndarray:
-        """Squared error of every row, summed over features, in the units of X."""
-        module, likelihood = self.net_.module_, self._likelihood
-        module.eval()
-        parts = []
-        with torch.inference_mode():
-            for x in WholeBatches(rows, LARGE_BLOCK):
-                expected = likelihood.mean(module(x).raw) * likelihood.row_size(x)
-                parts.append((x - expected).square().sum(-1))
-        unit = self._scaling.scale if likelihood.scales_rows else 1.0
-        return torch.cat(parts).cpu().double().numpy() * unit**2
-
-    # -- holes that autoencoders share
-
-    def _make_likelihood(self) -> Likelihood:
-        return as_likelihood(self.likelihood)
-
-    # -- public
-
-    def transform(self, X):
-        """Codes of the rows of ``X``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            Codes, in the dtype of ``X`` (float64 unless that is float32). A row's code does not depend on the
-            other rows of ``X``.
-        """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        return map_rows(self.net_.module_.encode, X, self.device_, self._prepare).astype(X.dtype, copy=False)
-
-    def inverse_transform(self, Z):
-        """Rows that the codes stand for: the decoder's mean.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Rows, in the dtype of ``Z`` (float64 unless that is float32).
-        """
-        check_is_fitted(self)
-        Z = check_array(_detached(Z), dtype=[np.float64, np.float32], input_name="Z")
-        _check_range(Z, "Z")
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes {self._n_features_out} codes."
-            )
-        return self._expected(map_rows(self.net_.module_.decode, Z, self.device_), Z.dtype)
-
-    def reconstruct(self, X):
-        """Rows of ``X`` through encoder and decoder.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            What the decoder expects for each row's code, in the units and the dtype of ``X``.
-        """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        sizes = self._likelihood.row_size(torch.from_numpy(np.ascontiguousarray(X)))
-        return self._expected(self._raw(X), X.dtype) * np.asarray(sizes, dtype=X.dtype)
-
-    def score_samples(self, X):
-        """How well each row is reconstructed; higher is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            For the gaussian likelihood minus the squared error, summed over features, in the units of ``X``;
-            for the others the log-probability of the row given its code. No penalty enters.
-        """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        self._likelihood.check(X)
-        seen = X
-        unit = X.dtype.type(1.0)
-        if self._likelihood.scales_rows:
-            seen, unit = np.empty(X.shape, dtype=X.dtype), X.dtype.type(self._scaling.scale) ** 2
-            self._scaling.apply(X, seen)
-        raw = torch.from_numpy(self._raw(X).astype(X.dtype, copy=False))
-        return self._likelihood.row_score(raw, torch.from_numpy(np.array(seen))).numpy() * unit
-
-    def score(self, X, y=None):
-        """Mean of :meth:`score_samples`, for model selection.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        float
-            The mean over rows; higher is better.
-        """
-        return float(self.score_samples(X).mean())
-
-    def _raw(self, X: np.ndarray) -> np.ndarray:
-        """The decoder's output for every row, float32."""
-        module = self.net_.module_
-        return map_rows(lambda x: module(x).raw, X, self.device_, self._prepare)
-
-    def _expected(self, raw: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Expected rows in the units of X for the decoder's output."""
-        rows = self._likelihood.mean(torch.from_numpy(raw.astype(dtype, copy=False))).numpy()
-        return self._scaling.undo(rows) if self._likelihood.scales_rows else rows
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

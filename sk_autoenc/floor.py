@@ -27,14 +27,19 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
     """
     n_rows, n_features = len(rows), rows.data.shape[1]
     blocks = list(gen_batches(n_rows, _BLOCK))
-    mean = sum(rows[block].double().sum(0) for block in blocks) / n_rows
+    mean = torch.zeros(n_features, dtype=torch.float64)
+    for block in blocks:
+        mean += rows[block].sum(0, dtype=torch.float64) / n_rows
     if n_rows < n_features:
         _, singular, axes = svd((rows[:].double() - mean).numpy(), full_matrices=False)
         variance = singular**2
     else:
-        scatter = sum((centred := rows[block].double() - mean).T @ centred for block in blocks).numpy()
+        scatter = torch.zeros(n_features, n_features, dtype=torch.float64)
+        for block in blocks:
+            centred = rows[block] - mean
+            scatter.addmm_(centred.T, centred)
         wanted = (max(0, n_features - n_components), n_features - 1)
-        variance, vectors = eigh(scatter, subset_by_index=wanted)
+        variance, vectors = eigh(scatter.numpy(), subset_by_index=wanted)
         variance, axes = variance[::-1], vectors.T[::-1]
     kept = min(n_components, int((variance > variance.max(initial=0.0) * 1e-12).sum()))
     found = np.zeros((n_components, n_features))
@@ -85,16 +90,20 @@ class Summary(NamedTuple):
 
 
 def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
-    """Summary of ``values`` over the rows, block by block, so that nothing of their size is kept."""
+    """Summary of ``values`` over the rows, block by block and in place, so that nothing of their size is kept."""
     blocks = list(gen_batches(len(rows), _BLOCK))
     with torch.no_grad():
-        ends = [
-            (part.amin(0), part.amax(0), part.double().sum(0)) for part in (values(rows[block]) for block in blocks)
-        ]
-        lows, highs, sums = zip(*ends, strict=True)
-        mean = sum(sums) / len(rows)
-        squares = sum((values(rows[block]) - mean).square().sum(0) for block in blocks)
-    return Summary(torch.stack(lows).amin(0), torch.stack(highs).amax(0), (squares / len(rows)).sqrt())
+        first = values(rows[blocks[0]])
+        low, high, mean = first.amin(0), first.amax(0), torch.zeros(first.shape[1], dtype=torch.float64)
+        for block in blocks:
+            part = values(rows[block])
+            torch.minimum(low, part.amin(0), out=low)
+            torch.maximum(high, part.amax(0), out=high)
+            mean += part.sum(0, dtype=torch.float64) / len(rows)
+        variance = torch.zeros_like(mean)
+        for block in blocks:
+            variance += (values(rows[block]) - mean).square().sum(0) / len(rows)
+    return Summary(low, high, variance.sqrt())
 
 
 def _or_one(spread: Tensor) -> Tensor:

@@ -78,8 +78,12 @@ def test_the_decoder_mirrors_the_encoder():
 
 @pytest.mark.parametrize("linear_path", [False, True])
 def test_without_hidden_layers_both_are_one_linear_map(linear_path):
-    assert type(MLP(()).make_encoder(FEATURES, COMPONENTS, linear_path=linear_path)) is Linear
-    assert type(MLP(()).make_decoder(COMPONENTS, FEATURES, linear_path=linear_path, bounded=False)) is Linear
+    encoder = MLP(()).make_encoder(FEATURES, COMPONENTS, linear_path=linear_path)
+    decoder = MLP(()).make_decoder(COMPONENTS, FEATURES, linear_path=linear_path, bounded=False)
+    for network in (encoder, decoder):
+        (only,) = network
+        assert only is network.linear_path
+        assert type(only) is Linear
 
 
 def test_a_linear_path_is_added_on_demand():

@@ -22,10 +22,10 @@ RANKS = {
     "training": 1,
     "floor": 2,
     "base": 3,
-    "estimators": 4,
-    "inspection": 5,
-    "persistence": 5,
-    "__init__": 6,
+    "autoencoding": 4,
+    "estimators": 5,
+    "inspection": 6,
+    "__init__": 7,
 }
 
 

@@ -547,7 +547,7 @@ def test_nan_in_the_middle_of_an_epoch_returns_to_the_epoch_before():
         calls = 0
 
         def forward(self, x, generator=None):
-            self.calls += 1
+            self.calls += self.training
             return super().forward(x, generator) * (math.nan if self.calls == 6 else 1)
 
     net = make_net(Breaking(), squared_distance, lr=0.01)

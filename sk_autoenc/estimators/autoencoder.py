@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import MLP, as_architecture
-from sk_autoenc.base import BaseAutoencoder
+from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
 from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
@@ -73,8 +73,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     noise_kind : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
         Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
     sparsity : float, default=0.0
-        Weight of the sparsity penalty. Where it or ``contraction`` is positive, the columns of the decoder's
-        weights are held to a norm of at most 1, or else the code could shrink and the decoder grow.
+        Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
+        are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
+        brings this bound with it.
     sparsity_target : float or None, default=None
         None: the penalty is the L1 norm of the code. A value in (0, 1): codes are sigmoids, and the penalty is the
         KL divergence from this to each unit's mean activation, summed over units [2]_.
@@ -100,13 +101,14 @@ class AutoencoderTransformer(BaseAutoencoder):
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=20
-        Epochs without improvement after which early stopping ends training.
+        Epochs without improvement after which early stopping ends training. (Folds run all ``max_iter`` epochs.)
     tol : float, default=1e-4
-        Relative improvement that counts as one.
+        Relative improvement of the mean root that counts as one.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the last fit, with its centre and scale, or starts afresh.
     callbacks : list of skorch callbacks or None, default=None
-        Called by the net in training; they are copied first. (scikit-learn's callbacks are set by ``set_callbacks``.)
+        Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
+        are set by ``set_callbacks``, and see the epochs of the final network.)
     net_params : dict or None, default=None
         ``compile``, ``compile__*`` and ``optimizer__*`` for the skorch net; anything else is refused.
     device : str, default="auto"
@@ -126,7 +128,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     loss_curve_ : list of float
         Mean training loss of each epoch.
     validation_loss_curve_ : list of float
-        Mean loss on the held-out rows after each epoch; empty without early stopping.
+        Mean loss on the held-out rows after each epoch; empty where none are held out. With folds, of all
+        ``max_iter`` epochs of the folds' networks, each row's loss from the one that did not see it.
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"``, ``"sparsity"``, ``"contraction"``, each with its weight.
     linear_ : bool
@@ -278,7 +281,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _make_module(self, input_shape: tuple[int, ...]) -> nn.Module:
         (n_features,) = input_shape
         architecture, linear_path = self._architecture(), self._starts_at_pca()
-        bounded = self.sparsity > 0 or self.contraction > 0
+        bounded = self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None)
         return Autoencoder(
             architecture.make_encoder(n_features, self.n_components, linear_path=linear_path),
             architecture.make_decoder(self.n_components, n_features, linear_path=linear_path, bounded=bounded),

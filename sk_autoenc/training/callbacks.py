@@ -66,25 +66,16 @@ class EpochTasks(Callback):
 
 
 class HeldOutLosses(Callback):
-    """Collects the loss of every held-out row after each epoch.
-
-    Attributes
-    ----------
-    losses_ : list of Tensor
-        One tensor per epoch.
-    """
-
-    def __init__(self, rows: Rows):
-        self.rows = rows
+    """Collects the loss of every held-out row after each epoch."""
 
     def initialize(self):
         self.losses_ = []
         return self
 
     def on_epoch_end(self, net, **kwargs):
-        self.losses_.append(net.judge(self.rows))
+        self.losses_.append(net.held_out_losses_)
 
-    def padded(self, n_epochs: int) -> Tensor:
+    def padded(self, n_epochs: int, n_rows: int) -> Tensor:
         """Losses of ``n_epochs`` epochs, ``(n_epochs, n_rows)``; infinite for those that training did not reach."""
-        missing = torch.full((n_epochs - len(self.losses_), len(self.rows)), torch.inf, dtype=torch.float64)
+        missing = torch.full((n_epochs - len(self.losses_), n_rows), torch.inf, dtype=torch.float64)
         return torch.cat([*(losses[None] for losses in self.losses_), missing])

@@ -80,6 +80,25 @@ class ObjectiveNet(NeuralNet):
         self.noise_ = make_generator(self.seed, "noise", self.device)
         return self
 
+    def initialize_callbacks(self):
+        for callback in self.callbacks or []:
+            callback = callback[-1] if isinstance(callback, tuple) else callback
+            if not isinstance(callback, Callback):
+                raise ValueError(
+                    f"callbacks: {callback!r} is not a skorch callback; scikit-learn's own are set by set_callbacks."
+                )
+        return super().initialize_callbacks()
+
+    def _check_monitors(self, validation: Rows | None) -> None:
+        """Refuse a callback that waits for a loss that is not measured."""
+        for name, callback in self.callbacks_:
+            monitor = getattr(callback, "monitor", None)
+            if validation is None and isinstance(monitor, str) and monitor.startswith("valid"):
+                raise ValueError(
+                    f"callbacks: {name} has monitor={monitor!r}, but this network is trained without held-out rows: "
+                    "early_stopping is off, or there are too few rows for more than folds. Monitor 'train_loss'."
+                )
+
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Nothing: skorch would open a row of history per batch."""
 
@@ -118,6 +137,7 @@ class ObjectiveNet(NeuralNet):
         KeyboardInterrupt
             After the callbacks have restored the weights that they keep.
         """
+        self._check_monitors(validation)
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
@@ -185,7 +205,7 @@ class ObjectiveNet(NeuralNet):
         return torch.cat(parts).cpu().double()
 
     def _record_verdict(self, validation: Rows) -> None:
-        losses = self.judge(validation)
+        losses = self.held_out_losses_ = self.judge(validation)
         earlier = [row["valid_criterion"] for row in self.history[:-1] if "valid_criterion" in row]
         criterion = float(signed_root(losses).mean())
         self.history.record("valid_loss", float(losses.mean()))
