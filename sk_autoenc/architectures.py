@@ -85,7 +85,7 @@ class MLP(BaseEstimator):
 
     def _network(self, sizes: list[int], linear_path: bool, linear: type[Linear]) -> nn.Module:
         if len(sizes) == 2:
-            return nn.Sequential(OrderedDict(linear_path=linear(*sizes)))
+            return nn.Sequential(OrderedDict(linear_path=linear(sizes[0], sizes[1])))
         network = multilayer_perceptron(sizes, self.activation, residual=self.residual, linear=linear)
         if not linear_path:
             return network

@@ -63,6 +63,12 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         "verbose": ["verbose"],
     }
 
+    net_: ObjectiveNet
+    device_: str
+    input_shape_: tuple[int, ...]
+    _likelihood: Likelihood
+    _seed: int
+
     # -- holes
 
     @abstractmethod
@@ -373,7 +379,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         state = super().__getstate__().copy()
         net = state.pop("net_", None)
         if net is not None:
-            weights = net.module_.state_dict()
+            weights = net.plain_module.state_dict()
             state["_weights"] = {name: value.detach().cpu().numpy().copy() for name, value in weights.items()}
             state["_trained_batch_size"] = net.batch_size
         return state

@@ -33,6 +33,9 @@ NOISE_KINDS: dict[str, Callable[..., Tensor]] = {
 class Corruption(nn.Module):
     """One kind of noise at one amount; holds the training range for the kinds that need it."""
 
+    low: Tensor
+    high: Tensor
+
     def __init__(self, kind: str, amount: float, n_features: int):
         super().__init__()
         self.kind, self.amount = kind, amount

@@ -5,7 +5,7 @@ A network with a linear path starts at its solution, the nonlinear path at zero.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from sklearn.utils import gen_batches
 from torch import Tensor, nn
 
 from sk_autoenc.nn.autoencoder import Autoencoder
-from sk_autoenc.nn.blocks import LinearPlusNonlinear
+from sk_autoenc.nn.blocks import Linear, LinearPlusNonlinear
 from sk_autoenc.training.data import Rows
 
 _BLOCK = 4096
@@ -51,34 +51,40 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
 def start_at_pca(module: Autoencoder, rows: Rows) -> None:
     """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
     encoder, decoder = module.encoder, module.decoder
-    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, encoder.linear_path.out_features))
+    into, back = _linear_path(encoder), _linear_path(decoder)
+    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, into.out_features))
     with torch.no_grad():
-        _set(encoder.linear_path, axes, -axes @ mean)
-        _set(decoder.linear_path, axes.T, mean)
-        for path in (encoder, decoder):
-            if isinstance(path, LinearPlusNonlinear):
-                nn.init.zeros_(path.nonlinear[-1].weight)
-                nn.init.zeros_(path.nonlinear[-1].bias)
-        if isinstance(encoder, LinearPlusNonlinear):
+        _set(into, axes, -axes @ mean)
+        _set(back, axes.T, mean)
+        if isinstance(encoder, LinearPlusNonlinear) and isinstance(decoder, LinearPlusNonlinear):
+            for path in (encoder, decoder):
+                _set(_last_layer(path.nonlinear), 0.0, 0.0)
             _read(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
             encoder.gain.copy_(_or_one(codes.spread))
             _read(decoder, codes)
             residual = summarize(rows, lambda block: block - module(block).raw)
-            decoder.gain.fill_(_or_one(residual.spread.square().mean().sqrt()))
+            decoder.gain.fill_(float(_or_one(residual.spread.square().mean().sqrt())))
 
 
 def start_at_mean(decoder: nn.Module, raw: np.ndarray) -> None:
-    """Let a decoder without linear path begin by saying that every row is the training mean."""
-    last = decoder[-1]
+    """Let a decoder without linear path begin by saying that every row is the training mean, or nearly."""
+    last = _last_layer(decoder)
     with torch.no_grad():
-        last.weight.mul_(0.1)
-        last.bias.copy_(torch.from_numpy(raw))
+        _set(last, last.weight * 0.1, torch.from_numpy(raw))
 
 
-def _set(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
-    linear.weight.copy_(weight)
-    linear.bias.copy_(bias)
+def _linear_path(network: nn.Module) -> Linear:
+    return cast(Linear, network.linear_path)
+
+
+def _last_layer(network: nn.Module) -> Linear:
+    return cast(Linear, cast(nn.Sequential, network)[-1])
+
+
+def _set(linear: Linear, weight: Tensor | float, bias: Tensor | float) -> None:
+    linear.weight.copy_(torch.as_tensor(weight))
+    linear.bias.copy_(torch.as_tensor(bias))
 
 
 class Summary(NamedTuple):

@@ -31,11 +31,11 @@ def autoencoder_objective(
     ``reconstruction`` is minus the likelihood's score: for the gaussian the squared error, summed over features.
     """
     terms = {"reconstruction": -likelihood.row_score(output.raw, x)}
-    if sparsity and sparsity_target is None:
-        terms["sparsity"] = sparsity * l1_sparsity(output.code)
-    elif sparsity:
-        terms["sparsity"] = sparsity * kl_sparsity(output.code, sparsity_target)
-    if contraction:
+    if sparsity:
+        code = output.code
+        penalty = l1_sparsity(code) if sparsity_target is None else kl_sparsity(code, sparsity_target)
+        terms["sparsity"] = sparsity * penalty
+    if output.slope is not None:
         terms["contraction"] = contraction * output.slope
     return terms
 
@@ -300,6 +300,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         )
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
+        assert isinstance(module, Autoencoder)
         if module.standardize is not None:
             module.standardize.set(*self._scaling)
             start_at_mean(module.decoder, self._likelihood.raw_of_mean(self._scaling.center))
@@ -320,4 +321,6 @@ class AutoencoderTransformer(BaseAutoencoder):
             return
         self.linear_ = verdict is None or not verdict.gain_is_real
         if self.linear_:
-            start_at_pca(self.net_.module_, Rows(rows.data.cpu(), rows.index.cpu()))
+            module = self.net_.plain_module.cpu()
+            start_at_pca(module, Rows(rows.data.cpu(), rows.index.cpu()))
+            module.to(self.device_)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sk_autoenc.corruption import Corruption
+
 
 class AutoencoderOutput(NamedTuple):
     code: Tensor  # (batch, n_components)
@@ -15,6 +17,9 @@ class AutoencoderOutput(NamedTuple):
 
 class Standardize(nn.Module):
     """``(x - center) / scale``, with one scale for all features."""
+
+    center: Tensor
+    scale: Tensor
 
     def __init__(self, n_features: int):
         super().__init__()
@@ -37,9 +42,9 @@ class Autoencoder(nn.Module):
     ----------
     encoder, decoder : nn.Module
         ``(batch, n_features) -> (batch, n_components)`` and back to ``(batch, n_outputs)``.
-    standardize : nn.Module or None
+    standardize : Standardize or None
         Brings rows to the encoder's scale, when they do not come in it.
-    corruption : nn.Module or None
+    corruption : Corruption or None
         ``(rows, generator) -> rows``, applied in the encoder's scale.
     contractive : bool
         Whether ``slope`` is computed, for a penalty on it.
@@ -50,8 +55,8 @@ class Autoencoder(nn.Module):
         encoder: nn.Module,
         decoder: nn.Module,
         *,
-        standardize: nn.Module | None = None,
-        corruption: nn.Module | None = None,
+        standardize: Standardize | None = None,
+        corruption: Corruption | None = None,
         contractive: bool = False,
     ):
         super().__init__()
@@ -60,6 +65,7 @@ class Autoencoder(nn.Module):
         self.contractive = contractive
 
     def encoder_input(self, x: Tensor) -> Tensor:
+        """The rows in the scale in which the encoder reads them."""
         return x if self.standardize is None else self.standardize(x)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -125,7 +125,12 @@ class LinearPlusNonlinear(nn.Module):
     map instead of extrapolating.
     """
 
-    def __init__(self, linear_path: Linear, nonlinear: nn.Module):
+    low: Tensor
+    high: Tensor
+    spread: Tensor
+    gain: Tensor
+
+    def __init__(self, linear_path: Linear, nonlinear: nn.Sequential):
         super().__init__()
         self.linear_path, self.nonlinear = linear_path, nonlinear
         self.shorten = Activation("asinh")

@@ -29,7 +29,7 @@ class FiniteGuard(Callback):
         if math.isfinite(epoch["train_loss"]) and net.judge(self.sample_).isfinite().all():
             self._keep(net)
             return
-        net.module_.load_state_dict(self.weights_)
+        net.plain_module.load_state_dict(self.weights_)
         warnings.warn(
             f"The loss is not finite in epoch {epoch['epoch']} (learning_rate={net.lr:g}); training stopped, and "
             "the weights of the epoch before are kept. Try a smaller learning_rate, or scale X.",
@@ -42,7 +42,7 @@ class FiniteGuard(Callback):
         del self.weights_, self.sample_
 
     def _keep(self, net):
-        self.weights_ = {name: value.clone() for name, value in net.module_.state_dict().items()}
+        self.weights_ = {name: value.clone() for name, value in net.plain_module.state_dict().items()}
 
 
 class EpochTasks(Callback):

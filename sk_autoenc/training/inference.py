@@ -35,14 +35,14 @@ def map_rows(
     """
     size = SMALL_BLOCK if len(X) < LARGE_BLOCK else LARGE_BLOCK
     buffer = np.zeros((size, *X.shape[1:]), dtype=np.float32)
-    result = None
+    result = np.empty(0, dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(X), size):
             block = X[start : start + size]
             prepare(block, buffer[: len(block)])
             padded = -(-len(block) // SMALL_BLOCK) * SMALL_BLOCK
             out = function(torch.from_numpy(buffer[:padded]).to(device))
-            if result is None:
+            if start == 0:
                 result = np.empty((len(X), *out.shape[1:]), dtype=np.float32)
             result[start : start + len(block)] = out[: len(block)].cpu().numpy()
     return result

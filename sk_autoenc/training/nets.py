@@ -5,6 +5,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from skorch import NeuralNet
@@ -54,9 +55,16 @@ class ObjectiveNet(NeuralNet):
         Seeds shuffling, noise, and the fixed noise of validation.
     """
 
+    callbacks_: list[tuple[str, Callback]]
+
     def __init__(self, module, criterion, *, seed=0, **kwargs):
         super().__init__(module, criterion, train_split=None, verbose=0, **kwargs)
         self.seed = seed
+
+    @property
+    def plain_module(self) -> Any:
+        """The module itself, also where it was compiled; names of its weights are those of an uncompiled one."""
+        return getattr(self.module_, "_orig_mod", self.module_)
 
     # -- what skorch asks for
 
