@@ -36,7 +36,8 @@ def kernel_pca(X: np.ndarray) -> KernelPCA:
         for alpha in (0.01, 0.1)
     ]
     errors = [
-        np.square(held_out - model.inverse_transform(model.fit(inner).transform(held_out))).sum() for model in candidates
+        np.square(held_out - model.inverse_transform(model.fit(inner).transform(held_out))).sum()
+        for model in candidates
     ]
     return candidates[int(np.argmin(errors))]
 
@@ -73,8 +74,8 @@ def main() -> None:
         r2, trust, accuracy, seconds = measure(model, X_train, X_test, y_train, y_test)
         print(f"{name:<26}{r2:>8}{trust:>8}{accuracy:>10}{seconds:>8}", flush=True)
     print(
-        "\nR²: share of the held-out rows' variance that the codes give back. trust: whether neighbours in the codes are\n"
-        "neighbours in the rows. accuracy: logistic regression on the codes, held-out rows."
+        "\nR²: share of the held-out rows' variance that the codes give back. trust: whether neighbours in the codes\n"
+        "are neighbours in the rows. accuracy: logistic regression on the codes, held-out rows."
     )
     draw(models["AutoencoderTransformer"], X_train, X_test, y_test)
 

@@ -24,13 +24,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """Squared error of every row, summed over features, in the units of X."""
         module, likelihood = self.net_.module_, self._likelihood
         module.eval()
-        parts = []
+        errors, start = torch.empty(len(rows), dtype=torch.float64), 0
         with torch.inference_mode():
             for x in WholeBatches(rows, LARGE_BLOCK):
                 expected = likelihood.mean(module(x).raw) * likelihood.row_size(x)
-                parts.append((x - expected).square().sum(-1))
+                errors[start : start + len(x)] = (x - expected).square().sum(-1)
+                start += len(x)
         unit = self._scaling.scale if likelihood.scales_rows else 1.0
-        return torch.cat(parts).cpu().double().numpy() * unit**2
+        return errors.numpy() * unit**2
 
     # -- holes that autoencoders share
 
@@ -75,7 +76,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_range(codes, "X")
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X has {codes.shape[1]} columns, but {type(self).__name__} makes codes of {self._n_features_out}."
+                f"X has {codes.shape[1]} columns, but {type(self).__name__} makes {self._n_features_out} codes."
             )
         return self._expected(map_rows(self.net_.module_.decode, codes, self.device_), codes.dtype)
 

@@ -59,6 +59,7 @@ def start_at_pca(module: Autoencoder, rows: Rows) -> None:
         if isinstance(encoder, LinearPlusNonlinear) and isinstance(decoder, LinearPlusNonlinear):
             for path in (encoder, decoder):
                 _set(_last_layer(path.nonlinear), 0.0, 0.0)
+                path.gain.zero_()
             _read(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
             encoder.gain.copy_(_or_one(codes.spread))

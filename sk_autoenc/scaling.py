@@ -25,7 +25,11 @@ class Scaling(NamedTuple):
     def apply(self, X: np.ndarray, out: np.ndarray) -> None:
         """Write the scaled rows into ``out``, float32, computing in the dtype of ``X``."""
         center, inverse = self.center.astype(X.dtype), X.dtype.type(1 / self.scale)
-        np.multiply(X - center, inverse, out=out, casting="same_kind")
+        if out.dtype == X.dtype:
+            np.subtract(X, center, out=out)
+            np.multiply(out, inverse, out=out)
+        else:
+            np.multiply(X - center, inverse, out=out, casting="same_kind")
 
     def undo(self, X: np.ndarray) -> np.ndarray:
         """Scaled rows in the original units, in the dtype of ``X``."""

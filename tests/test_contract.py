@@ -380,3 +380,18 @@ def test_silence(estimator, capfd):
     assert capfd.readouterr() == ("", "")
     estimator.set_params(verbose=1).fit(X)
     assert "train_loss" in capfd.readouterr().out
+
+
+def test_no_weight_or_buffer_is_left_as_memory_had_it(estimator, monkeypatch):
+    """Modules are built without memory of their own; whatever nobody sets would be what the memory held before."""
+    expected = outputs(clone(estimator).fit(X), X)
+    to_empty = torch.nn.Module.to_empty
+
+    def to_poison(module, **kwargs):
+        module = to_empty(module, **kwargs)
+        for tensor in module.state_dict().values():
+            tensor.fill_(torch.nan)
+        return module
+
+    monkeypatch.setattr(torch.nn.Module, "to_empty", to_poison)
+    assert_same(outputs(estimator.fit(X), X), expected)

@@ -11,6 +11,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.callbacks.scoring import ScoringBase
+from skorch.utils import TeeGenerator
 from torch import Tensor
 
 from sk_autoenc.training.callbacks import StopTraining
@@ -171,34 +172,44 @@ class ObjectiveNet(NeuralNet):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass; records the mean of the loss and of every term over rows, with a single wait for the device."""
         self._set_training(training)
-        self._sizes, self._means = [], []
+        self._n_rows, self._sums = 0, {}
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        self._record_losses(prefix)
+        self._record_losses(len(iterator))
 
-    def _record_losses(self, prefix: str) -> None:
-        sizes = torch.tensor(self._sizes, dtype=torch.float64)
-        names = list(self._means[0])
-        values = torch.stack([torch.stack([means[name] for name in names]) for means in self._means])
-        means = (sizes @ values.cpu().double() / sizes.sum()).tolist()
-        total = math.fsum(means)
-        earlier = [row[f"{prefix}_loss"] for row in self.history[:-1] if f"{prefix}_loss" in row]
-        self.history.record(f"{prefix}_batch_count", len(self._sizes))
-        self.history.record(f"{prefix}_loss", total)
-        self.history.record(f"{prefix}_loss_best", all(total < loss for loss in earlier))
-        for name, mean in zip(names, means, strict=True):
-            self.history.record(f"{prefix}_{name}", mean)
+    def train_step(self, batch, **fit_params):
+        """One step; without skorch's closure, which only optimizers that are not offered here call twice."""
+        self.optimizer_.zero_grad()
+        step = self.train_step_single(batch)
+        parameters = TeeGenerator(self.get_all_learnable_params())
+        self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+        self.optimizer_.step()
+        return step
 
     def train_step_single(self, batch, **fit_params):
         terms = self.criterion_(self.module_(batch, self.noise_), batch)
         means = {name: term.mean() for name, term in terms.items()}
-        self._sizes.append(len(batch))
-        self._means.append({name: mean.detach() for name, mean in means.items()})
+        # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
+        self._n_rows += len(batch)
+        for name, mean in means.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros((), dtype=torch.float64, device=mean.device)
+            self._sums[name].add_(mean.detach(), alpha=len(batch))
         loss = functools.reduce(operator.add, means.values())
         loss.backward()
         return {"loss": loss, "y_pred": None}
+
+    def _record_losses(self, n_batches: int) -> None:
+        means = (torch.stack(list(self._sums.values())).cpu() / self._n_rows).tolist()
+        total = math.fsum(means)
+        earlier = [row["train_loss"] for row in self.history[:-1]]
+        self.history.record("train_batch_count", n_batches)
+        self.history.record("train_loss", total)
+        self.history.record("train_loss_best", all(total < loss for loss in earlier))
+        for name, mean in zip(self._sums, means, strict=True):
+            self.history.record(f"train_{name}", mean)
 
     # -- judging
 
@@ -207,10 +218,11 @@ class ObjectiveNet(NeuralNet):
         noise = make_generator(self.seed, "validation", self.device)
         self._set_training(False)
         with torch.no_grad():
-            parts = [
-                total_per_row(self.criterion_(self.module_(x, noise), x)) for x in WholeBatches(rows, self.batch_size)
-            ]
-        return torch.cat(parts).cpu().double()
+            losses, start = torch.empty(len(rows), dtype=torch.float64, device=rows.data.device), 0
+            for x in WholeBatches(rows, self.batch_size):
+                losses[start : start + len(x)] = total_per_row(self.criterion_(self.module_(x, noise), x))
+                start += len(x)
+        return losses.cpu()
 
     def _record_verdict(self, validation: Rows) -> None:
         losses = self.held_out_losses_ = self.judge(validation)

@@ -610,7 +610,7 @@ def test_rows_that_a_likelihood_cannot_have_are_refused(likelihood, value, messa
 
 @pytest.mark.parametrize("n_columns", [1, 3])
 def test_codes_of_another_length_are_refused(n_columns):
-    with pytest.raises(ValueError, match=rf"Z has {n_columns} columns.*2 codes"):
+    with pytest.raises(ValueError, match=rf"X has {n_columns} columns.*2 codes"):
         make(2).fit(low_rank()).inverse_transform(np.zeros((4, n_columns)))
 
 
