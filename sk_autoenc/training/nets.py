@@ -204,7 +204,7 @@ class ObjectiveNet(NeuralNet):
     def _record_losses(self, n_batches: int) -> None:
         means = (torch.stack(list(self._sums.values())).cpu() / self._n_rows).tolist()
         total = math.fsum(means)
-        earlier = [row["train_loss"] for row in self.history[:-1]]
+        earlier = [row["train_loss"] for row in self.history[:-1] if "train_loss" in row]
         self.history.record("train_batch_count", n_batches)
         self.history.record("train_loss", total)
         self.history.record("train_loss_best", all(total < loss for loss in earlier))
