@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, KernelPCA
@@ -83,9 +84,13 @@ def main() -> None:
 def draw(model: AutoencoderTransformer, X_train, X_test, y_test) -> None:
     """2-D codes of PCA and the autoencoder, reconstructions, and the loss curve."""
     OUTPUT.mkdir(exist_ok=True)
-    for name, plane in {"pca": PCA(2), "autoencoder": AutoencoderTransformer(2, random_state=0)}.items():
-        display = LatentDisplay.from_estimator(plane.fit(X_train), X_test, y=y_test)
-        display.figure_.savefig(OUTPUT / f"codes_{name}.png", dpi=120)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    for plane, ax in zip((PCA(2), AutoencoderTransformer(2, random_state=0)), axes, strict=True):
+        LatentDisplay.from_estimator(plane.fit(X_train), X_test, y=y_test, ax=ax)
+        ax.set_title(f"{type(plane).__name__}(2), digits not seen in fit")
+        ax.get_legend().remove()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    figure.savefig(OUTPUT / "codes.png", dpi=90)
     for name, fitted in {"pca": PCA(N_COMPONENTS).fit(X_train), "autoencoder": model}.items():
         display = ReconstructionDisplay.from_estimator(fitted, X_test[:10], image_shape=(8, 8))
         display.figure_.savefig(OUTPUT / f"reconstructions_{name}.png", dpi=120)
