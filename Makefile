@@ -11,6 +11,7 @@ demo: .venv/ready-demo ## digits: PCA and its relatives beside the autoencoder; 
 
 test: .venv/ready-tests ## the tests
 	$(BIN)/python -m pytest -n 2
+	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -n 2 tests/test_common.py
 
 lint: .venv/ready-lint ## linter, format, types
 	$(BIN)/ruff check .

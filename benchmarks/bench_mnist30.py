@@ -101,10 +101,10 @@ def report(options):
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument("--epochs", type=int, default=6, help="passes over the 540 000 rows (default 6)")
+    parser.add_argument("--epochs", type=int, default=4, help="passes over the 540 000 rows (default 4)")
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--activation", default="gelu")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--activation", default="silu")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--bf16", action="store_true", help="allow bfloat16 in matrix products")
     parser.add_argument("--validate", action="store_true", help="judge on held-out training images, to choose settings")
     report(parser.parse_args())

@@ -3,6 +3,7 @@
 from sk_autoenc.architectures import MLP
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.likelihoods import Bernoulli, Gaussian, Multinomial, Poisson
+from sk_autoenc.persistence import load, save
 
 __version__ = "0.1.0"
 
@@ -13,4 +14,6 @@ __all__ = [
     "Gaussian",
     "Multinomial",
     "Poisson",
+    "load",
+    "save",
 ]

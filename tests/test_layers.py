@@ -25,6 +25,7 @@ RANKS = {
     "autoencoding": 5,
     "estimators": 6,
     "inspection": 7,
+    "persistence": 7,
     "__init__": 8,
 }
 

@@ -1,0 +1,114 @@
+"""Save and load: the same model back, nothing from a damaged or foreign file, and never half a file."""
+
+import json
+import pickle
+import resource
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file, save_file
+from sklearn.base import clone
+from skorch.callbacks import GradientNormClipping
+
+from sk_autoenc import AutoencoderTransformer, load, save
+from tests.instances import INSTANCES
+
+X = np.random.default_rng(0).standard_normal((50, 4))
+
+
+@pytest.fixture
+def model():
+    return AutoencoderTransformer(2, architecture=(8,), max_iter=2, random_state=0, device="cpu").fit(X)
+
+
+@pytest.mark.parametrize("instance", INSTANCES, ids=str)
+def test_what_comes_back_is_what_was_saved(instance, tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    saved = clone(instance).set_output(transform="pandas").fit(frame)
+    save(saved, tmp_path / "model")
+    opened = load(tmp_path / "model")
+    pd.testing.assert_frame_equal(opened.transform(frame), saved.transform(frame))
+    np.testing.assert_array_equal(opened.score_samples(frame), saved.score_samples(frame))
+    assert repr(opened) == repr(saved)
+    assert opened.loss_curves_ == saved.loss_curves_
+    assert opened.input_shape_ == saved.input_shape_
+    np.testing.assert_array_equal(opened.feature_names_in_, saved.feature_names_in_)
+    opened.partial_fit(frame)
+
+
+def test_parameters_set_after_fit_do_not_change_the_model(model, tmp_path):
+    expected = model.transform(X)
+    save(model.set_params(n_components=3, architecture=(3,)), tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").transform(X), expected)
+
+
+def test_what_needs_pickle_is_refused(tmp_path):
+    model = AutoencoderTransformer(2, max_iter=1, callbacks=[GradientNormClipping(1.0)]).fit(X)
+    with pytest.raises(ValueError, match=r"callbacks.*without pickle"):
+        save(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flipped_bit_is_seen(model, tmp_path):
+    save(model, tmp_path / "model")
+    content = bytearray((tmp_path / "model").read_bytes())
+    for position in (len(content) - 3, len(content) // 2, content.index(b"max_iter") + 12):
+        damaged = content.copy()
+        damaged[position] ^= 1
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            load(tmp_path / "damaged")
+
+
+def test_truncated_and_foreign_files_are_refused(model, tmp_path):
+    save(model, tmp_path / "model")
+    content = (tmp_path / "model").read_bytes()
+    for length in (0, 5, 100, len(content) - 1):
+        (tmp_path / "short").write_bytes(content[:length])
+        with pytest.raises(ValueError, match="truncated"):
+            load(tmp_path / "short")
+    save_file({"a": np.zeros(3)}, tmp_path / "foreign")
+    with pytest.raises(ValueError, match="format None"):
+        load(tmp_path / "foreign")
+    (tmp_path / "pickle").write_bytes(pickle.dumps(model))
+    with pytest.raises(ValueError, match="no file of this library"):
+        load(tmp_path / "pickle")
+
+
+def test_a_file_cannot_name_a_class_from_elsewhere(model, tmp_path):
+    import sk_autoenc.persistence as module
+
+    arrays = {"a": np.zeros(1)}
+    config = json.dumps({"class": "os", "state": {}})
+    metadata = {"format": "1", "config": config, "sha256": module._checksum(config, arrays)}
+    save_file(arrays, tmp_path / "hostile", metadata=metadata)
+    with pytest.raises(ValueError, match="'os', which is none"):
+        load(tmp_path / "hostile")
+    assert load_file(tmp_path / "hostile")
+
+
+def test_only_regular_files_are_replaced(model, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for target in (tmp_path, tmp_path / "link"):
+        with pytest.raises(ValueError, match="path="):
+            save(model, target)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load(tmp_path / "nothing")
+
+
+def test_a_full_disk_leaves_the_old_file(model, tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    (tmp_path / "model").write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"path=.*model"):
+            save(model, tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / "model").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
