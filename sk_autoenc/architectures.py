@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from numbers import Integral
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone
 from torch import nn
 
@@ -61,14 +62,18 @@ class MLP(BaseEstimator):
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
+        if not isinstance(self.hidden_layer_sizes, Sequence | np.ndarray):
+            raise ValueError(
+                f"MLP: hidden_layer_sizes must be a sequence of integers, got {self.hidden_layer_sizes!r}."
+            )
         for size in self.hidden_layer_sizes:
-            if not isinstance(size, Integral) or size < 1:
+            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
                 raise ValueError(
                     "MLP: hidden_layer_sizes must hold integers of 1 or more, "
                     f"got {size!r} in {self.hidden_layer_sizes!r}."
                 )
         for name in ("activation", "code_activation"):
-            if (value := getattr(self, name)) not in ACTIVATIONS:
+            if not isinstance(value := getattr(self, name), str) or value not in ACTIVATIONS:
                 raise ValueError(f"MLP: {name} must be one of {sorted(ACTIVATIONS)}, got {value!r}.")
 
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:

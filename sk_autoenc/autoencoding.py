@@ -7,16 +7,19 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc.base import NeuralEstimator, as_array, check_range
-from sk_autoenc.likelihoods import Likelihood, as_likelihood
+from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
 from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.inference import LARGE_BLOCK, map_rows
+from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
 
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
     """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
+    @property
+    def _n_features_out(self) -> int:
+        return self._blueprint.n_components
+
     def _finish(self, rows: Rows) -> None:
-        self._n_features_out = self.n_components
         errors = self._squared_errors(rows)
         self.reconstruction_err_ = float(errors.mean())
 
@@ -51,8 +54,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            Codes, in the dtype of ``X`` (float64 unless that is float32). A row's code does not depend on the
-            other rows of ``X``.
+            Codes, in units of the scaled rows and the dtype of ``X`` (float64 unless that is float32). A row's code
+            does not depend on the other rows of ``X``.
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
@@ -78,7 +81,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but {type(self).__name__} makes {self._n_features_out} codes."
             )
-        return self._expected(map_rows(self.net_.module_.decode, codes, self.device_), codes.dtype)
+        likelihood, module = self._likelihood, self.net_.module_
+        rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
+        return self._in_units_of_rows(rows, codes.dtype)
 
     def reconstruct(self, X):
         """Rows of ``X`` through encoder and decoder.
@@ -95,8 +100,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        sizes = self._likelihood.row_size(torch.from_numpy(np.ascontiguousarray(X)))
-        return self._expected(self._raw(X), X.dtype) * np.asarray(sizes, dtype=X.dtype)
+        likelihood, module = self._likelihood, self.net_.module_
+
+        def expected(x):
+            return in_one_thread(lambda raw, x: likelihood.mean(raw) * likelihood.row_size(x), module(x).raw, x)
+
+        return self._in_units_of_rows(map_rows(expected, X, self.device_, self._prepare), X.dtype)
 
     def score_samples(self, X):
         """How well each row is reconstructed; higher is better.
@@ -115,13 +124,13 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._likelihood.check(X)
-        seen = X
-        unit = X.dtype.type(1.0)
-        if self._likelihood.scales_rows:
-            seen, unit = np.empty(X.shape, dtype=X.dtype), X.dtype.type(self._scaling.scale) ** 2
-            self._scaling.apply(X, seen)
-        raw = torch.from_numpy(self._raw(X).astype(X.dtype, copy=False))
-        return self._likelihood.row_score(raw, torch.from_numpy(np.array(seen))).numpy() * unit
+        likelihood, module = self._likelihood, self.net_.module_
+
+        def scores(x):
+            return in_one_thread(lambda raw, x: likelihood.row_score(raw.double(), x.double()), module(x).raw, x)
+
+        unit = self._scaling.scale if likelihood.scales_rows else 1.0
+        return (map_rows(scores, X, self.device_, self._prepare) * unit**2).astype(X.dtype, copy=False)
 
     def score(self, X, y=None):
         """Mean of :meth:`score_samples`, for model selection.
@@ -140,17 +149,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """
         return float(self.score_samples(X).mean())
 
-    def _raw(self, X: np.ndarray) -> np.ndarray:
-        """The decoder's output for every row, float32."""
-        module = self.net_.module_
-        return map_rows(lambda x: module(x).raw, X, self.device_, self._prepare)
-
-    def _expected(self, raw: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Expected rows in the units of X for the decoder's output."""
-        rows = self._likelihood.mean(torch.from_numpy(raw.astype(dtype, copy=False))).numpy()
+    def _in_units_of_rows(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """What the likelihood expects, in the units of X and the dtype asked for."""
+        rows = rows.astype(dtype, copy=False)
         return self._scaling.undo(rows) if self._likelihood.scales_rows else rows
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        likelihood = getattr(self, "likelihood", "gaussian")
+        tags.input_tags.positive_only = likelihood != "gaussian" and not isinstance(likelihood, Gaussian)
         return tags

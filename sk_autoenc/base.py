@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -35,7 +36,7 @@ from sk_autoenc.training.options import (
 from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
 
 #: Fitted state without a trailing underscore; what ends in one is found by its name.
-_PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed", "_n_features_out")
+_PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed")
 
 #: What the net's history holds besides one loss per term.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}
@@ -89,6 +90,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
         """Act on what the held-out rows say, where any were held out; ``rows`` are all of them."""
 
+    def _needs_verdict(self) -> bool:
+        """Whether a network that no held-out rows could judge is dropped again."""
+        return False
+
     def _finish(self, rows: Rows) -> None:
         """Set the fitted attributes that need the trained network."""
 
@@ -123,18 +128,22 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         root = self._init_callback_context(max_subtasks=self.max_iter)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        with self._unfitted_if_it_fails(fresh):
+        with self._old_state_if_it_fails(fresh):
             data, splits = self._begin(X, fresh, split=self.early_stopping)
             everything = Rows(data, torch.arange(len(data)))
             chosen, held_out = splits[0] if len(splits) == 1 else (everything.index, None)
             rows, validation = Rows(data, chosen), None if held_out is None else Rows(data, held_out)
             if fresh:
                 self.net_ = self._make_net(rows)
+            self.net_.check_monitors(validation)
             with self._kept_if_interrupted(everything):
                 verdict = self._judge_by_folds(data, splits) if len(splits) > 1 else None
                 before = None if validation is None else self.net_.judge(validation)
                 tasks = self._epoch_tasks(root, X, y)
-                self._train(rows, validation, self.max_iter if verdict is None else verdict.n_epochs, tasks)
+                epochs = self.max_iter if verdict is None else verdict.n_epochs
+                if not splits and fresh and self._needs_verdict():
+                    epochs = 1  # the network will be dropped; one epoch, so that there is a record
+                self._train(rows, validation, epochs, tasks)
                 if before is not None:
                     verdict = Verdict(self.n_iter_, before, self.net_.judge(validation))
             self._select(verdict, everything, fresh)
@@ -146,7 +155,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def partial_fit(self, X, y=None):
         """Train for one epoch on the rows of ``X``, at a constant rate and without early stopping.
 
-        The first call sets centre, scale, and the start of the network from its rows.
+        The first call sets centre, scale, range and the start of the network from its rows, which should be a fair
+        sample of all. Steps have the size ``learning_rate``; to go on gently after ``fit``, lower it first.
 
         Parameters
         ----------
@@ -161,14 +171,14 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             The estimator, trained further.
         """
         fresh = not hasattr(self, "net_")
-        with self._unfitted_if_it_fails(fresh):
+        with self._old_state_if_it_fails(fresh):
             data, _ = self._begin(X, fresh, split=False)
             rows = Rows(data, torch.arange(len(data)))
             if fresh:
                 self.net_ = self._make_net(rows)
             with self._kept_if_interrupted(rows):
                 self._tune(rows)
-                self._record_epochs(rows, epochs=1, callbacks=[FiniteGuard()])
+                self._train_net(rows, epochs=1, callbacks=[FiniteGuard()])
             self._select(None, rows, fresh=False)
             self._finish(rows)
         return self
@@ -199,8 +209,9 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Rows to train on and to hold out: none of too few rows, folds for few, else one split."""
         if n_rows < MIN_ROWS:
             return []
-        if fresh and n_rows < FEW_ROWS:
-            return fold_rows(n_rows, generator)
+        if n_rows < FEW_ROWS:
+            # A network that goes on from folds has seen all rows, so none of them can judge it any more.
+            return fold_rows(n_rows, generator) if fresh else []
         return [split_rows(n_rows, self.validation_fraction, generator)]
 
     def _judge_by_folds(self, data: Tensor, splits: list[Split]) -> Verdict:
@@ -223,36 +234,43 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self._tune(rows)
         patience = None if validation is None else self.n_iter_no_change
         callbacks = self._fit_callbacks(len(rows), self.net_.batch_size, patience, self.verbose)
-        self._record_epochs(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+        self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
 
     def _tune(self, rows: Rows) -> None:
         """Give the net the parameters that may change from one call to the next."""
         self.net_.tune(self.learning_rate, self.weight_decay, self._batch_size(len(rows)))
 
-    def _record_epochs(self, *args, **kwargs) -> None:
-        """Train the net, and append what its history says of the epochs that were finished."""
-        done = len(self.net_.history)
+    def _train_net(self, *args, **kwargs) -> None:
+        """Train the net; what it recorded is kept also when it is broken off."""
         try:
             self.net_.train(*args, **kwargs)
         finally:
-            self._record([epoch for epoch in self.net_.history[done:] if "train_loss" in epoch])
+            self._record()
 
     @contextmanager
-    def _unfitted_if_it_fails(self, fresh: bool):
-        """An error in a fresh fit leaves no fit, unless it is a Ctrl-C after training began."""
+    def _old_state_if_it_fails(self, fresh: bool):
+        """An error leaves a fresh fit unfitted and an earlier one as it was; a Ctrl-C in training leaves a model."""
+        before = {} if fresh else dict(vars(self))
+        weights = {} if fresh else {k: v.clone() for k, v in self.net_.plain_module.state_dict().items()}
+        out_of_memory = False
         try:
             yield
-        except torch.OutOfMemoryError as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and hasattr(self, "n_iter_"):
+                raise
             self._forget()
+            if not fresh:
+                self.__dict__.update(before)
+                self.net_.plain_module.load_state_dict(weights)
+            if not isinstance(error, torch.OutOfMemoryError):
+                raise
+            out_of_memory = True
+        if out_of_memory:  # outside the handler, whose traceback would keep the tensors alive
             torch.cuda.empty_cache()
             raise MemoryError(
                 f"device={self.device!r} is out of memory with batch_size={self.batch_size!r}; "
                 "use a smaller batch_size, or device='cpu'."
-            ) from error
-        except BaseException as error:
-            if fresh and not (isinstance(error, KeyboardInterrupt) and hasattr(self, "n_iter_")):
-                self._forget()
-            raise
+            )
 
     @contextmanager
     def _kept_if_interrupted(self, rows: Rows):
@@ -260,7 +278,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         try:
             yield
         except KeyboardInterrupt:
-            self._record([])
+            self._record()
             self._select(None, rows, fresh=False)
             self._finish(rows)
             raise
@@ -274,8 +292,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             verbose=verbose,
         )
 
-    def _record(self, epochs: list[dict]) -> None:
-        """Append to the public record of training what the net's history says of these epochs."""
+    def _record(self) -> None:
+        """Append to the public record of training the epochs that the net has finished since the last time."""
+        epochs = [epoch for epoch in self.net_.history[self.net_.n_recorded_ :] if "train_loss" in epoch]
+        self.net_.n_recorded_ = len(self.net_.history)
         terms = {name for epoch in epochs for name in epoch if name.startswith("train_")} - _NO_TERMS
         curves = getattr(self, "loss_curves_", {})
         self.loss_curve_ = getattr(self, "loss_curve_", []) + [epoch["train_loss"] for epoch in epochs]
@@ -292,14 +312,14 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Refuse to train further when a parameter that shapes the model was changed since the fit."""
         for name in self._shaping_parameters:
             now, then = getattr(self, name), getattr(self._blueprint, name)
-            if repr(now) != repr(then) and not np.array_equal(now, then):
+            if joblib.hash(now) != joblib.hash(then) and not np.array_equal(now, then):
                 raise ValueError(
                     f"{name} was {then!r} in the fit that is to be continued and is now {now!r}; "
                     "set it back, or fit with warm_start=False."
                 )
 
     #: Parameters that ``warm_start`` and ``partial_fit`` cannot change.
-    _shaping_parameters: tuple[str, ...] = ("optimizer", "device", "net_params", "callbacks")
+    _shaping_parameters: tuple[str, ...] = ("optimizer", "device", "net_params")
 
     def _make_net(self, rows: Rows) -> ObjectiveNet:
         """A net at its start: weights drawn, and what depends on data set from these rows."""
@@ -312,7 +332,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """The module without weights: built on the meta device, so that no global generator is read."""
         with torch.device("meta"):
             module = self._blueprint._make_module(self.input_shape_)
-        return module.to_empty(device="cpu")
+        return module.to_empty(device="cpu").float()
 
     def _build_net(self, module: nn.Module, batch_size: int) -> ObjectiveNet:
         """The net around a module whose weights are set, from the parameters of the fit."""
@@ -347,6 +367,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
         def end():
             self.net_.module_.eval()
+            self._record()
             return context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
 
         return EpochTasks(begin, end)
@@ -390,11 +411,11 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         super().__setstate__(state)
         if weights is None:
             return
-        if self.device_ != "cpu" and not torch.cuda.is_available():
-            warnings.warn(
-                f"The model was fitted on device={self.device_!r}, which is not here; it opens on the CPU.",
-                stacklevel=2,
-            )
+        try:
+            resolve_device(self.device_)
+        except ValueError:
+            message = f"The model was fitted on device={self.device_!r}, which is not here; it opens on the CPU."
+            warnings.warn(message, stacklevel=2)
             self.device_ = "cpu"
         module = self._empty_module()
         module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})

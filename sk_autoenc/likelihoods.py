@@ -114,7 +114,10 @@ class _Counts(Likelihood):
         if X.min() < 0:
             raise ValueError(f"likelihood='{name}' needs counts of 0 or more, but X has the value {X.min():.6g}.")
         if (fractions := np.floor(X) != X).any():
-            raise ValueError(f"likelihood='{name}' needs whole numbers, but X has the value {X[fractions][0]:.6g}.")
+            raise ValueError(
+                f"likelihood='{name}' needs whole numbers, but X has the value {X[fractions][0]:.6g}; "
+                "round X, or use likelihood='gaussian'."
+            )
 
 
 class Poisson(_Counts):

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 import sk_autoenc
 from sk_autoenc.scaling import Scaling
@@ -57,6 +58,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"path={str(path)!r} is a folder, a link or a device; name a new file or a regular one.")
+    check_is_fitted(estimator)
     arrays: dict[str, np.ndarray] = {}
     state = estimator.__getstate__()
     content = {
@@ -111,7 +113,7 @@ def load(path: str | os.PathLike) -> Any:
         raise ValueError(f"path={str(path)!r} is truncated, or no file of this library: {error}") from error
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"path={str(path)!r} has format {metadata.get('format')!r}; this version reads {_FORMAT!r}.")
-    if metadata.get("sha256") != _checksum(metadata["config"], arrays):
+    if metadata.get("sha256") != _checksum(metadata.get("config", ""), arrays):
         raise ValueError(f"path={str(path)!r} was changed or damaged: its checksum does not fit.")
     content = json.loads(metadata["config"])
     estimator = _public_class(content["class"])()
@@ -181,6 +183,13 @@ def _checksum(config: str, arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def _ordinary_mode() -> int:
+    """The mode of a file that is simply opened for writing; temporary files are for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
 def _write(path: Path, content: bytes) -> None:
     """Write beside the place, make sure that it is on the disk, and rename."""
     temporary = None
@@ -190,6 +199,7 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else _ordinary_mode())
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:

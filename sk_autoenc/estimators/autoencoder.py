@@ -52,8 +52,11 @@ class AutoencoderTransformer(BaseAutoencoder):
         \lVert x - g(f(\tilde x)) \rVert^2 + \lambda_s \Omega_s(f(\tilde x)) + \lambda_c \lVert J_f(\tilde x) \rVert_F^2
 
     with encoder :math:`f`, decoder :math:`g`, and :math:`\tilde x` the row with noise added; sums run over
-    features and code units. Rows are centred and divided by one scalar, the root of the features' mean
-    variance, before all this (for other likelihoods only where the encoder reads them).
+    features and code units. Sparse matrices are not accepted.
+
+    Rows are centred and divided by one scalar, the root of the features' mean
+    variance, before all this (for other likelihoods only where the encoder reads them); codes are in units of the
+    scaled rows.
 
     Parameters
     ----------
@@ -77,7 +80,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
         brings this bound with it.
     sparsity_target : float or None, default=None
-        None: the penalty is the L1 norm of the code. A value in (0, 1): codes are sigmoids, and the penalty is the
+        None: the penalty is the L1 norm of the code (for exact zeros, take ``MLP(code_activation="relu")``).
+        A value in (0, 1): codes are sigmoids, and the penalty is the
         KL divergence from this to each unit's mean activation, summed over units [2]_.
     contraction : float, default=0.0
         Weight of the squared Frobenius norm of the encoder's Jacobian [3]_, estimated without bias along one
@@ -97,7 +101,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     early_stopping : bool, default=True
         Whether rows are held out to find the epoch at which to stop, the one with the lowest mean root of their
         losses. Up to 600 rows are held out in four folds, and the final network is trained on all of them; fewer
-        than 40 are too few to hold any out.
+        than 40 are too few to judge a network: at default penalties and noise, the result is then PCA. Folds cost
+        four further fits.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=20
@@ -117,7 +122,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     random_state : int, RandomState instance or None, default=None
         Seeds initialization, split, shuffling and noise. An integer gives the same result at every ``fit``.
     verbose : int, default=0
-        1 prints a line per epoch.
+        1 prints a line per epoch of the final network.
 
     Attributes
     ----------
@@ -126,14 +131,14 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_iter_ : int
         Number of epochs trained.
     loss_curve_ : list of float
-        Mean training loss of each epoch.
+        Mean training loss of each epoch, in units of the scaled rows.
     validation_loss_curve_ : list of float
         Mean loss on the held-out rows after each epoch; empty where none are held out. With folds, of all
         ``max_iter`` epochs of the folds' networks, each row's loss from the one that did not see it.
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"``, ``"sparsity"``, ``"contraction"``, each with its weight.
     linear_ : bool
-        Whether PCA was kept as the result.
+        Whether PCA was kept as the result; the loss curves are those of the network that was dropped for it.
     reconstruction_err_ : float
         Squared reconstruction error of a training row, summed over features, averaged over the rows.
     n_features_in_ : int
@@ -264,11 +269,40 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _starts_at_pca(self) -> bool:
         return self.init == "pca" or (self.init == "auto" and self._why_not_pca() is None)
 
+    def _needs_verdict(self) -> bool:
+        return self._starts_at_pca() and self.early_stopping and not (self.noise or self.sparsity or self.contraction)
+
+    def set_params(self, **params):
+        """Set parameters, those of the architecture as ``architecture__<name>`` also where it is a bare tuple.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        nested = any(name.startswith("architecture__") for name in params)
+        if nested and "architecture" not in params and not isinstance(self.architecture, MLP):
+            self.architecture = as_architecture(self.architecture)
+        return super().set_params(**params)
+
     def _check_configuration(self) -> None:
         super()._check_configuration()
         self._architecture().check()
         if self.init == "pca" and (reason := self._why_not_pca()) is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+        if self.contraction and (self.net_params or {}).get("compile"):
+            raise ValueError("net_params: 'compile' does not go with contraction > 0, which differentiates twice.")
+        activation = as_architecture(self.architecture).code_activation
+        if self.sparsity_target is not None and activation not in ("identity", "sigmoid"):
+            raise ValueError(
+                f"sparsity_target={self.sparsity_target} makes codes sigmoids, but the architecture has "
+                f"code_activation={activation!r}; leave that at 'identity', or use sparsity without a target."
+            )
         if self.noise_kind != "gaussian" and self.noise > 1:
             raise ValueError(
                 f"noise is a share of cells for noise_kind={self.noise_kind!r}: at most 1, got {self.noise}."
@@ -302,7 +336,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         assert isinstance(module, Autoencoder)
         if module.standardize is not None:
-            module.standardize.set(*self._scaling)
+            unscaled = summarize(rows, lambda block: block)
+            module.standardize.set(*self._scaling, unscaled.low, unscaled.high)
             start_at_mean(module.decoder, self._likelihood.raw_of_mean(self._scaling.center))
         if module.corruption is not None:
             seen = summarize(rows, module.encoder_input)
@@ -313,13 +348,13 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
         """Keep PCA, refitted on all rows, unless training has really lowered the objective on held-out rows.
 
-        Without a verdict the network stands if the user wanted no early stopping; too few rows to judge it are
-        too few to trust it.
+        Without a verdict the network stands if the user wanted no early stopping, or asked for what PCA is not;
+        otherwise too few rows to judge it are too few to trust it.
         """
         if not fresh or not self._starts_at_pca() or not self.early_stopping:
-            self.linear_ = False
+            self.linear_ = self._starts_at_pca() and self.n_iter_ == 0
             return
-        self.linear_ = verdict is None or not verdict.gain_is_real
+        self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
         if self.linear_:
             module = self.net_.plain_module.cpu()
             start_at_pca(module, Rows(rows.data.cpu(), rows.index.cpu()))

@@ -16,23 +16,32 @@ class AutoencoderOutput(NamedTuple):
 
 
 class Standardize(nn.Module):
-    """``(x - center) / scale``, with one scale for all features."""
+    """``(x - center) / scale``, with one scale for all features, held to the range of the training rows.
+
+    Beyond that range the code of counts would grow without bound, and the rate with its exponential.
+    """
 
     center: Tensor
     scale: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, n_features: int):
         super().__init__()
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("low", torch.zeros(n_features))
+        self.register_buffer("high", torch.zeros(n_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.center) / self.scale
+        return (x.clamp(self.low, self.high) - self.center) / self.scale
 
-    def set(self, center: np.ndarray, scale: float) -> None:
-        """Take centre and scale."""
+    def set(self, center: np.ndarray, scale: float, low: Tensor, high: Tensor) -> None:
+        """Take centre and scale, and the lowest and highest value of each feature."""
         self.center.copy_(torch.from_numpy(center))
         self.scale.fill_(scale)
+        self.low.copy_(low)
+        self.high.copy_(high)
 
 
 class Autoencoder(nn.Module):

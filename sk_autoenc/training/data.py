@@ -28,11 +28,17 @@ class WholeBatches:
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        full, tail = divmod(len(self.rows), self.batch_size)
+        return max(1, full + (tail > 1))
 
     def __iter__(self) -> Iterator[Tensor]:
         order = self.rows.index
         if self.generator is not None:
             order = order[torch.randperm(len(order), generator=self.generator).to(order.device)]
-        for chosen in order.split(self.batch_size):
+        sizes = [self.batch_size] * (len(order) // self.batch_size)
+        if tail := len(order) - sum(sizes):
+            sizes.append(tail)
+        if tail == 1 and len(sizes) > 1:  # one row has no batch statistics: it joins the batch before
+            sizes[-2:] = [self.batch_size + 1]
+        for chosen in order.split(sizes):
             yield self.rows.data.index_select(0, chosen)

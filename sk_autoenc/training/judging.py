@@ -48,7 +48,7 @@ def signed_root(losses: Tensor) -> Tensor:
 def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> Split:
     """One split, a fraction held out."""
     order = torch.randperm(n_rows, generator=generator)
-    n_held_out = max(1, round(n_rows * fraction))
+    n_held_out = min(max(1, round(n_rows * fraction)), n_rows - 1)
     return order[n_held_out:].sort().values, order[:n_held_out].sort().values
 
 

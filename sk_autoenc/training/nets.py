@@ -14,7 +14,7 @@ from skorch.callbacks.scoring import ScoringBase
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
-from sk_autoenc.training.callbacks import StopTraining
+from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, StopTraining
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.judging import signed_root
 from sk_autoenc.training.seeding import make_generator
@@ -36,7 +36,8 @@ def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and isinstance(trace.tb_frame.f_locals.get("self"), Callback)
+    who = trace.tb_frame.f_locals.get("self") if trace is not None else None
+    return isinstance(who, Callback) and not isinstance(who, EpochTasks | FiniteGuard | HeldOutLosses)
 
 
 class ObjectiveNet(NeuralNet):
@@ -87,6 +88,7 @@ class ObjectiveNet(NeuralNet):
                 )
         self.shuffling_ = make_generator(self.seed, "shuffling")
         self.noise_ = make_generator(self.seed, "noise", self.device)
+        self.n_recorded_ = 0
         return self
 
     def initialize_callbacks(self):
@@ -98,7 +100,7 @@ class ObjectiveNet(NeuralNet):
                 )
         return super().initialize_callbacks()
 
-    def _check_monitors(self, validation: Rows | None) -> None:
+    def check_monitors(self, validation: Rows | None) -> None:
         """Refuse a callback that waits for a loss that is not measured."""
         for name, callback in self.callbacks_:
             monitor = getattr(callback, "monitor", None)
@@ -146,7 +148,7 @@ class ObjectiveNet(NeuralNet):
         KeyboardInterrupt
             After the callbacks have restored the weights that they keep.
         """
-        self._check_monitors(validation)
+        self.check_monitors(validation)
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
@@ -156,7 +158,8 @@ class ObjectiveNet(NeuralNet):
                 self.notify("on_train_begin", X=rows)
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
-                    self.run_single_epoch(batches, True, "train", self.train_step)
+                    with torch.inference_mode(False), torch.enable_grad():
+                        self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
                         self._record_verdict(validation)
                     self.notify("on_epoch_end", **datasets)

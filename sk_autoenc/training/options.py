@@ -74,10 +74,14 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("sums in float64 are needed, which only the CPU and CUDA have")
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise ValueError(f"device={device!r} cannot be used; there is {', '.join(there)}, or 'auto'.") from error
+        raise ValueError(
+            f"device={device!r} cannot be used; there is {', '.join(there)}, or 'auto' (GPUs are 'cuda')."
+        ) from error
     return device
 
 
