@@ -25,6 +25,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
+from sk_autoenc import AutoencoderTransformer
 from tests.instances import INSTANCES
 
 rng = np.random.default_rng(0)
@@ -151,6 +152,41 @@ def test_output_dtype_is_that_of_the_input(estimator):
         assert estimator.inverse_transform(estimator.transform(rows)).dtype == expected
 
 
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "multinomial"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_is_bit_equal_whatever_the_likelihood(likelihood, dtype):
+    counts = np.random.default_rng(0).poisson(2.0, (2100, 37)).astype(dtype)
+    counts = counts.clip(max=1) if likelihood == "bernoulli" else counts
+    model = AutoencoderTransformer(3, architecture=(8,), max_iter=1, likelihood=likelihood, random_state=0).fit(counts)
+    expected, order = outputs(model, counts), np.random.default_rng(1).permutation(len(counts))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3, 4):
+            torch.set_num_threads(threads)
+            for rows in (order, order[:1], order[:63]):
+                assert_same(outputs(model, counts[rows]), {name: value[rows] for name, value in expected.items()})
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "multinomial"])
+def test_counts_far_beyond_the_training_rows_give_finite_numbers(likelihood):
+    counts = np.random.default_rng(0).poisson(2.0, (100, 5)).astype(float)
+    model = AutoencoderTransformer(2, likelihood=likelihood, max_iter=20, random_state=0).fit(counts)
+    for value in outputs(model, counts * 1e6).values():
+        assert np.isfinite(value).all()
+
+
+def test_the_default_architecture_has_parameters_in_a_search():
+    search = GridSearchCV(AutoencoderTransformer(max_iter=1), {"architecture__activation": ["relu", "tanh"]}, cv=2)
+    assert search.fit(X).best_estimator_.architecture.hidden_layer_sizes == (128, 64)
+
+
+def test_callbacks_do_not_stand_in_the_way_of_training_on():
+    estimator = AutoencoderTransformer(max_iter=1, callbacks=[Callback()], random_state=0, warm_start=True)
+    assert estimator.fit(X).partial_fit(X).fit(X).n_iter_ == 3
+
+
 def test_units_do_not_matter(estimator):
     """A power of two changes no mantissa, so the model is the same bit for bit."""
     small, large = clone(estimator).fit(X), clone(estimator).fit(1024 * X)
@@ -211,6 +247,20 @@ def test_a_refit_that_fails_leaves_no_half_state(estimator):
     with pytest.raises(NotFittedError):
         estimator.transform(X)
     assert not hasattr(estimator, "n_features_in_")
+
+
+def test_training_on_that_fails_leaves_the_model_as_it_was(estimator):
+    class BrokenLater(Callback):
+        def on_batch_end(self, net, **kwargs):
+            if len(net.history) > estimator.max_iter:
+                raise RuntimeError("broken on purpose")
+
+    estimator.set_params(callbacks=[BrokenLater()], early_stopping=False).fit(X)
+    expected, epochs = outputs(estimator, X), estimator.n_iter_
+    with pytest.raises(RuntimeError, match="on purpose"):
+        estimator.partial_fit(X)
+    assert_same(outputs(estimator, X), expected)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == epochs
 
 
 def test_ctrl_c_keeps_the_weights_so_far_and_goes_on(estimator):
@@ -345,10 +395,28 @@ def test_column_transformer_and_feature_union(estimator):
     assert union.fit_transform(X).shape == (len(X), 8)
 
 
+def test_each_epoch_is_a_task(estimator):
+    class Counts:
+        begun = ended = 0
+
+        def setup(self, estimator, context): ...
+        def teardown(self, estimator, context): ...
+        def on_fit_task_begin(self, estimator, context):
+            self.begun += context.task_name == "epoch"
+
+        def on_fit_task_end(self, estimator, context):
+            self.ended += context.task_name == "epoch"
+            assert context.task_name != "epoch" or estimator.n_iter_ == self.ended
+
+    counts = Counts()
+    estimator.set_callbacks(counts).fit(X)
+    assert counts.begun == counts.ended == estimator.n_iter_
+
+
 def test_progress_bars_show_epochs(estimator):
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         estimator.set_callbacks(ProgressBar()).fit(X)
-    assert "epoch" in shown.getvalue() or "AutoencoderTransformer" in shown.getvalue()
+    assert "AutoencoderTransformer - fit" in shown.getvalue()
     search = GridSearchCV(pipeline(clone(estimator).set_callbacks()), {"codes__n_components": [1, 2]}, cv=2, n_jobs=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=None))
     with contextlib.redirect_stdout(io.StringIO()) as shown:

@@ -300,7 +300,8 @@ def test_the_score_is_minus_the_squared_error_without_any_penalty():
     for options in ({}, {"sparsity": 1.0}, kl, {"contraction": 1.0, "noise": 0.3}):
         model = make(2, **options).fit(X)
         expected = -((X - model.reconstruct(X)) ** 2).sum(1)
-        np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-6)
+        # Both go through the network's float32, the row and what is expected of it being rounded apart.
+        np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-5)
         assert model.score(X) == pytest.approx(expected.mean(), rel=1e-6)
         assert isinstance(model.score(X), float)
 
