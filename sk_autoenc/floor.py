@@ -63,7 +63,7 @@ def start_at_pca(module: Autoencoder, rows: Rows) -> None:
             _read(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
             encoder.gain.copy_(_or_one(codes.spread))
-            _read(decoder, codes)
+            _read(decoder, codes, room=0.5)  # training moves the codes
             residual = summarize(rows, lambda block: block - module(block).raw)
             decoder.gain.fill_(float(_or_one(residual.spread.square().mean().sqrt())))
 
@@ -118,8 +118,9 @@ def _or_one(spread: Tensor) -> Tensor:
     return torch.where(spread > 1e-6 * spread.max(), spread, 1.0)
 
 
-def _read(path: LinearPlusNonlinear, seen: Summary) -> None:
-    """Let the path's network read values of this range and spread."""
-    path.low.copy_(seen.low)
-    path.high.copy_(seen.high)
+def _read(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
+    """Let the path's network read values of this spread and range, with room beside it as a share of the range."""
+    room_beside = room * (seen.high - seen.low)
+    path.low.copy_(seen.low - room_beside)
+    path.high.copy_(seen.high + room_beside)
     path.spread.copy_(_or_one(seen.spread))

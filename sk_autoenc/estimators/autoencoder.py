@@ -90,7 +90,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         Largest number of epochs.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
-    learning_rate : float, default=0.004
+    learning_rate : float, default=0.006
         Peak step size.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         ``"cosine"``: rises over the first tenth of the steps of ``max_iter`` epochs, then falls to zero.
@@ -211,7 +211,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         contraction=0.0,
         max_iter=75,
         batch_size="auto",
-        learning_rate=0.004,
+        learning_rate=0.006,
         learning_rate_schedule="cosine",
         optimizer="adamw",
         weight_decay=0.1,
