@@ -4,6 +4,8 @@ A likelihood reads ``raw``, the decoder's last layer, and ``x``, the rows. It kn
 networks or training.
 """
 
+from abc import ABCMeta, abstractmethod
+
 import numpy as np
 import torch
 from scipy.special import logit
@@ -13,31 +15,31 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Multinomial as MultinomialDistribution
 
 
-class Likelihood(BaseEstimator):
+class Likelihood(BaseEstimator, metaclass=ABCMeta):
     """What every likelihood answers; the defaults suit those with one output and no unit of length."""
 
     #: Whether rows are centred and scaled before the network and its output is scaled back.
     scales_rows = False
 
+    @abstractmethod
     def check(self, X: np.ndarray) -> None:
         """Raise ``ValueError`` for values that rows of this likelihood cannot have."""
-        raise NotImplementedError  # pragma: no cover - every likelihood answers
 
+    @abstractmethod
     def row_score(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of each row given the decoder's output, higher is better; ``(..., n, d) -> (..., n)``."""
-        raise NotImplementedError  # pragma: no cover
 
+    @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
         """Expected row for the decoder's output, of the shape of ``raw``."""
-        raise NotImplementedError  # pragma: no cover
 
     def row_size(self, x: Tensor) -> Tensor | float:
         """What ``mean`` is to be multiplied by to stand beside the row ``x``."""
         return 1.0
 
+    @abstractmethod
     def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
         """The output that says "every row is the training mean": where the decoder's bias starts."""
-        raise NotImplementedError  # pragma: no cover
 
 
 class Gaussian(Likelihood):
