@@ -117,8 +117,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     net_params : dict or None, default=None
         ``compile``, ``compile__*`` and ``optimizer__*`` for the skorch net; anything else is refused.
     device : str, default="auto"
-        Where to compute: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` is CUDA where there is one. Results agree bit for
-        bit between fits on one kind of device, not between kinds.
+        Where to compute: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` is CUDA where there is one. Fits agree bit for bit on
+        one kind of device and with one number of threads; more threads may add up gradients in another order.
     random_state : int, RandomState instance or None, default=None
         Seeds initialization, split, shuffling and noise. An integer gives the same result at every ``fit``.
     verbose : int, default=0
