@@ -35,7 +35,8 @@ OURS, LOOP = "ours, plain", "loop, fused Adam"
 def ours(X, epochs, device="cpu", *, plain=True, **parameters):
     """One fit of our estimator; ``plain`` turns off what the loops do not do."""
     if plain:
-        parameters = {"init": "random", "early_stopping": False, "learning_rate_schedule": "constant", **parameters}
+        as_the_loop = {"optimizer": "adam", "weight_decay": 0.0, "learning_rate_schedule": "constant"}
+        parameters = {"init": "random", "early_stopping": False, **as_the_loop, **parameters}
     AutoencoderTransformer(
         16,
         architecture=MLP((128, 64), activation="relu"),

@@ -319,7 +319,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 )
 
     #: Parameters that ``warm_start`` and ``partial_fit`` cannot change.
-    _shaping_parameters: tuple[str, ...] = ("optimizer", "device", "net_params")
+    _shaping_parameters: tuple[str, ...] = ("optimizer", "weight_decay", "device", "net_params")
 
     def _make_net(self, rows: Rows) -> ObjectiveNet:
         """A net at its start: weights drawn, and what depends on data set from these rows."""
