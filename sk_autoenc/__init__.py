@@ -2,8 +2,10 @@
 
 from sk_autoenc.architectures import MLP
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
-from sk_autoenc.likelihoods import Bernoulli, Gaussian, Multinomial, Poisson
+from sk_autoenc.estimators.vae import VAETransformer
+from sk_autoenc.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial, Poisson
 from sk_autoenc.persistence import load, save
+from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 
 __version__ = "0.1.0"
 
@@ -11,9 +13,15 @@ __all__ = [
     "MLP",
     "AutoencoderTransformer",
     "Bernoulli",
+    "Categorical",
     "Gaussian",
+    "GaussianMixturePrior",
     "Multinomial",
+    "NormalPrior",
     "Poisson",
+    "SwissRollPrior",
+    "UniformPrior",
+    "VAETransformer",
     "load",
     "save",
 ]

@@ -1,6 +1,19 @@
 """The only module that imports scikit-learn's private names, so that a move there is mended in one place."""
 
+from typing import Any
+
+import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils.validation import _check_feature_names_in
 
-__all__ = ["Interval", "StrOptions", "fit_context"]
+__all__ = ["Interval", "StrOptions", "fit_context", "in_chosen_container"]
+
+
+def in_chosen_container(estimator: Any, rows: np.ndarray) -> Any:
+    """Rows of input features as ``set_output`` asks for: an array, or a data frame with the features' names."""
+    adapter = _get_container_adapter("transform", estimator)
+    if adapter is None:
+        return rows
+    return adapter.create_container(rows, rows, columns=_check_feature_names_in(estimator))

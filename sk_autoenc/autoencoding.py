@@ -1,15 +1,21 @@
 """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
+from abc import abstractmethod
+
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from sk_autoenc.architectures import MLP, as_architecture
 from sk_autoenc.base import NeuralEstimator, as_array, check_range
+from sk_autoenc.floor import summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
+from sk_autoenc.nn.autoencoder import Standardize
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
+from sk_autoenc.training.judging import Verdict
 
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
@@ -40,6 +46,61 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     def _make_likelihood(self) -> Likelihood:
         return as_likelihood(self.likelihood)
+
+    def set_params(self, **params):
+        """Set parameters, those of the architecture as ``architecture__<name>`` also where it is a bare tuple.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        nested = any(name.startswith("architecture__") for name in params)
+        if nested and "architecture" not in params and not isinstance(self.architecture, MLP):
+            self.architecture = as_architecture(self.architecture)
+        return super().set_params(**params)
+
+    def _make_standardize(self, n_features: int, likelihood: Likelihood) -> Standardize | None:
+        """What brings rows to the encoder's scale, where they do not come in it."""
+        if likelihood.scales_rows:
+            return None
+        return Standardize(likelihood.n_inputs(n_features), likelihood.encoder_input)
+
+    def _set_standardize(self, standardize: Standardize, rows: Rows) -> np.ndarray:
+        """Set it from the rows; returns the output of a decoder that says that every row is their mean."""
+        seen = summarize(rows, self._likelihood.encoder_input)
+        standardize.set(seen.mean, seen.scale, seen.low, seen.high)
+        return self._likelihood.raw_of_mean(seen.mean.numpy())
+
+    # -- the linear floor
+
+    @abstractmethod
+    def _starts_linear(self) -> bool:
+        """Whether training starts at a linear model, and may end there."""
+
+    @abstractmethod
+    def _start_linear(self, module: torch.nn.Module, rows: Rows) -> None:
+        """Set the module to the linear model of the rows."""
+
+    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
+        """Keep the linear model, refitted on all rows, unless training has really lowered the held-out rows' losses.
+
+        Without a verdict the network stands if the user wanted no early stopping, or asked for what the linear model
+        is not; otherwise too few rows to judge it are too few to trust it.
+        """
+        if not fresh or not self._starts_linear() or not self.early_stopping:
+            self.linear_ = self._starts_linear() and self.n_iter_ == 0
+            return
+        self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
+        if self.linear_:
+            module = self.net_.plain_module.cpu()
+            self._start_linear(module, Rows(rows.data.cpu(), rows.index.cpu()))
+            module.to(self.device_)
 
     # -- public
 

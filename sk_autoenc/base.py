@@ -23,7 +23,17 @@ from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.scaling import fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
 from sk_autoenc.training.data import Rows
-from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS, Split, Verdict, best_epoch, fold_rows, split_rows
+from sk_autoenc.training.judging import (
+    FEW_ROWS,
+    MIN_ROWS,
+    SQUARED_ERRORS,
+    Split,
+    Verdict,
+    Yardstick,
+    best_epoch,
+    fold_rows,
+    split_rows,
+)
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 from sk_autoenc.training.options import (
     OPTIMIZERS,
@@ -36,7 +46,7 @@ from sk_autoenc.training.options import (
 from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
 
 #: Fitted state without a trailing underscore; what ends in one is found by its name.
-_PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed")
+_PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed", "_dtype")
 
 #: What the net's history holds besides one loss per term.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}
@@ -69,15 +79,19 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     input_shape_: tuple[int, ...]
     _likelihood: Likelihood
     _seed: int
+    _dtype: str
 
     # -- holes
 
+    #: How the losses of held-out rows are compared.
+    _yardstick: Yardstick = SQUARED_ERRORS
+
     @abstractmethod
-    def _make_module(self, input_shape: tuple[int, ...]) -> nn.Module:
+    def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
         """The network for rows of this shape; its weights need not be set."""
 
     @abstractmethod
-    def _make_objective(self) -> Objective:
+    def _make_objective(self, likelihood: Likelihood) -> Objective:
         """``(output, rows) -> {name: term}``, to be minimised."""
 
     @abstractmethod
@@ -93,6 +107,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _needs_verdict(self) -> bool:
         """Whether a network that no held-out rows could judge is dropped again."""
         return False
+
+    def _warmup_epochs(self) -> int:
+        """Number of epochs over which the objective's ``warmth`` rises to 1."""
+        return 0
 
     def _finish(self, rows: Rows) -> None:
         """Set the fitted attributes that need the trained network."""
@@ -145,7 +163,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                     epochs = 1  # the network will be dropped; one epoch, so that there is a record
                 self._train(rows, validation, epochs, tasks)
                 if before is not None:
-                    verdict = Verdict(self.n_iter_, before, self.net_.judge(validation))
+                    verdict = Verdict(self.n_iter_, before, self.net_.judge(validation), self._yardstick)
             self._select(verdict, everything, fresh)
             self._finish(everything)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
@@ -196,11 +214,13 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = self._validate(X, reset=fresh)
         likelihood = self._make_likelihood() if fresh else self._likelihood
         likelihood.check(X)
+        likelihood = likelihood.fitted_to(X) if fresh else likelihood
         seed = draw_seed(self.random_state) if fresh else self._seed
         splits = self._splits(len(X), make_generator(seed, "split"), fresh) if split else []
         if fresh:
             self._blueprint, self.device_ = clone(self).set_callbacks(), resolve_device(self.device)
             self._likelihood, self._seed, self.input_shape_ = likelihood, seed, X.shape[1:]
+            self._dtype = X.dtype.name
             # Rows that are held out from the final network touch nothing that is fitted.
             self._scaling = fit_scaling(X, splits[0][0].numpy() if len(splits) == 1 else np.arange(len(X)))
         return torch.from_numpy(self._to_network(X)).to(self.device_), splits
@@ -226,8 +246,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             after.append(losses.padded(self.max_iter, len(validation)))
         pooled = torch.cat(after, dim=1)  # (max_iter, n_rows)
         self.validation_loss_curve_ = pooled.mean(1).tolist()
-        best = best_epoch(pooled)
-        return Verdict(best, torch.cat(before), pooled[best - 1])
+        best = best_epoch(pooled, self._yardstick)
+        return Verdict(best, torch.cat(before), pooled[best - 1], self._yardstick)
 
     def _train(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
         """Train the net for up to ``epochs`` of the ``max_iter`` epochs of its schedule, and record them."""
@@ -290,6 +310,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             patience=patience,
             tol=self.tol,
             verbose=verbose,
+            threshold_mode=self._yardstick.threshold_mode,
+            n_warmup_epochs=self._warmup_epochs(),
         )
 
     def _record(self) -> None:
@@ -331,7 +353,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _empty_module(self) -> nn.Module:
         """The module without weights: built on the meta device, so that no global generator is read."""
         with torch.device("meta"):
-            module = self._blueprint._make_module(self.input_shape_)
+            module = self._blueprint._make_module(self.input_shape_, self._likelihood)
         return module.to_empty(device="cpu").float()
 
     def _build_net(self, module: nn.Module, batch_size: int) -> ObjectiveNet:
@@ -339,7 +361,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         plan = self._blueprint
         return build_net(
             module,
-            plan._make_objective(),
+            plan._make_objective(self._likelihood),
             optimizer=plan.optimizer,
             learning_rate=plan.learning_rate,
             weight_decay=plan.weight_decay,
@@ -348,6 +370,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             device=self.device_,
             batch_size=batch_size,
             seed=self._seed,
+            yardstick=self._yardstick,
+            n_warmup_epochs=plan._warmup_epochs(),
         )
 
     def _batch_size(self, n_rows: int) -> int:

@@ -20,80 +20,101 @@ from sk_autoenc.training.data import Rows
 _BLOCK = 4096
 
 
+def moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the rows, float64, block by block; ``(d,)`` and ``(d, d)``."""
+    n_rows, n_features = len(rows), rows.data.shape[1]
+    mean = _mean(rows)
+    covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
+    for block in gen_batches(n_rows, _BLOCK):
+        centred = rows[block] - mean
+        covariance.addmm_(centred.T, centred, alpha=1 / n_rows)
+    return mean.numpy(), covariance.numpy()
+
+
+def _mean(rows: Rows) -> Tensor:
+    mean = torch.zeros(rows.data.shape[1], dtype=torch.float64)
+    for block in gen_batches(len(rows), _BLOCK):
+        mean += rows[block].sum(0, dtype=torch.float64) / len(rows)
+    return mean
+
+
 def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and leading principal axes of the rows, float64: ``(d,)`` and ``(n_components, d)``.
 
     Axes beyond the rank are zero. Signs follow scikit-learn: the entry largest in size is positive.
     """
     n_rows, n_features = len(rows), rows.data.shape[1]
-    blocks = list(gen_batches(n_rows, _BLOCK))
-    mean = torch.zeros(n_features, dtype=torch.float64)
-    for block in blocks:
-        mean += rows[block].sum(0, dtype=torch.float64) / n_rows
     if n_rows < n_features:
-        _, singular, axes = svd((rows[:].double() - mean).numpy(), full_matrices=False)
+        mean = _mean(rows).numpy()
+        _, singular, axes = svd(rows[:].double().numpy() - mean, full_matrices=False)
         variance = singular**2
     else:
-        scatter = torch.zeros(n_features, n_features, dtype=torch.float64)
-        for block in blocks:
-            centred = rows[block] - mean
-            scatter.addmm_(centred.T, centred)
+        mean, covariance = moments(rows)
         wanted = (max(0, n_features - n_components), n_features - 1)
-        variance, vectors = eigh(scatter.numpy(), subset_by_index=wanted)
+        variance, vectors = eigh(covariance, subset_by_index=wanted)
         variance, axes = variance[::-1], vectors.T[::-1]
     kept = min(n_components, int((variance > variance.max(initial=0.0) * 1e-12).sum()))
     found = np.zeros((n_components, n_features))
     found[:kept] = axes[:kept]
     largest = found[np.arange(n_components), np.abs(found).argmax(axis=1)]
-    return mean.numpy(), found * np.where(largest < 0, -1.0, 1.0)[:, None]
+    return mean, found * np.where(largest < 0, -1.0, 1.0)[:, None]
 
 
 def start_at_pca(module: Autoencoder, rows: Rows) -> None:
     """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
     encoder, decoder = module.encoder, module.decoder
-    into, back = _linear_path(encoder), _linear_path(decoder)
+    into, back = linear_path(encoder), linear_path(decoder)
     mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, into.out_features))
     with torch.no_grad():
-        _set(into, axes, -axes @ mean)
-        _set(back, axes.T, mean)
+        set_linear(into, axes, -axes @ mean)
+        set_linear(back, axes.T, mean)
         if isinstance(encoder, LinearPlusNonlinear) and isinstance(decoder, LinearPlusNonlinear):
             for path in (encoder, decoder):
-                _set(_last_layer(path.nonlinear), 0.0, 0.0)
+                set_linear(last_layer(path.nonlinear), 0.0, 0.0)
                 path.gain.zero_()
-            _read(encoder, summarize(rows, module.encoder_input))
+            read_range(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
             encoder.gain.copy_(_or_one(codes.spread))
-            _read(decoder, codes, room=0.5)  # training moves the codes
+            read_range(decoder, codes, room=0.5)  # training moves the codes
             residual = summarize(rows, lambda block: block - module(block).raw)
             decoder.gain.fill_(float(_or_one(residual.spread.square().mean().sqrt())))
 
 
 def start_at_mean(decoder: nn.Module, raw: np.ndarray) -> None:
     """Let a decoder without linear path begin by saying that every row is the training mean, or nearly."""
-    last = _last_layer(decoder)
+    last = last_layer(decoder)
     with torch.no_grad():
-        _set(last, last.weight * 0.1, torch.from_numpy(raw))
+        set_linear(last, last.weight * 0.1, torch.from_numpy(raw))
 
 
-def _linear_path(network: nn.Module) -> Linear:
+def linear_path(network: nn.Module) -> Linear:
+    """The linear part of an encoder or decoder that has one."""
     return cast(Linear, network.linear_path)
 
 
-def _last_layer(network: nn.Module) -> Linear:
+def last_layer(network: nn.Module) -> Linear:
+    """The layer that the output comes from."""
     return cast(Linear, cast(nn.Sequential, network)[-1])
 
 
-def _set(linear: Linear, weight: Tensor | float, bias: Tensor | float) -> None:
+def set_linear(linear: Linear, weight: Tensor | np.ndarray | float, bias: Tensor | np.ndarray | float) -> None:
+    """Set weight and bias, each an array or one number for all."""
     linear.weight.copy_(torch.as_tensor(weight))
     linear.bias.copy_(torch.as_tensor(bias))
 
 
 class Summary(NamedTuple):
-    """Lowest and highest value and standard deviation of each column."""
+    """Lowest and highest value, mean and standard deviation of each column."""
 
     low: Tensor
     high: Tensor
+    mean: Tensor
     spread: Tensor
+
+    @property
+    def scale(self) -> float:
+        """Root of the columns' mean variance; 1 where all are constant."""
+        return float(self.spread.square().mean().sqrt()) or 1.0
 
 
 def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
@@ -110,7 +131,7 @@ def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
         variance = torch.zeros_like(mean)
         for block in blocks:
             variance += (values(rows[block]) - mean).square().sum(0) / len(rows)
-    return Summary(low, high, variance.sqrt())
+    return Summary(low, high, mean, variance.sqrt())
 
 
 def _or_one(spread: Tensor) -> Tensor:
@@ -118,7 +139,7 @@ def _or_one(spread: Tensor) -> Tensor:
     return torch.where(spread > 1e-6 * spread.max(), spread, 1.0)
 
 
-def _read(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
+def read_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
     """Let the path's network read values of this spread and range, with room beside it as a share of the range."""
     room_beside = room * (seen.high - seen.low)
     path.low.copy_(seen.low - room_beside)

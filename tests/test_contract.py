@@ -65,7 +65,9 @@ def test_fit_changes_no_parameter(estimator):
 
 def test_parameters_set_after_fit_change_no_prediction(estimator):
     before = outputs(estimator.fit(X), X)
-    estimator.set_params(n_components=5, architecture=(3, 3), likelihood="poisson", init="random", noise=0.4)
+    others = {"n_components": 5, "architecture": (3, 3), "likelihood": "poisson", "init": "random", "noise": 0.4}
+    others |= {"beta": 3.0, "prior": "normal", "n_importance_samples": 2, "n_score_samples": 3}
+    estimator.set_params(**{name: value for name, value in others.items() if name in estimator.get_params()})
     assert_same(outputs(estimator, X), before)
     assert_same(outputs(pickle.loads(pickle.dumps(estimator)), X), before)
 
@@ -197,9 +199,9 @@ def test_units_do_not_matter(estimator):
 def test_round_trip(estimator):
     estimator.fit(X)
     np.testing.assert_allclose(estimator.inverse_transform(estimator.transform(X)), estimator.reconstruct(X), rtol=1e-5)
-    np.testing.assert_allclose(
-        estimator.score_samples(X), -np.square(X - estimator.reconstruct(X)).sum(axis=1), rtol=1e-4, atol=1e-6
-    )
+    if isinstance(estimator, AutoencoderTransformer):
+        errors = np.square(X - estimator.reconstruct(X)).sum(axis=1)
+        np.testing.assert_allclose(estimator.score_samples(X), -errors, rtol=1e-4, atol=1e-6)
     assert estimator.score(X) == pytest.approx(estimator.score_samples(X).mean())
     assert estimator.fit_transform(X).shape == (len(X), estimator.n_components)
 
@@ -319,7 +321,7 @@ def test_constant_and_duplicate_columns(estimator):
     values = outputs(estimator.fit(odd), odd)
     assert all(np.isfinite(value).all() for value in values.values())
     assert np.isfinite(estimator.fit(np.ones((20, 3))).score(np.ones((20, 3))))
-    if estimator.init == "auto" and estimator.sparsity_target is None:
+    if estimator.init == "auto" and getattr(estimator, "sparsity_target", None) is None:
         np.testing.assert_allclose(estimator.reconstruct(np.ones((20, 3))), 1.0, rtol=1e-6)
 
 
@@ -416,12 +418,12 @@ def test_each_epoch_is_a_task(estimator):
 def test_progress_bars_show_epochs(estimator):
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         estimator.set_callbacks(ProgressBar()).fit(X)
-    assert "AutoencoderTransformer - fit" in shown.getvalue()
+    assert f"{type(estimator).__name__} - fit" in shown.getvalue()
     search = GridSearchCV(pipeline(clone(estimator).set_callbacks()), {"codes__n_components": [1, 2]}, cv=2, n_jobs=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=None))
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         search.fit(X_IRIS, Y_IRIS)
-    assert "AutoencoderTransformer" in shown.getvalue()
+    assert type(estimator).__name__ in shown.getvalue()
 
 
 def test_scoring_monitor_records_every_epoch(estimator):

@@ -14,19 +14,23 @@ FILES = sorted(ROOT.rglob("*.py"))
 RANKS = {
     "_compat": 0,
     "losses": 0,
-    "likelihoods": 0,
+    "likelihoods": 2,
     "corruption": 0,
     "scaling": 0,
     "nn": 1,
+    "metrics": 1,
+    "priors": 2,
     "architectures": 2,
     "training": 2,
     "floor": 3,
+    "linear_gaussian": 4,
     "base": 4,
     "autoencoding": 5,
-    "estimators": 6,
-    "inspection": 7,
-    "persistence": 7,
-    "__init__": 8,
+    "generating": 6,
+    "estimators": 7,
+    "inspection": 8,
+    "persistence": 8,
+    "__init__": 9,
 }
 
 

@@ -10,11 +10,10 @@ from sk_autoenc.architectures import MLP, as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
-from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
+from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
-from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput, Standardize
+from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.training.data import Rows
-from sk_autoenc.training.judging import Verdict
 
 
 def autoencoder_objective(
@@ -64,8 +63,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         Length of the code; may exceed the number of features.
     architecture : sequence of int or architecture object, default=(128, 64)
         Widths of the encoder's hidden layers, short for ``MLP(...)``.
-    likelihood : {"gaussian", "bernoulli", "poisson", "multinomial"} or Likelihood, default="gaussian"
-        What rows are: real values (squared error), values in [0, 1] (cross-entropy), counts, or counts of a total.
+    likelihood : {"gaussian", "bernoulli", "categorical", "poisson", "multinomial"} or Likelihood, default="gaussian"
+        What rows are: real values (squared error), values in [0, 1] (cross-entropy), numbered categories, counts, or
+        counts of a total.
     init : {"auto", "pca", "random"}, default="auto"
         Where training starts. ``"pca"``: at the PCA solution, with a linear path beside the network, and with PCA
         as the result if the network's gain on held-out rows is not significant. ``"random"``: a plain network.
@@ -266,35 +266,26 @@ class AutoencoderTransformer(BaseAutoencoder):
             return f"codes that pass through {activation!r} (PCA's codes are linear)"
         return None
 
-    def _starts_at_pca(self) -> bool:
+    def _starts_linear(self) -> bool:
         return self.init == "pca" or (self.init == "auto" and self._why_not_pca() is None)
 
+    def _start_linear(self, module: nn.Module, rows: Rows) -> None:
+        assert isinstance(module, Autoencoder)
+        start_at_pca(module, rows)
+
     def _needs_verdict(self) -> bool:
-        return self._starts_at_pca() and self.early_stopping and not (self.noise or self.sparsity or self.contraction)
-
-    def set_params(self, **params):
-        """Set parameters, those of the architecture as ``architecture__<name>`` also where it is a bare tuple.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
-        nested = any(name.startswith("architecture__") for name in params)
-        if nested and "architecture" not in params and not isinstance(self.architecture, MLP):
-            self.architecture = as_architecture(self.architecture)
-        return super().set_params(**params)
+        return self._starts_linear() and self.early_stopping and not (self.noise or self.sparsity or self.contraction)
 
     def _check_configuration(self) -> None:
         super()._check_configuration()
         self._architecture().check()
         if self.init == "pca" and (reason := self._why_not_pca()) is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+        if isinstance(self.likelihood, Gaussian) and self.likelihood.get_params() != Gaussian().get_params():
+            raise ValueError(
+                f"likelihood={self.likelihood!r}: the noise of rows has no effect here, where the squared error is "
+                "minimised; use Gaussian(), or VAETransformer, which learns it."
+            )
         if self.contraction and (self.net_params or {}).get("compile"):
             raise ValueError("net_params: 'compile' does not go with contraction > 0, which differentiates twice.")
         activation = as_architecture(self.architecture).code_activation
@@ -312,22 +303,23 @@ class AutoencoderTransformer(BaseAutoencoder):
                 f"sparsity_target={self.sparsity_target} has no effect with sparsity=0; set sparsity above 0."
             )
 
-    def _make_module(self, input_shape: tuple[int, ...]) -> nn.Module:
+    def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
         (n_features,) = input_shape
-        architecture, linear_path = self._architecture(), self._starts_at_pca()
+        architecture, linear_path = self._architecture(), self._starts_linear()
+        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=False)
         bounded = self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None)
         return Autoencoder(
-            architecture.make_encoder(n_features, self.n_components, linear_path=linear_path),
-            architecture.make_decoder(self.n_components, n_features, linear_path=linear_path, bounded=bounded),
-            standardize=None if self._make_likelihood().scales_rows else Standardize(n_features),
-            corruption=Corruption(self.noise_kind, self.noise, n_features) if self.noise else None,
+            architecture.make_encoder(n_inputs, self.n_components, linear_path=linear_path),
+            architecture.make_decoder(self.n_components, n_outputs, linear_path=linear_path, bounded=bounded),
+            standardize=self._make_standardize(n_features, likelihood),
+            corruption=Corruption(self.noise_kind, self.noise, n_inputs) if self.noise else None,
             contractive=self.contraction > 0,
         )
 
-    def _make_objective(self):
+    def _make_objective(self, likelihood: Likelihood):
         return partial(
             autoencoder_objective,
-            likelihood=self._make_likelihood(),
+            likelihood=likelihood,
             sparsity=self.sparsity,
             sparsity_target=self.sparsity_target,
             contraction=self.contraction,
@@ -336,26 +328,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         assert isinstance(module, Autoencoder)
         if module.standardize is not None:
-            unscaled = summarize(rows, lambda block: block)
-            module.standardize.set(*self._scaling, unscaled.low, unscaled.high)
-            start_at_mean(module.decoder, self._likelihood.raw_of_mean(self._scaling.center))
+            start_at_mean(module.decoder, self._set_standardize(module.standardize, rows))
         if module.corruption is not None:
             seen = summarize(rows, module.encoder_input)
             module.corruption.set_range(seen.low, seen.high)
-        if self._starts_at_pca():
+        if self._starts_linear():
             start_at_pca(module, rows)
-
-    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
-        """Keep PCA, refitted on all rows, unless training has really lowered the objective on held-out rows.
-
-        Without a verdict the network stands if the user wanted no early stopping, or asked for what PCA is not;
-        otherwise too few rows to judge it are too few to trust it.
-        """
-        if not fresh or not self._starts_at_pca() or not self.early_stopping:
-            self.linear_ = self._starts_at_pca() and self.n_iter_ == 0
-            return
-        self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
-        if self.linear_:
-            module = self.net_.plain_module.cpu()
-            start_at_pca(module, Rows(rows.data.cpu(), rows.index.cpu()))
-            module.to(self.device_)

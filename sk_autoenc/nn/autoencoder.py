@@ -1,8 +1,8 @@
 """The container of an autoencoder: corrupt, encode, decode; what it returns is a NamedTuple."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +19,13 @@ class Standardize(nn.Module):
     """``(x - center) / scale``, with one scale for all features, held to the range of the training rows.
 
     Beyond that range the code of counts would grow without bound, and the rate with its exponential.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of columns that come out.
+    read : callable
+        Applied first; what makes numbers of categories.
     """
 
     center: Tensor
@@ -26,19 +33,20 @@ class Standardize(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, n_features: int):
+    def __init__(self, n_inputs: int, read: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.register_buffer("center", torch.zeros(n_features))
+        self.read = read
+        self.register_buffer("center", torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("low", torch.zeros(n_features))
-        self.register_buffer("high", torch.zeros(n_features))
+        self.register_buffer("low", torch.zeros(n_inputs))
+        self.register_buffer("high", torch.zeros(n_inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.clamp(self.low, self.high) - self.center) / self.scale
+        return (self.read(x).clamp(self.low, self.high) - self.center) / self.scale
 
-    def set(self, center: np.ndarray, scale: float, low: Tensor, high: Tensor) -> None:
-        """Take centre and scale, and the lowest and highest value of each feature."""
-        self.center.copy_(torch.from_numpy(center))
+    def set(self, center: Tensor, scale: float, low: Tensor, high: Tensor) -> None:
+        """Take the centre of every column, one scale, and every column's lowest and highest value."""
+        self.center.copy_(center)
         self.scale.fill_(scale)
         self.low.copy_(low)
         self.high.copy_(high)

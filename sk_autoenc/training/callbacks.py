@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
 from sk_autoenc.training.data import Rows
@@ -43,6 +43,19 @@ class FiniteGuard(Callback):
 
     def _keep(self, net):
         self.weights_ = {name: value.clone() for name, value in net.plain_module.state_dict().items()}
+
+
+class Patience(EarlyStopping):
+    """Early stopping that does not lose patience before the warm-up is over."""
+
+    def __init__(self, n_warmup_epochs: int, **options):
+        super().__init__("valid_criterion", load_best=True, **options)
+        self.n_warmup_epochs = n_warmup_epochs
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) <= self.n_warmup_epochs:
+            self.misses_ = -1  # one more, and none counts
+        super().on_epoch_end(net, **kwargs)
 
 
 class EpochTasks(Callback):

@@ -59,3 +59,30 @@ def in_one_thread(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """
     rows = max(32, SERIAL_CELLS // tensors[0][0].numel() // 32 * 32)
     return torch.cat([function(*pieces) for pieces in zip(*(tensor.split(rows) for tensor in tensors), strict=True)])
+
+
+def hashed_uniforms(key: Tensor, n: int) -> Tensor:
+    """``n`` numbers in [0, 1) for each row, made from the bits of its key alone; float32 ``(rows, m)`` -> ``(rows, n)``.
+
+    They take the place of random numbers where a row's result must not depend on its place among others. The hash
+    is SplitMix64 (Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195).
+    """
+    bits = key.contiguous().view(torch.int32).long()
+    columns = torch.arange(1, key.shape[1] + 1, device=key.device)
+    seed = _mix(bits + columns * _GOLDEN).sum(1, keepdim=True)  # integers wrap: the order of the sum does not matter
+    mixed = _mix(seed + torch.arange(1, n + 1, device=key.device) * _GOLDEN)
+    return _shifted(mixed, 11).double() * 2.0**-53
+
+
+_GOLDEN, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, n: int) -> Tensor:
+    """Bits moved to the right, zeros from the left: torch's own shift repeats the sign."""
+    return (x >> n) & ((1 << (64 - n)) - 1)

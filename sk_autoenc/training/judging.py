@@ -1,9 +1,11 @@
 """What held-out rows say: which epoch was best, and whether training has gained anything.
 
-Verdicts rest on the mean of the signed roots of the rows' losses. Squared errors of heavy-tailed tables are
-decided by a few far rows; their means choose the wrong epoch and their standard errors mean nothing.
+Verdicts on squared errors rest on the mean of their signed roots. In heavy-tailed tables a few far rows decide
+squared errors; their means choose the wrong epoch and their standard errors mean nothing. Log-probabilities are
+compared as they are: their origin is arbitrary, and a row that a density model finds impossible is its fault.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,8 +18,24 @@ MIN_ROWS = 40
 FEW_ROWS = 600
 N_FOLDS = 4
 
-#: Standard errors by which the mean root must fall, and by which the plain mean must not rise.
+#: Standard errors by which the yardstick's mean must fall, and by which the plain mean must not rise.
 _REAL, _WORSE = 2.5, 1.0
+
+
+class Yardstick(NamedTuple):
+    """How the losses of held-out rows are compared."""
+
+    shorten: Callable[[Tensor], Tensor]  # what of each loss is averaged
+    threshold_mode: str  # whether ``tol`` is a share of the average ("rel") or a distance ("abs")
+
+
+def signed_root(losses: Tensor) -> Tensor:
+    """``sign(x) sqrt(|x|)``: the same order, shorter tails."""
+    return losses.sign() * losses.abs().sqrt()
+
+
+SQUARED_ERRORS = Yardstick(signed_root, "rel")
+NATS = Yardstick(lambda losses: losses, "abs")
 
 
 #: Indices of rows to train on and of rows to hold out, each in ascending order.
@@ -30,19 +48,15 @@ class Verdict(NamedTuple):
     n_epochs: int
     before: Tensor
     after: Tensor
+    yardstick: Yardstick
 
     @property
     def gain_is_real(self) -> bool:
-        """Whether the losses fell by more than chance explains: roots by much, and the plain mean did not rise."""
+        """Whether the losses fell by more than chance explains, and their plain mean did not rise."""
         if len(self.before) < 2 or not self.after.isfinite().all():
             return False
-        roots = signed_root(self.before) - signed_root(self.after)
-        return _z(roots) > _REAL and _z(self.before - self.after) > -_WORSE
-
-
-def signed_root(losses: Tensor) -> Tensor:
-    """``sign(x) sqrt(|x|)``: the same order, shorter tails."""
-    return losses.sign() * losses.abs().sqrt()
+        fall = self.yardstick.shorten(self.before) - self.yardstick.shorten(self.after)
+        return _z(fall) > _REAL and _z(self.before - self.after) > -_WORSE
 
 
 def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> Split:
@@ -59,9 +73,9 @@ def fold_rows(n_rows: int, generator: torch.Generator) -> list[Split]:
     return [(everything[~torch.isin(everything, part)], part.sort().values) for part in parts]
 
 
-def best_epoch(losses: Tensor) -> int:
+def best_epoch(losses: Tensor, yardstick: Yardstick) -> int:
     """Number, from 1, of the epoch whose held-out losses ``(n_epochs, n_rows)`` are lowest."""
-    criterion = signed_root(losses).mean(1)
+    criterion = yardstick.shorten(losses).mean(1)
     return int(torch.where(criterion.isfinite(), criterion, torch.inf).argmin()) + 1
 
 

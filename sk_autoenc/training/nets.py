@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, StopTraining
 from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.judging import signed_root
+from sk_autoenc.training.judging import SQUARED_ERRORS, Yardstick
 from sk_autoenc.training.seeding import make_generator
 
 Terms = dict[str, Tensor]
@@ -55,13 +55,19 @@ class ObjectiveNet(NeuralNet):
         The objective, ``(output, x) -> {name: (batch,) or ()}``.
     seed : int
         Seeds shuffling, noise, and the fixed noise of validation.
+    yardstick : Yardstick
+        How held-out losses are compared.
+    n_warmup_epochs : int
+        Over so many epochs the objective's argument ``warmth`` rises to 1; rows are judged at 1 always.
     """
 
     callbacks_: list[tuple[str, Callback]]
 
-    def __init__(self, module, criterion, *, seed=0, **kwargs):
+    def __init__(self, module, criterion, *, seed=0, yardstick=SQUARED_ERRORS, n_warmup_epochs=0, **kwargs):
         super().__init__(module, criterion, train_split=None, verbose=0, **kwargs)
         self.seed = seed
+        self.yardstick = yardstick
+        self.n_warmup_epochs = n_warmup_epochs
 
     @property
     def plain_module(self) -> Any:
@@ -89,6 +95,8 @@ class ObjectiveNet(NeuralNet):
         self.shuffling_ = make_generator(self.seed, "shuffling")
         self.noise_ = make_generator(self.seed, "noise", self.device)
         self.n_recorded_ = 0
+        # A tensor that is filled anew each epoch, so that a compiled step sees no new constant.
+        self.schedule_ = {"warmth": torch.ones((), device=self.device)} if self.n_warmup_epochs else {}
         return self
 
     def initialize_callbacks(self):
@@ -158,6 +166,8 @@ class ObjectiveNet(NeuralNet):
                 self.notify("on_train_begin", X=rows)
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
+                    if self.schedule_:
+                        self.schedule_["warmth"].fill_(min(1.0, len(self.history) / (self.n_warmup_epochs + 1)))
                     with torch.inference_mode(False), torch.enable_grad():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
@@ -192,7 +202,7 @@ class ObjectiveNet(NeuralNet):
         return step
 
     def train_step_single(self, batch, **fit_params):
-        terms = self.criterion_(self.module_(batch, self.noise_), batch)
+        terms = self.criterion_(self.module_(batch, self.noise_), batch, **self.schedule_)
         means = {name: term.mean() for name, term in terms.items()}
         # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
         self._n_rows += len(batch)
@@ -230,7 +240,7 @@ class ObjectiveNet(NeuralNet):
     def _record_verdict(self, validation: Rows) -> None:
         losses = self.held_out_losses_ = self.judge(validation)
         earlier = [row["valid_criterion"] for row in self.history[:-1] if "valid_criterion" in row]
-        criterion = float(signed_root(losses).mean())
+        criterion = float(self.yardstick.shorten(losses).mean())
         self.history.record("valid_loss", float(losses.mean()))
         self.history.record("valid_criterion", criterion)
         self.history.record("valid_loss_best", all(criterion < value for value in earlier))

@@ -5,11 +5,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
+from skorch.callbacks import Callback, LRScheduler, PrintLog
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from sk_autoenc.training.callbacks import FiniteGuard
+from sk_autoenc.training.callbacks import FiniteGuard, Patience
+from sk_autoenc.training.judging import Yardstick
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -97,6 +98,8 @@ def build_net(
     device: str,
     batch_size: int,
     seed: int,
+    yardstick: Yardstick,
+    n_warmup_epochs: int,
 ) -> ObjectiveNet:
     """An initialized net around a module whose weights are set."""
     options = {"optimizer__fused": True} if optimizer in _FUSED else {}
@@ -110,11 +113,22 @@ def build_net(
         device=device,
         batch_size=batch_size,
         seed=seed,
+        yardstick=yardstick,
+        n_warmup_epochs=n_warmup_epochs,
         **{**options, **check_net_params(net_params)},
     ).initialize()
 
 
-def fit_callbacks(*, schedule: str, n_steps: int, patience: int | None, tol: float, verbose: int) -> list[Callback]:
+def fit_callbacks(
+    *,
+    schedule: str,
+    n_steps: int,
+    patience: int | None,
+    tol: float,
+    verbose: int,
+    threshold_mode: str,
+    n_warmup_epochs: int,
+) -> list[Callback]:
     """The callbacks of one fit: guard, rate schedule, with a patience early stopping, when verbose a line per epoch."""
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
@@ -129,9 +143,8 @@ def fit_callbacks(*, schedule: str, n_steps: int, patience: int | None, tol: flo
         )
         callbacks.append(rate)
     if patience is not None:
-        callbacks.append(
-            EarlyStopping("valid_criterion", patience=patience, threshold=tol, load_best=True, sink=_silent)
-        )
+        options = {"patience": patience, "threshold": tol, "threshold_mode": threshold_mode, "sink": _silent}
+        callbacks.append(Patience(n_warmup_epochs, **options))
     return callbacks
 
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
-PURPOSES = ("initialization", "split", "shuffling", "noise", "validation")
+PURPOSES = ("initialization", "split", "shuffling", "noise", "validation", "sampling", "prior")
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:

@@ -1,0 +1,119 @@
+"""The container of a variational autoencoder: a posterior of each row's code, draws from it, their log-densities."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sk_autoenc.nn.autoencoder import AutoencoderOutput, Standardize
+
+#: Logarithms of the least and the greatest standard deviation of a posterior.
+LEAST, GREATEST = -8.0, 3.0
+
+
+class Posterior(NamedTuple):
+    """A normal distribution of each row's code, with independent components."""
+
+    mean: Tensor  # (batch, n_components)
+    log_scale: Tensor  # (batch, n_components)
+
+    def at(self, noise: Tensor) -> Tensor:
+        """Codes for standard normal noise of shape (..., batch, n_components)."""
+        return self.mean + self.log_scale.exp() * noise
+
+    def log_prob(self, noise: Tensor) -> Tensor:
+        """Log-density of the codes :meth:`at` the noise; of shape (..., batch)."""
+        return normal_log_prob(noise) - self.log_scale.sum(-1)
+
+    def kl_from_normal(self) -> Tensor:
+        """KL divergence to the standard normal distribution, by component; of shape (batch, n_components)."""
+        return 0.5 * (self.mean.square() + (2 * self.log_scale).exp() - 1) - self.log_scale
+
+
+class VariationalOutput(NamedTuple):
+    """What a training step reads; leading axes are draws per row, where there are several."""
+
+    posterior: Posterior
+    log_likelihood: Tensor  # (..., batch): log p(x | z)
+    log_ratio: Tensor | None  # (..., batch): log p(z) - log q(z | x); None where the KL is known in closed form
+
+
+class VariationalAutoencoder(nn.Module):
+    """Encoder, decoder, noise and prior; with a generator it draws codes, without one nothing is random.
+
+    Parameters
+    ----------
+    encoder, decoder : nn.Module
+        ``(batch, n_inputs) -> (batch, 2 * n_components)``, means and log-scales of the posterior;
+        ``(..., n_components) -> (..., n_outputs)``.
+    likelihood : Likelihood
+        Its head ends the decoder; it gives the log-probability of rows.
+    n_features : int
+        Number of columns of a row.
+    prior : object with log_prob or None
+        Log-density of codes; None is the standard normal.
+    n_draws : int
+        Codes drawn per row in training.
+    standardize : Standardize or None
+        Brings rows to the encoder's scale, when they do not come in it.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        likelihood: Any,
+        n_features: int,
+        prior: Any = None,
+        n_draws: int = 1,
+        standardize: Standardize | None = None,
+    ):
+        super().__init__()
+        self.encoder, self.decoder, self.head = encoder, decoder, likelihood.make_head(n_features)
+        self.likelihood, self.prior, self.n_draws = likelihood, prior, n_draws
+        self.standardize = standardize
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """The rows in the scale in which the encoder reads them."""
+        return x if self.standardize is None else self.standardize(x)
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """The distribution of each row's code."""
+        mean, log_scale = self.encoder(self.encoder_input(x)).chunk(2, -1)
+        return Posterior(mean, log_scale.clamp(LEAST, GREATEST))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.posterior(x).mean
+
+    def observe(self, code: Tensor) -> Any:
+        """What rows with these codes are like, noise included: for ``log_prob`` and ``draw`` of the likelihood."""
+        return self.head(self.decoder(code))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Where rows with these codes lie: for ``mean`` of the likelihood."""
+        return self.likelihood.location(self.observe(code))
+
+    def log_prior(self, code: Tensor) -> Tensor:
+        """Log-density of codes; of shape (..., batch)."""
+        return normal_log_prob(code) if self.prior is None else self.prior.log_prob(code)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> AutoencoderOutput | VariationalOutput:
+        if generator is None:
+            code = self.encode(x)
+            return AutoencoderOutput(code, self.decode(code), None)
+        x = self.likelihood.target(x, generator)
+        posterior = self.posterior(x)
+        shape = posterior.mean.shape if self.n_draws == 1 else (self.n_draws, *posterior.mean.shape)
+        noise = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
+        code = posterior.at(noise)
+        log_likelihood = self.likelihood.log_prob(self.observe(code), x)
+        if self.n_draws == 1 and self.prior is None:
+            return VariationalOutput(posterior, log_likelihood, None)
+        return VariationalOutput(posterior, log_likelihood, self.log_prior(code) - posterior.log_prob(noise))
+
+
+def normal_log_prob(code: Tensor) -> Tensor:
+    """Log-density of the standard normal distribution; ``(..., n_components) -> (...)``."""
+    return -0.5 * (code.square().sum(-1) + code.shape[-1] * math.log(2 * math.pi))

@@ -1,0 +1,256 @@
+"""What codes should look like: normal, uniform, a mixture of normals, a Swiss roll.
+
+A prior draws by ``sample(n, generator)``, a tensor of shape (n, n_components) on the generator's device. One that a
+density model can use also has ``log_prob(code)``. Any object with the first, or both, will do.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.base import BaseEstimator, clone
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from sk_autoenc.nn.blocks import ALIGNED_WIDTH
+from sk_autoenc.nn.variational import normal_log_prob
+
+
+class NormalPrior(BaseEstimator):
+    """Independent normal components around zero.
+
+    Parameters
+    ----------
+    scale : float, default=1.0
+        Their standard deviation.
+    n_components : int or None, default=None
+        Length of a code; None is the model's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_autoenc import NormalPrior
+    >>> NormalPrior(5.0, n_components=2).sample(3, torch.Generator().manual_seed(0)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(self, scale: float = 1.0, *, n_components: int | None = None):
+        self.scale = scale
+        self.n_components = n_components
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw ``n`` codes; shape (n, n_components)."""
+        return self.scale * torch.randn(n, _known(self), generator=generator, device=generator.device)
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        """Log-density; ``(..., n_components) -> (...)``."""
+        return normal_log_prob(code / self.scale) - code.shape[-1] * math.log(self.scale)
+
+
+class UniformPrior(BaseEstimator):
+    """Independent components, uniform between two bounds.
+
+    Parameters
+    ----------
+    low, high : float, default=-1.0 and 1.0
+        The bounds.
+    n_components : int or None, default=None
+        Length of a code; None is the model's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_autoenc import UniformPrior
+    >>> UniformPrior(n_components=2).log_prob(torch.zeros(1, 2)).exp().item()
+    0.25
+    """
+
+    def __init__(self, low: float = -1.0, high: float = 1.0, *, n_components: int | None = None):
+        self.low = low
+        self.high = high
+        self.n_components = n_components
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw ``n`` codes; shape (n, n_components)."""
+        uniform = torch.rand(n, _known(self), generator=generator, device=generator.device)
+        return self.low + (self.high - self.low) * uniform
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        """Log-density, minus infinity beyond the bounds; ``(..., n_components) -> (...)``."""
+        inside = ((code >= self.low) & (code <= self.high)).all(-1)
+        return torch.where(inside, -code.shape[-1] * math.log(self.high - self.low), -math.inf).to(code.dtype)
+
+
+class GaussianMixturePrior(BaseEstimator):
+    """A mixture of normal distributions.
+
+    Parameters
+    ----------
+    means : array-like of shape (n_clusters, n_components)
+        Where the distributions lie.
+    covariances : array-like of shape (n_clusters, n_components, n_components) or float, default=1.0
+        Their covariance matrices; a number is the variance of all components.
+    weights : array-like of shape (n_clusters,) or None, default=None
+        Their shares; None makes them equal.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_autoenc import GaussianMixturePrior
+    >>> prior = GaussianMixturePrior([[-3.0, 0.0], [3.0, 0.0]], covariances=0.25)
+    >>> prior.sample(5, torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, means, covariances=1.0, *, weights=None):
+        self.means = means
+        self.covariances = covariances
+        self.weights = weights
+
+    @classmethod
+    def petals(cls, n_clusters: int = 10, *, radius: float = 2.5) -> "GaussianMixturePrior":
+        """Long and narrow normal distributions around the origin, like the petals of a flower; two components.
+
+        Parameters
+        ----------
+        n_clusters : int, default=10
+            Number of petals.
+        radius : float, default=2.5
+            Distance of their middles from the origin.
+
+        Returns
+        -------
+        GaussianMixturePrior
+            The prior of Makhzani et al. (2015), figure 3, up to its proportions.
+        """
+        angle = 2 * np.pi * np.arange(n_clusters) / n_clusters
+        along = np.stack([np.cos(angle), np.sin(angle)], axis=1)  # (n_clusters, 2)
+        across = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
+        length, width = radius / 4, radius * np.pi / n_clusters / 5
+        covariances = length**2 * along[:, :, None] * along[:, None] + width**2 * across[:, :, None] * across[:, None]
+        return cls(radius * along, covariances)
+
+    @classmethod
+    def fitted_to(cls, codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> "GaussianMixturePrior":
+        """The mixture that fits codes best by the Bayesian information criterion.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples, n_components)
+            Draws from the posteriors of the training rows.
+        n_clusters : sequence of int
+            Numbers of distributions to try.
+        seed : int
+            Seeds their starts.
+
+        Returns
+        -------
+        GaussianMixturePrior
+            Means, covariances and weights.
+        """
+        if len(codes) < 2:
+            return cls(codes, 1.0)
+        tried = [
+            GaussianMixture(size, reg_covar=1e-4, random_state=seed).fit(codes)
+            for size in n_clusters
+            if size == 1 or len(codes) >= 10 * size
+        ]
+        best = min(tried, key=lambda mixture: mixture.bic(codes))
+        return cls(best.means_, best.covariances_, weights=best.weights_)
+
+    @property
+    def n_components(self) -> int:
+        """Length of a code."""
+        return np.shape(self.means)[1]
+
+    def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights, means, and Cholesky factors of the covariances."""
+        means = np.asarray(self.means, dtype=float)
+        n_clusters, n_components = means.shape
+        covariances = np.asarray(self.covariances, dtype=float)
+        if covariances.ndim == 0:
+            covariances = np.broadcast_to(covariances * np.eye(n_components), (n_clusters, n_components, n_components))
+        weights = np.ones(n_clusters) if self.weights is None else np.asarray(self.weights, dtype=float)
+        return weights / weights.sum(), means, np.linalg.cholesky(covariances)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw ``n`` codes; shape (n, n_components)."""
+        options = {"device": generator.device, "dtype": torch.float32}
+        weights, means, factors = (torch.tensor(part, **options) for part in self._parts())
+        cluster = torch.multinomial(weights, n, replacement=True, generator=generator)
+        noise = torch.randn(n, means.shape[1], generator=generator, device=generator.device)
+        return means[cluster] + (factors[cluster] @ noise[:, :, None])[:, :, 0]
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        """Log-density; ``(..., n_components) -> (...)``."""
+        weights, means, factors = self._parts()
+        n_clusters, n_components = means.shape
+        whiteners = np.linalg.inv(factors)  # (n_clusters, n_components, n_components)
+        log_det = np.log(np.diagonal(whiteners, axis1=1, axis2=2)).sum(axis=1)
+        options = {"device": code.device, "dtype": code.dtype}
+        matrix = torch.tensor(whiteners.reshape(-1, n_components), **options)
+        shift = torch.tensor(np.einsum("cij,cj->ci", whiteners, means).ravel(), **options)
+        # Padded so that a code's density does not depend on where it stands among the others.
+        spare = -len(matrix) % ALIGNED_WIDTH
+        whitened = F.linear(code, F.pad(matrix, (0, 0, 0, spare)))[..., : len(matrix)] - shift
+        parts = normal_log_prob(whitened.unflatten(-1, (n_clusters, n_components)))  # (..., n_clusters)
+        return (parts + torch.tensor(np.log(weights) + log_det, **options)).logsumexp(-1)
+
+
+class SwissRollPrior(BaseEstimator):
+    """A spiral in two dimensions; it has no density.
+
+    Parameters
+    ----------
+    scale : float, default=2.5
+        Radius of its outer end.
+    noise : float, default=0.05
+        Standard deviation around the line.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_autoenc import SwissRollPrior
+    >>> SwissRollPrior().sample(3, torch.Generator().manual_seed(0)).shape
+    torch.Size([3, 2])
+    """
+
+    n_components = 2
+
+    def __init__(self, scale: float = 2.5, *, noise: float = 0.05):
+        self.scale = scale
+        self.noise = noise
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw ``n`` codes; shape (n, 2)."""
+        options = {"generator": generator, "device": generator.device}
+        share = torch.rand(n, **options).sqrt()  # as many on each stretch of the line
+        angle = 3 * math.pi * share
+        line = self.scale * share[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
+        return line + self.noise * torch.randn(n, 2, **options)
+
+
+def as_prior(prior: Any, n_components: int) -> Any:
+    """A copy of the prior for codes of this length; anything that can sample may be one."""
+    if not hasattr(prior, "sample"):
+        raise ValueError(f"prior must be a name or an object with sample(n, generator), got {prior!r}.")
+    if isinstance(prior, BaseEstimator):
+        prior = clone(prior)
+        if prior.n_components is None:
+            prior.set_params(n_components=n_components)
+    found = tuple(prior.sample(2, torch.Generator().manual_seed(0)).shape)
+    if found != (2, n_components):
+        raise ValueError(
+            f"prior={prior!r} gives codes of shape {found} for two draws, but n_components={n_components} asks for "
+            f"{(2, n_components)}."
+        )
+    return prior
+
+
+def _known(prior: NormalPrior | UniformPrior) -> int:
+    if prior.n_components is None:
+        raise ValueError(f"{type(prior).__name__}: n_components is None and not filled in; give it.")
+    return prior.n_components
