@@ -25,7 +25,7 @@ class NormalPrior(BaseEstimator):
     Parameters
     ----------
     scale : float, default=1.0
-        Their standard deviation.
+        Their standard deviation, above 0.
     n_components : int or None, default=None
         Length of a code; None is the model's.
 
@@ -55,8 +55,10 @@ class UniformPrior(BaseEstimator):
 
     Parameters
     ----------
-    low, high : float, default=-1.0 and 1.0
-        The bounds.
+    low : float, default=-1.0
+        The lower bound.
+    high : float, default=1.0
+        The upper bound, above ``low``.
     n_components : int or None, default=None
         Length of a code; None is the model's.
 
@@ -86,6 +88,8 @@ class UniformPrior(BaseEstimator):
 
 class GaussianMixturePrior(BaseEstimator):
     """A mixture of normal distributions.
+
+    ``VAETransformer(prior="gaussian_mixture")`` fits one of these to the codes of the training rows.
 
     Parameters
     ----------
@@ -178,8 +182,7 @@ class GaussianMixturePrior(BaseEstimator):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
-        options = {"device": generator.device, "dtype": torch.float32}
-        weights, means, factors = (torch.tensor(part, **options) for part in self._parts())
+        weights, means, factors = (torch.from_numpy(part).float().to(generator.device) for part in self._parts())
         cluster = torch.multinomial(weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, means.shape[1], generator=generator, device=generator.device)
         return means[cluster] + (factors[cluster] @ noise[:, :, None])[:, :, 0]
@@ -190,18 +193,17 @@ class GaussianMixturePrior(BaseEstimator):
         n_clusters, n_components = means.shape
         whiteners = np.linalg.inv(factors)  # (n_clusters, n_components, n_components)
         log_det = np.log(np.diagonal(whiteners, axis1=1, axis2=2)).sum(axis=1)
-        options = {"device": code.device, "dtype": code.dtype}
-        matrix = torch.tensor(whiteners.reshape(-1, n_components), **options)
-        shift = torch.tensor(np.einsum("cij,cj->ci", whiteners, means).ravel(), **options)
+        matrix = torch.from_numpy(whiteners.reshape(-1, n_components)).to(code)
+        shift = torch.from_numpy(np.einsum("cij,cj->ci", whiteners, means).ravel()).to(code)
         # Padded so that a code's density does not depend on where it stands among the others.
         spare = -len(matrix) % ALIGNED_WIDTH
         whitened = F.linear(code, F.pad(matrix, (0, 0, 0, spare)))[..., : len(matrix)] - shift
         parts = normal_log_prob(whitened.unflatten(-1, (n_clusters, n_components)))  # (..., n_clusters)
-        return (parts + torch.tensor(np.log(weights) + log_det, **options)).logsumexp(-1)
+        return (parts + torch.from_numpy(np.log(weights) + log_det).to(code)).logsumexp(-1)
 
 
 class SwissRollPrior(BaseEstimator):
-    """A spiral in two dimensions; it has no density.
+    """A spiral in two dimensions; it has no density, so only models that need none take it.
 
     Parameters
     ----------
@@ -226,11 +228,11 @@ class SwissRollPrior(BaseEstimator):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, 2)."""
-        options = {"generator": generator, "device": generator.device}
-        share = torch.rand(n, **options).sqrt()  # as many on each stretch of the line
+        device = generator.device
+        share = torch.rand(n, generator=generator, device=device).sqrt()  # as many on each stretch of the line
         angle = 3 * math.pi * share
         line = self.scale * share[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
-        return line + self.noise * torch.randn(n, 2, **options)
+        return line + self.noise * torch.randn(n, 2, generator=generator, device=device)
 
 
 def as_prior(prior: Any, n_components: int) -> Any:

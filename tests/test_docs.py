@@ -15,6 +15,7 @@ import pytest
 
 import sk_autoenc
 import sk_autoenc.inspection
+import sk_autoenc.metrics
 from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS, N_FOLDS
 
 matplotlib.use("Agg")
@@ -22,6 +23,11 @@ matplotlib.use("Agg")
 ROOT = Path(__file__).parents[1]
 PUBLIC = [getattr(package, name) for package in (sk_autoenc, sk_autoenc.inspection) for name in package.__all__]
 CLASSES = [thing for thing in PUBLIC if inspect.isclass(thing)]
+FUNCTIONS = [
+    thing
+    for name, thing in vars(sk_autoenc.metrics).items()
+    if inspect.isfunction(thing) and thing.__module__ == "sk_autoenc.metrics" and not name.startswith("_")
+]
 MODULES = [info.name for info in pkgutil.walk_packages(sk_autoenc.__path__, "sk_autoenc.")]
 METHODS = [
     method
@@ -115,6 +121,18 @@ def test_constructor_parameters_are_documented_in_order_with_their_defaults(thin
 
 def _own_parameters(thing) -> dict[str, inspect.Parameter]:
     return {} if thing.__init__ is object.__init__ else parameters(thing)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_function_docstrings_are_complete(function):
+    found = sections(function.__doc__)
+    assert {"Parameters", "Returns", "Examples"} <= set(found)
+    assert ">>>" in found["Examples"]
+    named = [name for line in re.findall(r"^\S[^:\n]*", found["Parameters"], re.MULTILINE) for name in line.split(", ")]
+    assert [name.strip(" *") for name in named] == list(parameters(function))
+    for name, kind in documented_parameters(function.__doc__).items():
+        if stated := re.search(r"default=(.*)$", kind):
+            assert ast.literal_eval(stated[1]) == parameters(function)[name].default
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
@@ -222,4 +240,4 @@ def test_guide_states_the_numbers_of_rows_that_the_code_knows():
 def test_every_public_name_has_a_page():
     listed = (ROOT / "docs" / "api" / "index.rst").read_text(encoding="utf-8")
     names = set(re.findall(r"^   (\w+)$", listed, flags=re.MULTILINE))
-    assert names == {thing.__name__ for thing in PUBLIC}
+    assert names == {thing.__name__ for thing in [*PUBLIC, *FUNCTIONS]}

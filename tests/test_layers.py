@@ -27,10 +27,11 @@ RANKS = {
     "base": 4,
     "autoencoding": 5,
     "generating": 6,
-    "estimators": 7,
-    "inspection": 8,
-    "persistence": 8,
-    "__init__": 9,
+    "density": 7,
+    "estimators": 8,
+    "inspection": 9,
+    "persistence": 9,
+    "__init__": 10,
 }
 
 

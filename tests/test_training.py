@@ -13,7 +13,16 @@ from torch import nn
 from sk_autoenc.nn.blocks import BoundedLinear, Linear, LinearPlusNonlinear, multilayer_perceptron
 from sk_autoenc.training.callbacks import FiniteGuard, StopTraining
 from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.judging import N_FOLDS, Verdict, best_epoch, fold_rows, signed_root, split_rows
+from sk_autoenc.training.judging import (
+    N_FOLDS,
+    NATS,
+    SQUARED_ERRORS,
+    Verdict,
+    best_epoch,
+    fold_rows,
+    signed_root,
+    split_rows,
+)
 from sk_autoenc.training.nets import ObjectiveNet, total_per_row
 from sk_autoenc.training.options import OPTIMIZERS, build_net, check_net_params, fit_callbacks, resolve_device
 from sk_autoenc.training.seeding import PURPOSES, draw_seed, initialize_parameters, make_generator
@@ -115,15 +124,22 @@ def test_signed_roots_keep_the_order():
 def test_the_best_epoch_is_not_decided_by_one_far_row():
     losses = torch.tensor([[4.0, 4.0, 4.0, 4.0], [1.0, 1.0, 1.0, 20.0], [9.0, 9.0, 9.0, 0.0]])
     assert losses.mean(1).argmin() == 0
-    assert best_epoch(losses) == 2
+    assert best_epoch(losses, SQUARED_ERRORS) == 2
+
+
+def test_the_best_epoch_of_log_probabilities_is_that_of_their_mean():
+    """A constant added to all losses, as another unit of X adds it, changes nothing."""
+    losses = torch.tensor([[4.0, 4.0, 4.0, 4.0], [1.0, 1.0, 1.0, 20.0], [9.0, 9.0, 9.0, 0.0]])
+    assert [best_epoch(losses + constant, NATS) for constant in (0.0, -5.0, 100.0)] == [1, 1, 1]
 
 
 def test_the_best_epoch_is_finite():
-    assert best_epoch(torch.tensor([[math.nan, 1.0], [5.0, 5.0], [-math.inf, 1.0], [6.0, 6.0]])) == 2
+    losses = torch.tensor([[math.nan, 1.0], [5.0, 5.0], [-math.inf, 1.0], [6.0, 6.0]])
+    assert [best_epoch(losses, yardstick) for yardstick in (SQUARED_ERRORS, NATS)] == [2, 2]
 
 
-def judged(before, after):
-    return Verdict(1, before, after).gain_is_real
+def judged(before, after, yardstick=SQUARED_ERRORS):
+    return Verdict(1, before, after, yardstick).gain_is_real
 
 
 def test_a_gain_is_real_where_chance_does_not_explain_it():
@@ -135,6 +151,22 @@ def test_a_gain_is_real_where_chance_does_not_explain_it():
     assert not judged(before, before - 0.001 + chance - chance.mean())
     assert not judged(before, before)
     assert not judged(before, 1.1 * before)
+
+
+def test_a_gain_in_nats_does_not_depend_on_their_origin():
+    before = 1 + torch.rand(100, generator=seeded(), dtype=torch.float64)
+    after = before - 0.1 + 0.1 * torch.randn(100, generator=seeded(1), dtype=torch.float64)
+    for constant in (0.0, -1.5, 1000.0):
+        assert judged(before + constant, after + constant, NATS)
+        assert not judged(after + constant, before + constant, NATS)
+
+
+def test_a_row_that_becomes_impossible_spoils_a_gain_in_nats():
+    before = torch.ones(100, dtype=torch.float64)
+    after = 0.9 * before
+    assert judged(before, after, NATS)
+    after[3] = 1000.0
+    assert not judged(before, after, NATS)
 
 
 def test_a_gain_on_most_rows_that_ruins_a_few_is_none():
@@ -231,6 +263,11 @@ def make_net(module, objective, *, lr=0.1, batch_size=4, optimizer=torch.optim.S
         module, objective, optimizer=optimizer, lr=lr, batch_size=batch_size, device="cpu", seed=5, **kwargs
     )
     return net.initialize()
+
+
+def callbacks_of_a_fit(**kwargs):
+    options = {"schedule": "constant", "n_steps": 100, "patience": None, "tol": 0.0, "verbose": 0}
+    return fit_callbacks(**{**options, "threshold_mode": "rel", "n_warmup_epochs": 0, **kwargs})
 
 
 class Spy(Callback):
@@ -382,7 +419,7 @@ def overshooting(patience=4):
     net = make_net(Point(), squared_distance, lr=0.02, batch_size=100)
     rows, validation = Rows(torch.full((8, 1), 10.0)), Rows(torch.full((4, 1), 3.0))
     spy = Spy(lambda net: net.module_.at.item())
-    stop = fit_callbacks(schedule="constant", n_steps=200, patience=patience, tol=0.0, verbose=0)
+    stop = callbacks_of_a_fit(n_steps=200, patience=patience)
     return net, rows, validation, spy, stop
 
 
@@ -404,6 +441,51 @@ def test_training_to_the_last_epoch_returns_to_the_best_too():
     best = int(np.argmin(losses))
     assert best < 28
     assert net.module_.at.item() == spy.seen[best]
+
+
+def test_patience_in_nats_is_a_distance():
+    """A fall from 1000 by 0.5 is an improvement of more than 0.1 nats, but not of a tenth of the loss."""
+    lengths = {}
+    for mode in ("abs", "rel"):
+        falling = iter(1000.0 - 0.5 * np.arange(20))
+        net = make_net(Point(), squared_distance, yardstick=NATS)
+        net.judge = lambda rows, falling=falling: torch.full((4,), next(falling), dtype=torch.float64)
+        stop = callbacks_of_a_fit(patience=3, tol=0.1, threshold_mode=mode)[1:]  # without the guard, which judges, too
+        net.train(Rows(numbered(4)), Rows(numbered(4)), epochs=20, callbacks=stop)
+        lengths[mode] = len(net.history)
+    assert lengths == {"abs": 20, "rel": 4}
+
+
+# -- the warm-up
+
+
+def warmed(n_warmup_epochs, epochs, **kwargs):
+    """A net that notes how warm its objective is, in training and when it judges."""
+    seen = {True: [], False: []}
+
+    def objective(output, x, *, warmth=1.0):
+        seen[torch.is_grad_enabled()].append(float(warmth))
+        return {"distance": warmth * (output - x[:, 0]).square()}
+
+    net = make_net(Point(), objective, batch_size=100, n_warmup_epochs=n_warmup_epochs)
+    net.train(Rows(numbered(4)), Rows(numbered(3)), epochs=epochs, **kwargs)
+    return seen[True], seen[False]
+
+
+def test_the_warm_up_rises_to_one_and_rows_are_judged_at_one():
+    training, judging = warmed(3, 6)
+    assert training == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
+    assert judging == [1.0] * 6
+    assert warmed(0, 2)[0] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("n_warmup_epochs", "expected"), [(0, 1 + 4), (10, 10 + 4)])
+def test_early_stopping_waits_for_the_warm_up(n_warmup_epochs, expected):
+    """Losses on held-out rows rise from the first epoch on; epochs of the warm-up do not count as without gain."""
+    net = make_net(Point(), lambda output, x, **warmth: squared_distance(output, x), n_warmup_epochs=n_warmup_epochs)
+    rows, validation = Rows(torch.full((8, 1), 10.0)), Rows(torch.full((4, 1), 0.0))
+    net.train(rows, validation, epochs=50, callbacks=callbacks_of_a_fit(patience=4, n_warmup_epochs=n_warmup_epochs))
+    assert len(net.history) == expected
 
 
 def test_a_callback_stops_by_our_own_signal():
@@ -444,7 +526,7 @@ def test_ctrl_c_in_the_module_comes_out(with_validation):
 
     net = make_net(Interrupted(), squared_distance)
     rows = Rows(numbered(8))
-    stop = fit_callbacks(schedule="cosine", n_steps=100, patience=5, tol=0.0, verbose=0)
+    stop = callbacks_of_a_fit(schedule="cosine", patience=5)
     with pytest.raises(KeyboardInterrupt):
         net.train(
             rows, rows if with_validation else None, epochs=50, callbacks=stop if with_validation else [FiniteGuard()]
@@ -517,7 +599,7 @@ def test_a_diverging_loss_stops_training(with_validation, optimizer):
 
     rows = Rows(numbered(8) + 1)
     net = make_net(Point(1.0), steep, lr=1e6, batch_size=8, optimizer=OPTIMIZERS[optimizer])
-    stop = fit_callbacks(schedule="constant", n_steps=100, patience=50 if with_validation else None, tol=0.0, verbose=0)
+    stop = callbacks_of_a_fit(patience=50 if with_validation else None)
     with pytest.warns(ConvergenceWarning, match=r"not finite in epoch \d+ \(learning_rate=1e\+06\)"):
         net.train(rows, rows if with_validation else None, epochs=50, callbacks=stop)
     assert len(net.history) < 50
@@ -587,7 +669,7 @@ class Rates(Callback):
 def rates_of(schedule, net, epochs):
     spy = Rates()
     n_steps = epochs * 25
-    callbacks = fit_callbacks(schedule=schedule, n_steps=n_steps, patience=None, tol=0.0, verbose=0)
+    callbacks = callbacks_of_a_fit(schedule=schedule, n_steps=n_steps)
     net.train(Rows(numbered(100)), epochs=epochs, callbacks=[*callbacks, spy])
     assert len(spy.seen) == n_steps
     return np.array(spy.seen)
@@ -619,13 +701,13 @@ def test_every_fit_has_the_whole_schedule(epochs):
 def test_very_short_schedules_train():
     spy = Rates()
     net = make_net(Point(), squared_distance, lr=0.1)
-    callbacks = fit_callbacks(schedule="cosine", n_steps=1, patience=None, tol=0.0, verbose=0)
+    callbacks = callbacks_of_a_fit(schedule="cosine", n_steps=1)
     net.train(Rows(numbered(4)), epochs=1, callbacks=[*callbacks, spy])
     assert 0.02 < spy.seen[0] <= 0.1
 
 
 def test_patience_without_validation_is_no_callback():
-    callbacks = fit_callbacks(schedule="constant", n_steps=1, patience=None, tol=0.0, verbose=0)
+    callbacks = callbacks_of_a_fit()
     assert not any(isinstance(callback, EarlyStopping) for callback in callbacks)
 
 
@@ -677,6 +759,8 @@ def built(module=None, **kwargs):
         "device": "cpu",
         "batch_size": 4,
         "seed": 0,
+        "yardstick": SQUARED_ERRORS,
+        "n_warmup_epochs": 0,
     }
     objective = kwargs.pop("objective", squared_distance)
     return build_net(Point() if module is None else module, objective, **{**options, **kwargs})

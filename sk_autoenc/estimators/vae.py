@@ -3,35 +3,22 @@
 import warnings
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
-from torch.quasirandom import SobolEngine
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, as_architecture
+from sk_autoenc.architectures import MLP
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.floor import moments, start_at_mean
-from sk_autoenc.generating import GenerativeAutoencoder
-from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, as_likelihood
-from sk_autoenc.linear_gaussian import (
-    LEAST_VARIANCE,
-    best_noise,
-    fit_linear_gaussian,
-    kinds_of_noise,
-    split_covariance,
-    start_at_linear_gaussian,
-    start_noise,
-)
-from sk_autoenc.nn.blocks import SERIAL_CELLS
+from sk_autoenc.density import DensityAutoencoder
+from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, as_prior
 from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, in_one_thread, map_rows
+from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.judging import NATS
 from sk_autoenc.training.seeding import make_generator
 
@@ -73,73 +60,153 @@ def _log_mean_exp(x: Tensor) -> Tensor:
     return x.logsumexp(0) - np.log(len(x))
 
 
-class Elbo(NamedTuple):
-    """The evidence lower bound of rows and its parts, ``total = reconstruction - kl``."""
-
-    total: np.ndarray
-    reconstruction: np.ndarray
-    kl: np.ndarray
-
-
-class RowEstimates(NamedTuple):
-    """What importance sampling says about rows; each of shape (rows,)."""
-
-    log_prob: Any
-    log_likelihood: Any
-    log_ratio: Any
-
-
-def estimate(module: VariationalAutoencoder, prior: Any, x: Tensor, points: Tensor) -> RowEstimates:
-    """Estimates of log p(x), E log p(x|z) and E log p(z)/q(z|x), from codes at ``points`` of the posterior.
-
-    ``points`` in [0, 1), of shape (n_points, n_components), are spread evenly; they are shifted for each row by a hash
-    of its posterior. Work is cut into pieces that torch leaves to one thread, and each row's sums run in one order.
-    """
-    posterior = module.posterior(x)
-    shift = hashed_uniforms(torch.cat(posterior, dim=1), points.shape[1])
-    rows = [torch.empty(len(x), dtype=torch.float64, device=x.device) for _ in RowEstimates._fields]
-    for start in range(0, len(x), SMALL_BLOCK):
-        piece = slice(start, start + SMALL_BLOCK)
-        parts = _estimate_piece(module, prior, x[piece], Posterior(*(p[piece] for p in posterior)), shift[piece], points)
-        for row, part in zip(rows, parts, strict=True):
-            row[piece] = part
-    return RowEstimates(*rows)
-
-
-def _estimate_piece(
-    module: VariationalAutoencoder, prior: Any, x: Tensor, posterior: Posterior, shift: Tensor, points: Tensor
-) -> RowEstimates:
-    at_once = max(1, SERIAL_CELLS // (len(x) * max(2 * x.shape[1], points.shape[1])))
-    log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
-    likelihood_sum, ratio_sum = torch.zeros_like(log_sum), torch.zeros_like(log_sum)
-    for some in points.split(at_once):
-        uniform = (some[:, None] + shift) % 1.0  # (at_once, rows, n_components)
-        noise = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).to(x.dtype)
-        code = posterior.at(noise)
-        log_likelihood = module.likelihood.log_prob(module.observe(code), x).double()
-        log_ratio = (prior.log_prob(code) - posterior.log_prob(noise)).double()
-        log_sum = torch.logaddexp(log_sum, (log_likelihood + log_ratio).logsumexp(0))
-        likelihood_sum += log_likelihood.sum(0)
-        ratio_sum += log_ratio.sum(0)
-    n = len(points)
-    return RowEstimates(log_sum - np.log(n), likelihood_sum / n, ratio_sum / n)
-
-
-class VAETransformer(GenerativeAutoencoder):
+class VAETransformer(DensityAutoencoder):
     r"""Learn a density of rows with a few hidden causes, to compress, score and generate them.
 
     Rows are explained by a code :math:`z` from a prior and a decoder that says how rows with this code are
     distributed; an encoder gives each row the distribution of its code. By default training starts at factor
-    analysis or probabilistic PCA, whichever makes left-out rows more probable, and that is the result unless the network
-    makes held-out rows more probable still.
+    analysis or probabilistic PCA, whichever makes left-out rows more probable, and that is the result unless the
+    network makes held-out rows more probable still.
 
     Training maximises, averaged over rows, the evidence lower bound [1]_
 
     .. math::
         \mathbb{E}_{q(z|x)}[\log p(x|z)] - \beta\, \mathrm{KL}(q(z|x) \,\|\, p(z))
 
-    or, with ``n_importance_samples`` above 1, the tighter importance-weighted bound [2]_. Sums run over features and
-    components. Sparse matrices are not accepted.
+    or, with ``n_importance_samples`` above 1, the tighter importance-weighted bound [2]_
+
+    .. math::
+        \mathbb{E}_{z_1 \dots z_K \sim q(z|x)} \log \frac1K \sum_k p(x|z_k) \Bigl(\frac{p(z_k)}{q(z_k|x)}\Bigr)^\beta .
+
+    Sums run over features and components. Rows are centred and divided by one scalar, the root of the features' mean
+    variance, before all this (for other likelihoods only where the encoder reads them); scores are for the units of
+    ``X`` nevertheless. Sparse matrices are not accepted.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Length of the code; may exceed the number of features.
+    architecture : sequence of int or architecture object, default=(128, 64)
+        Widths of the encoder's hidden layers, short for ``MLP(...)``.
+    likelihood : {"gaussian", "bernoulli", "categorical", "poisson", "multinomial"} or Likelihood, default="gaussian"
+        How rows with one code are distributed. Objects say more, for example ``Gaussian("shared")`` or
+        ``Bernoulli(binarize="dynamic")``.
+    prior : {"normal", "gaussian_mixture"} or object with sample and log_prob, default="normal"
+        How codes are distributed. ``"gaussian_mixture"``: training is that of ``"normal"``; then a mixture is fitted
+        to draws from the posteriors of the training rows, which ``sample`` and ``score_samples`` use. An object, such
+        as ``GaussianMixturePrior(...)``, stands while training; ``"auto"`` in ``init`` is then ``"random"``.
+    beta : float, default=1.0
+        Weight of the KL divergence in training [3]_; scores are free of it.
+    n_warmup_epochs : int, default=0
+        Epochs over which the weight of the KL divergence rises to ``beta``. Held-out rows are judged at ``beta``, and
+        early stopping waits.
+    free_bits : float, default=0.0
+        KL divergence in nats that each component may have at no cost, on average over a batch [4]_; keeps
+        components from collapsing.
+    n_importance_samples : int, default=1
+        Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound.
+    n_score_samples : int, default=128
+        Codes for each row in ``score_samples``, ``score`` and ``elbo``.
+    init : {"auto", "pca", "random"}, default="auto"
+        Where training starts. ``"pca"``: at probabilistic PCA or factor analysis, with a linear path beside the
+        network, and with the linear model as the result if the network's gain on held-out rows is not significant.
+        ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for a gaussian likelihood with a prior given by name,
+        else ``"random"``.
+    max_iter : int, default=100
+        Largest number of epochs.
+    batch_size : int or "auto", default="auto"
+        Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
+    learning_rate : float, default=0.006
+        Peak step size.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        ``"cosine"``: rises over the first tenth of the steps of ``max_iter`` epochs, then falls to zero.
+    optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
+        Rule of the steps; its further options are set by ``net_params={"optimizer__...": ...}``.
+    weight_decay : float, default=0.1
+        Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
+    early_stopping : bool, default=True
+        Whether rows are held out to find the epoch at which to stop, the one with their lowest mean loss. Up to 600
+        rows are held out in four folds, and the final network is trained on all of them; fewer than 40 are too few
+        to judge a network. Folds cost four further fits.
+    validation_fraction : float, default=0.1
+        Share of the rows held out when ``early_stopping``, from 600 rows on.
+    n_iter_no_change : int, default=20
+        Epochs without improvement after which early stopping ends training. (Folds run all ``max_iter`` epochs.)
+    tol : float, default=1e-4
+        Improvement of the mean loss in nats that counts as one.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the last fit, with its centre and scale, or starts afresh.
+    callbacks : list of skorch callbacks or None, default=None
+        Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
+        are set by ``set_callbacks``, and see the epochs of the final network.)
+    net_params : dict or None, default=None
+        ``compile``, ``compile__*`` and ``optimizer__*`` for the skorch net; anything else is refused.
+    device : str, default="auto"
+        Where to compute: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` is CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seeds initialization, split, shuffling and noise. An integer gives the same result at every ``fit``.
+    verbose : int, default=0
+        1 prints a line per epoch of the final network.
+
+    Attributes
+    ----------
+    prior_ : object
+        The prior of codes that ``sample`` and ``score_samples`` use.
+    kl_per_component_ : ndarray of shape (n_components,)
+        KL divergence of each component's posterior from the standard normal, in nats, averaged over the training
+        rows; below 0.01 the component has collapsed, which is told by a warning when all have.
+    net_ : ObjectiveNet
+        The skorch net; ``net_.module_`` is the torch module.
+    n_iter_ : int
+        Number of epochs trained.
+    loss_curve_ : list of float
+        Mean training loss of each epoch: minus the bound in nats, for the scaled rows.
+    validation_loss_curve_ : list of float
+        Mean loss on the held-out rows after each epoch, codes being drawn in the same way at every epoch; empty where
+        none are held out. With folds, each row's loss comes from the network that did not see it.
+    loss_curves_ : dict of str to list of float
+        ``loss_curve_`` by term: ``"reconstruction"`` and ``"kl"``, with its weight; or ``"bound"`` alone, with
+        several importance samples.
+    linear_ : bool
+        Whether the linear model was kept as the result; the loss curves are those of the network that was dropped.
+    reconstruction_err_ : float
+        Squared reconstruction error of a training row, summed over features, averaged over the rows.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where all are strings.
+    input_shape_ : tuple of int
+        Shape of one row.
+    device_ : str
+        The device in use.
+
+    See Also
+    --------
+    sklearn.decomposition.FactorAnalysis : The linear model with a noise variance for each feature.
+    sklearn.decomposition.PCA : The linear model with one noise variance, and the same ``score``.
+    sklearn.mixture.GaussianMixture : A density without codes.
+    AutoencoderTransformer : Codes and reconstructions without a density.
+
+    References
+    ----------
+    .. [1] Kingma, Welling (2014). Auto-encoding variational Bayes. ICLR.
+    .. [2] Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. ICLR.
+    .. [3] Higgins et al. (2017). beta-VAE: Learning basic visual concepts with a constrained variational framework.
+       ICLR.
+    .. [4] Kingma et al. (2016). Improved variational inference with inverse autoregressive flow. NeurIPS.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_autoenc import VAETransformer
+    >>> X = load_iris().data
+    >>> vae = VAETransformer(n_components=2, max_iter=5, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+    >>> vae.score_samples(X[:3]).shape
+    (3,)
+    >>> vae.sample(5, random_state=0).shape
+    (5, 4)
     """
 
     _parameter_constraints: dict = {
@@ -239,15 +306,9 @@ class VAETransformer(GenerativeAutoencoder):
         return likelihood
 
     def _why_not_linear(self) -> str | None:
-        """What stands against starting at a linear model; None if nothing does."""
-        if not as_likelihood(self.likelihood).scales_rows:
-            return f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
         if self._training_prior() is not None:
             return f"prior={self.prior!r} (codes of the linear models are normal)"
-        return None
-
-    def _starts_linear(self) -> bool:
-        return self.init == "pca" or (self.init == "auto" and self._why_not_linear() is None)
+        return super()._why_not_linear()
 
     def _needs_verdict(self) -> bool:
         return self._starts_linear() and self.early_stopping
@@ -263,13 +324,6 @@ class VAETransformer(GenerativeAutoencoder):
 
     def _check_configuration(self) -> None:
         super()._check_configuration()
-        architecture = as_architecture(self.architecture)
-        architecture.check()
-        if architecture.code_activation != "identity":
-            raise ValueError(
-                f"architecture: code_activation must be 'identity' where codes have a normal posterior, got "
-                f"{architecture.code_activation!r}."
-            )
         if isinstance(self.prior, str) and self.prior not in ("normal", "gaussian_mixture"):
             raise ValueError(f"prior must be 'normal', 'gaussian_mixture' or an object, got {self.prior!r}.")
         prior = self._training_prior()
@@ -280,21 +334,12 @@ class VAETransformer(GenerativeAutoencoder):
                 f"free_bits={self.free_bits} needs the KL of each component, which is known for prior='normal' or "
                 "'gaussian_mixture' and n_importance_samples=1; set free_bits=0."
             )
-        if self.init == "pca" and (reason := self._why_not_linear()) is not None:
-            raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
 
     def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-        (n_features,) = input_shape
-        architecture, linear_path = as_architecture(self.architecture), self._starts_linear()
-        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=True)
         return VariationalAutoencoder(
-            architecture.make_encoder(n_inputs, 2 * self.n_components, linear_path=linear_path),
-            architecture.make_decoder(self.n_components, n_outputs, linear_path=linear_path, bounded=False),
-            likelihood=likelihood,
-            n_features=n_features,
+            **self._make_parts(input_shape, likelihood, n_encoded=2 * self.n_components),
             prior=self._training_prior(),
             n_draws=self.n_importance_samples,
-            standardize=self._make_standardize(n_features, likelihood),
         )
 
     def _make_objective(self, likelihood: Likelihood):
@@ -303,37 +348,8 @@ class VAETransformer(GenerativeAutoencoder):
         return partial(negative_elbo, beta=self.beta, free_bits=self.free_bits)
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
-        assert isinstance(module, VariationalAutoencoder)
+        super()._initialize(module, rows)
         self.prior_ = self._training_prior() or NormalPrior(n_components=self.n_components)  # for scores of epochs
-        if module.standardize is not None:
-            start_at_mean(module.decoder, self._set_standardize(module.standardize, rows))
-        elif self._starts_linear():
-            self._start_linear(module, rows)
-        else:
-            mean, covariance = moments(rows)
-            spare = self._likelihood.n_outputs(len(mean), noise=True) - len(mean)
-            start_at_mean(module.decoder, np.concatenate([mean, np.zeros(spare)]))
-            start_noise(module, np.diag(self._known_variance(len(mean), covariance.diagonal())))
-
-    def _known_variance(self, n_features: int, otherwise: np.ndarray) -> np.ndarray:
-        """Variance of each feature's noise in the scaled rows, where the user gives it."""
-        variance = self._likelihood.variance
-        if isinstance(variance, str):
-            return otherwise.clip(LEAST_VARIANCE)
-        return np.full(n_features, variance / self._scaling.scale**2)
-
-    def _start_linear(self, module: nn.Module, rows: Rows) -> None:
-        assert isinstance(module, VariationalAutoencoder)
-        assert isinstance(self._likelihood, Gaussian)
-        variance, n_features = self._likelihood.variance, rows.data.shape[1]
-        if isinstance(variance, str):
-            correlated = self._likelihood.is_correlated(n_features)
-            candidates = kinds_of_noise(by_feature=variance != "shared", correlated=correlated)
-            model = fit_linear_gaussian(rows, self.n_components, best_noise(rows, self.n_components, candidates))
-        else:
-            known = self._known_variance(n_features, np.empty(0))
-            model = split_covariance(*moments(rows), self.n_components, known, shrinkage=1.0)
-        start_at_linear_gaussian(module, model, rows)
 
     def _finish(self, rows: Rows) -> None:
         super()._finish(rows)
@@ -341,9 +357,9 @@ class VAETransformer(GenerativeAutoencoder):
         self.kl_per_component_ = posterior.kl_from_normal().mean(0).double().numpy()
         if isinstance(self.prior, str) and (self.kl_per_component_ < _COLLAPSED).all():
             warnings.warn(
-                f"All {self.n_components} components have collapsed (KL below {_COLLAPSED} nats): codes say nothing about "
-                f"rows. Either rows have no structure that codes could tell, or try free_bits=0.5, n_warmup_epochs, or "
-                f"a smaller beta than {self.beta:g}.",
+                f"All {self.n_components} components have collapsed (KL below {_COLLAPSED} nats): codes say nothing "
+                f"about rows. Either rows have no structure that codes could tell, or try free_bits=0.5, "
+                f"n_warmup_epochs, or a smaller beta than {self.beta:g}.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -364,109 +380,3 @@ class VAETransformer(GenerativeAutoencoder):
             return as_prior(self.prior, self.n_components)
         noise = torch.randn(posterior.mean.shape, generator=make_generator(self._seed, "prior"))
         return GaussianMixturePrior.fitted_to(posterior.at(noise).numpy(), _CLUSTERS, seed=self._seed)
-
-    # -- public
-
-    def posterior(self, X):
-        """Where the code of each row lies, and how sure that is.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        mean, std : ndarray of shape (n_samples, n_components)
-            Mean and standard deviation of the normal posterior of each component; the mean is what ``transform``
-            returns.
-        """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        module = self.net_.module_
-
-        def both(x):
-            mean, log_scale = module.posterior(x)
-            return torch.cat([mean, in_one_thread(torch.exp, log_scale)], dim=1)
-
-        mean, std = np.split(map_rows(both, X, self.device_, self._prepare).astype(X.dtype, copy=False), 2, axis=1)
-        return mean, std
-
-    def score_samples(self, X, n_samples=None):
-        """Log-density of each row in nats, estimated by importance sampling from its posterior.
-
-        The estimate is a lower bound on average, tighter with more samples. It can be compared with
-        ``score_samples`` of ``GaussianMixture`` and ``KernelDensity`` and with ``PCA.score_samples``. The same rows give
-        the same numbers at every call, whatever else is scored with them.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        n_samples : int or None, default=None
-            Number of codes per row; None is ``n_score_samples``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``log p(x)`` for the units of ``X``; for counts, categories and zeros and ones a log-probability.
-        """
-        return self._estimates(X, n_samples).log_prob
-
-    def score(self, X, y=None, n_samples=None):
-        """Mean log-density of the rows in nats, for model selection.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored.
-        n_samples : int or None, default=None
-            As in :meth:`score_samples`.
-
-        Returns
-        -------
-        float
-            The mean of :meth:`score_samples`.
-        """
-        return float(self.score_samples(X, n_samples).mean())
-
-    def elbo(self, X, n_samples=None):
-        """The evidence lower bound of each row in nats, with its two parts.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        n_samples : int or None, default=None
-            Number of codes per row over which the parts are averaged; None is ``n_score_samples``.
-
-        Returns
-        -------
-        Elbo
-            A named tuple ``(total, reconstruction, kl)`` of arrays of shape (n_samples,), where
-            ``total = reconstruction - kl``; ``beta`` does not enter.
-        """
-        estimates = self._estimates(X, n_samples)
-        total = estimates.log_likelihood + estimates.log_ratio
-        return Elbo(total, estimates.log_likelihood, -estimates.log_ratio)
-
-    def _estimates(self, X, n_samples: int | None) -> RowEstimates:
-        """Estimates for every row, for the units of X and in its dtype."""
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        self._likelihood.check_scored(X)
-        n_samples = self._blueprint.n_score_samples if n_samples is None else n_samples
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
-        points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
-        points, module = points.to(self.device_), self.net_.module_
-        found = map_rows(
-            lambda x: torch.stack(estimate(module, self.prior_, x, points), dim=1), X, self.device_, self._prepare
-        )
-        log_prob, log_likelihood, log_ratio = found.T
-        # The density of scaled rows is larger by the scale, once for each feature.
-        unit = X.shape[1] * np.log(self._scaling.scale) if self._likelihood.scales_rows else 0.0
-        parts = (log_prob - unit, log_likelihood - unit, log_ratio)
-        return RowEstimates(*(part.astype(X.dtype) for part in parts))

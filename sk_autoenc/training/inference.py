@@ -62,7 +62,7 @@ def in_one_thread(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 
 def hashed_uniforms(key: Tensor, n: int) -> Tensor:
-    """``n`` numbers in [0, 1) for each row, made from the bits of its key alone; float32 ``(rows, m)`` -> ``(rows, n)``.
+    """``n`` numbers in [0, 1) for each row, from the bits of its key alone; float32 ``(rows, m)`` -> ``(rows, n)``.
 
     They take the place of random numbers where a row's result must not depend on its place among others. The hash
     is SplitMix64 (Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195).
