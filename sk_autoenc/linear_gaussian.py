@@ -92,9 +92,11 @@ def feature_noise(rows: np.ndarray, covariance: np.ndarray, n_components: int, b
     if by_feature:
         variance = covariance.diagonal().copy()
         if (varies := variance > LEAST_VARIANCE).any():
+            # More factors than the rank (columns may be copies of one another) would have logarithms of zero.
+            rank = int(np.linalg.matrix_rank(covariance[np.ix_(varies, varies)], hermitian=True))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                analysis = FactorAnalysis(min(n_components, *rows[:, varies].shape)).fit(rows[:, varies])
+                analysis = FactorAnalysis(min(n_components, rank)).fit(rows[:, varies])
             variance[varies] = analysis.noise_variance_
         return variance.clip(LEAST_VARIANCE)
     left = np.linalg.eigvalsh(covariance)[: max(0, n_features - n_components)]
@@ -141,10 +143,10 @@ def start_at_linear_gaussian(module: VariationalAutoencoder, model: LinearGaussi
     axes = model.encoder()
     spread = np.sqrt(model.covariance.diagonal())
     with torch.no_grad():
-        set_linear(
+        set_linear(  # an encoder without log-scales has half the outputs
             into,
-            np.concatenate([axes, np.zeros_like(axes)]),
-            np.concatenate([-axes @ model.mean, -0.5 * np.log(model.precision)]),
+            np.concatenate([axes, np.zeros_like(axes)])[: into.out_features],
+            np.concatenate([-axes @ model.mean, -0.5 * np.log(model.precision)])[: into.out_features],
         )
         set_linear(  # what is spare says how variances differ from row to row
             back,

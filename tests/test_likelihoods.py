@@ -6,10 +6,13 @@ import torch
 from scipy import stats
 from scipy.special import expit, softmax, xlogy
 
-from sk_autoenc import Bernoulli, Gaussian, Multinomial, Poisson
+from sk_autoenc import Bernoulli, Categorical, Gaussian, Multinomial, Poisson
 from sk_autoenc.likelihoods import LIKELIHOODS, as_likelihood
 
 N, D = 6, 5
+
+#: Those with one output a feature; the categorical one has its own tests.
+ONE_OUTPUT = [name for name in LIKELIHOODS if name != "categorical"]
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_multinomial_score_of_a_row_without_counts_is_zero(raw):
     np.testing.assert_allclose(row_score(Multinomial(), raw, np.zeros((N, D))), 0.0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", ONE_OUTPUT)
 def test_row_score_keeps_leading_axes(name):
     rng = np.random.default_rng(3)
     raw, x = rng.normal(size=(2, 3, N, D)), rows_for(name, rng, (N, D))
@@ -100,13 +103,107 @@ def test_scores_stay_exact_where_probabilities_leave_float32(likelihood, raw, x,
     assert torch.isfinite(raw.grad).all()
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", ONE_OUTPUT)
 def test_scores_are_highest_at_the_mean(name):
     """``raw_of_mean`` of a row is the best output for that row: the gradient vanishes there."""
     x = np.random.default_rng(4).uniform(0.1, 0.9, size=(1, D))
     raw = torch.from_numpy(LIKELIHOODS[name]().raw_of_mean(x[0])).requires_grad_()
     LIKELIHOODS[name]().row_score(raw, torch.from_numpy(x)).sum().backward()
     np.testing.assert_allclose(raw.grad.numpy(), 0.0, atol=1e-9)
+
+
+# -- categories: three of them in the first column, two in the second
+
+CATEGORIES = np.array([[0, 1], [2, 0], [1, 1], [2, 1]], dtype=float)
+
+
+def fitted_categorical():
+    return Categorical().fitted_to(CATEGORIES)
+
+
+def test_categories_are_counted_in_the_rows_or_given():
+    assert fitted_categorical().n_categories == [3, 2]
+    assert Categorical(4).fitted_to(CATEGORIES).n_categories == [4, 4]
+    assert Categorical([3, 5]).fitted_to(CATEGORIES).n_categories == [3, 5]
+    assert fitted_categorical().n_inputs(2) == fitted_categorical().n_outputs(2, noise=True) == 5
+
+
+def test_the_encoder_reads_indicators_of_categories():
+    indicators = fitted_categorical().encoder_input(torch.from_numpy(CATEGORIES))
+    expected = [[1, 0, 0, 0, 1], [0, 0, 1, 1, 0], [0, 1, 0, 0, 1], [0, 0, 1, 0, 1]]
+    assert indicators.tolist() == expected
+
+
+def test_categorical_score_is_the_log_probability():
+    raw = np.random.default_rng(6).normal(size=(2, 4, 5))
+    first, second = softmax(raw[..., :3], axis=-1), softmax(raw[..., 3:], axis=-1)
+    columns = CATEGORIES.astype(int)
+    chosen = [
+        np.take_along_axis(p, c[None, :, None].repeat(2, 0), -1)[..., 0]
+        for p, c in ((first, columns[:, 0]), (second, columns[:, 1]))
+    ]
+    np.testing.assert_allclose(row_score(fitted_categorical(), raw, CATEGORIES), np.log(chosen).sum(0))
+
+
+def test_the_mean_of_categories_is_the_most_probable():
+    raw = np.array([[0.0, 3.0, 1.0, 2.0, 1.0], [5.0, 3.0, 1.0, 0.0, 1.0]])
+    assert mean(fitted_categorical(), raw).tolist() == [[1, 0], [0, 1]]
+
+
+def test_shares_of_categories_are_where_the_bias_starts():
+    shares = np.array([0.25, 0.25, 0.5, 0.25, 0.75])
+    raw = fitted_categorical().raw_of_mean(shares)
+    np.testing.assert_allclose(softmax(raw[:3]), shares[:3])
+    np.testing.assert_allclose(softmax(raw[3:]), shares[3:])
+    assert np.isfinite(fitted_categorical().raw_of_mean(np.array([0.0, 1.0]))).all()
+
+
+# -- draws: their frequencies are those that the mean, or the log-probability, says
+
+
+def draws(likelihood, raw, n=4000):
+    raw = torch.as_tensor(raw, dtype=torch.float32).expand(n, -1)
+    first, again = (likelihood.draw(raw, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.dtype == torch.float32
+    return first.double().numpy()
+
+
+def test_draws_of_zeros_and_ones():
+    drawn = draws(Bernoulli(), [-1.0, 0.0, 2.0])
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    np.testing.assert_allclose(drawn.mean(0), expit([-1, 0, 2]), atol=0.03)
+
+
+def test_draws_of_counts():
+    drawn = draws(Poisson(), [-1.0, 0.0, 2.0])
+    np.testing.assert_array_equal(drawn, np.floor(drawn))
+    np.testing.assert_allclose(drawn.mean(0), np.exp([-1, 0, 2]), rtol=0.06)
+    np.testing.assert_allclose(drawn.var(0), np.exp([-1, 0, 2]), rtol=0.1)
+
+
+def test_draws_of_counts_with_a_total():
+    likelihood = Multinomial().fitted_to(np.array([[1.0, 1.0, 0.0], [4.0, 3.0, 2.0], [9.0, 9.0, 9.0]]))
+    assert likelihood.total == 9
+    drawn = draws(likelihood, np.log([0.5, 0.3, 0.2]))
+    assert (drawn.sum(1) == 9).all()
+    np.testing.assert_allclose(drawn.mean(0), [4.5, 2.7, 1.8], rtol=0.05)
+    np.testing.assert_allclose(drawn.var(0), 9 * np.array([0.25, 0.21, 0.16]), rtol=0.1)
+    assert (draws(Multinomial(total=0), np.zeros(3), n=2) == 0).all()
+
+
+def test_draws_of_categories():
+    drawn = draws(fitted_categorical(), np.log([0.2, 0.3, 0.5, 0.9, 0.1]))
+    np.testing.assert_allclose([(drawn[:, 0] == c).mean() for c in range(3)], [0.2, 0.3, 0.5], atol=0.03)
+    np.testing.assert_allclose(drawn[:, 1].mean(), 0.1, atol=0.02)
+
+
+def test_dynamic_binarisation_draws_a_target_with_the_values_as_probabilities():
+    grey = torch.tensor([[0.0, 0.25, 1.0]]).expand(4000, -1)
+    drawn = Bernoulli(binarize="dynamic").target(grey, torch.Generator().manual_seed(0))
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    np.testing.assert_allclose(drawn.mean(0), [0.0, 0.25, 1.0], atol=0.02)
+    assert Bernoulli().target(grey, torch.Generator()) is grey
 
 
 # -- mean
@@ -120,7 +217,7 @@ def test_means(raw):
     np.testing.assert_allclose(mean(Multinomial(), raw).sum(1), 1.0)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", ONE_OUTPUT)
 def test_raw_of_mean_is_the_inverse_of_mean(name):
     m = np.random.default_rng(5).uniform(0.05, 0.95, size=D)
     expected = m / m.sum() if name == "multinomial" else m
@@ -172,11 +269,38 @@ def test_check_accepts(name, X, dtype):
         ("poisson", [[0.0, 2.5]], r"likelihood='poisson'.*whole.*2\.5"),
         ("multinomial", [[4.0, -1.0]], r"likelihood='multinomial'.*0 or more.*-1"),
         ("multinomial", [[4.0, 0.125]], r"likelihood='multinomial'.*whole.*0\.125"),
+        ("categorical", [[4.0, -1.0]], r"likelihood='categorical'.*from 0.*-1"),
+        ("categorical", [[4.0, 0.5]], r"likelihood='categorical'.*whole.*0\.5"),
     ],
 )
 def test_check_refuses_and_names_parameter_bound_and_value(name, X, message):
     with pytest.raises(ValueError, match=message):
         LIKELIHOODS[name]().check(np.array(X))
+
+
+def test_scoring_refuses_what_has_no_probability():
+    grey = np.array([[0.0, 0.375]])
+    Bernoulli().check_scored(grey)
+    Bernoulli(binarize="dynamic").check(grey)
+    with pytest.raises(ValueError, match=r"binarize='dynamic'.*zeros and ones.*0\.375"):
+        Bernoulli(binarize="dynamic").check_scored(grey)
+    Bernoulli(binarize="dynamic").check_scored(np.array([[0.0, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        (Bernoulli(binarize="static"), "binarize must be False or 'dynamic', got 'static'"),
+        (Gaussian("column"), "variance must be .*'shared'.* got 'column'"),
+        (Gaussian(0.0), "variance must be positive, got 0.0"),
+        (Gaussian(correlated="yes"), "correlated must be True, False or 'auto', got 'yes'"),
+        (Gaussian("shared", correlated=True), "correlated=True does not go with variance='shared'"),
+        (Categorical([2, 2]), "column 0 of X has the category 2, but only 2 categories"),
+    ],
+)
+def test_check_refuses_parameters_and_names_their_value(likelihood, message):
+    with pytest.raises(ValueError, match=message):
+        likelihood.check(CATEGORIES)
 
 
 # -- names and objects
