@@ -83,7 +83,8 @@ class UniformPrior(BaseEstimator):
     def log_prob(self, code: Tensor) -> Tensor:
         """Log-density, minus infinity beyond the bounds; ``(..., n_components) -> (...)``."""
         inside = ((code >= self.low) & (code <= self.high)).all(-1)
-        return torch.where(inside, -code.shape[-1] * math.log(self.high - self.low), -math.inf).to(code.dtype)
+        density = code.new_tensor(-code.shape[-1] * math.log(self.high - self.low))
+        return torch.where(inside, density, -math.inf)
 
 
 class GaussianMixturePrior(BaseEstimator):

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from sk_autoenc import MLP
 from sk_autoenc.nn.autoencoder import Autoencoder
-from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, map_rows
+from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
 from sk_autoenc.training.seeding import initialize_parameters
 
 AROUND_BLOCKS = [1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 1088, 2047, 2048, 2049]
@@ -110,3 +111,37 @@ def test_a_row_has_the_same_bits_in_any_mix(network, threads, sizes):
                 np.testing.assert_array_equal(map_rows(function, X[i : i + 1], "cpu")[0], expected[i])
     finally:
         torch.set_num_threads(before)
+
+
+# -- numbers that a row's own bits give
+
+
+def test_hashed_numbers_are_those_of_the_key_alone():
+    key = torch.from_numpy(rows(200, 4))
+    whole, order = hashed_uniforms(key, 6), torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(hashed_uniforms(key[order], 6), whole[order])
+    assert torch.equal(hashed_uniforms(key[7:8], 6), whole[7:8])
+    assert torch.equal(hashed_uniforms(key, 3), whole[:, :3])
+    assert torch.equal(hashed_uniforms(key.T.contiguous().T, 6), whole)  # another layout
+
+
+def test_hashed_numbers_are_uniform_and_independent():
+    """Also of keys that hardly differ: rows that are numbered, in one column of two."""
+    key = torch.stack([torch.arange(4000.0), torch.zeros(4000)], dim=1)
+    found = hashed_uniforms(key, 4)
+    assert found.dtype == torch.float64
+    assert found.shape == (4000, 4)
+    assert found.min() >= 0
+    assert found.max() < 1
+    for column in found.T.numpy():
+        assert stats.kstest(column, "uniform").pvalue > 0.01
+    pairs = torch.cat([found, found.roll(1, 0)], dim=1).T.numpy()  # beside its neighbours in row and column
+    off_diagonal = np.corrcoef(pairs)[~np.eye(len(pairs), dtype=bool)]
+    assert np.abs(off_diagonal).max() < 4.5 / np.sqrt(4000)
+
+
+def test_any_bit_of_the_key_changes_all_numbers():
+    one = torch.tensor([[1.0, 2.0, 3.0]])
+    first = hashed_uniforms(one, 5)
+    for other in (one.nextafter(one + 1), one.flip(1), one * torch.tensor([1.0, 1.0, -1.0])):
+        assert (hashed_uniforms(other, 5) != first).all()

@@ -1,0 +1,125 @@
+"""The linear models of rows: scikit-learn's PCA and factor analysis as special cases, the full gaussian as another."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.decomposition import PCA, FactorAnalysis
+
+from sk_autoenc.linear_gaussian import (
+    LEAST_VARIANCE,
+    Noise,
+    best_noise,
+    feature_noise,
+    fit_linear_gaussian,
+    kinds_of_noise,
+    split_covariance,
+)
+from sk_autoenc.training.data import Rows
+from sk_autoenc.training.judging import MIN_ROWS
+
+D, K = 6, 2
+LOADINGS = np.random.default_rng(1).normal(size=(D, K))
+UNEQUAL = np.array([0.05, 0.2, 0.5, 1.0, 2.0, 0.1])
+
+
+def drawn(n, noise_covariance, seed=0):
+    rng = np.random.default_rng(seed)
+    noise = rng.multivariate_normal(np.zeros(D), noise_covariance, size=n)
+    return 3.0 + rng.normal(size=(n, K)) @ LOADINGS.T + noise
+
+
+def as_rows(X):
+    return Rows(torch.from_numpy(X), torch.arange(len(X)))
+
+
+X = drawn(400, np.diag(UNEQUAL))
+MEAN, COVARIANCE = X.mean(0), np.cov(X.T, bias=True)
+
+
+def test_with_one_variance_it_is_probabilistic_pca():
+    pca = PCA(K).fit(X)
+    covariance = np.cov(X.T)  # PCA divides by n - 1
+    model = split_covariance(MEAN, covariance, K, np.full(D, pca.noise_variance_), shrinkage=1.0)
+    np.testing.assert_allclose(model.log_prob(X), pca.score_samples(X), rtol=1e-9)
+    np.testing.assert_allclose(feature_noise(X, covariance, K, by_feature=False), pca.noise_variance_)
+
+
+def test_with_a_variance_for_each_feature_it_is_factor_analysis():
+    analysis = FactorAnalysis(K, tol=1e-10, max_iter=10_000, svd_method="lapack").fit(X)
+    model = split_covariance(MEAN, COVARIANCE, K, analysis.noise_variance_, shrinkage=1.0)
+    np.testing.assert_allclose(model.log_prob(X), analysis.score_samples(X), atol=1e-4)
+    assert model.log_prob(X).mean() > PCA(K).fit(X).score(X) + 0.05
+
+
+@pytest.mark.parametrize("by_feature", [False, True])
+def test_nothing_shrunk_is_the_full_gaussian(by_feature):
+    model = split_covariance(MEAN, COVARIANCE, K, feature_noise(X, COVARIANCE, K, by_feature), shrinkage=0.0)
+    np.testing.assert_allclose(model.log_prob(X), stats.multivariate_normal(MEAN, COVARIANCE).logpdf(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
+def test_the_encoder_gives_the_posterior(shrinkage):
+    """By Bayes: covariance (I + L' Psi^-1 L)^-1, which is diagonal, and mean L' (L L' + Psi)^-1 (x - mean)."""
+    model = split_covariance(MEAN, COVARIANCE, K, feature_noise(X, COVARIANCE, K, True), shrinkage)
+    precision = np.eye(K) + model.loadings.T @ np.linalg.solve(model.covariance, model.loadings)
+    np.testing.assert_allclose(precision, np.diag(model.precision), atol=1e-8)
+    overall = model.loadings @ model.loadings.T + model.covariance
+    np.testing.assert_allclose(model.encoder(), np.linalg.solve(overall, model.loadings).T, atol=1e-10)
+
+
+def test_shrinking_moves_correlations_of_the_noise_alone():
+    variance = feature_noise(X, COVARIANCE, K, True)
+    models = [split_covariance(MEAN, COVARIANCE, K, variance, shrinkage) for shrinkage in (0.0, 0.5, 1.0)]
+    for model in models:
+        np.testing.assert_allclose(model.loadings, models[0].loadings)
+    np.testing.assert_allclose(models[1].covariance, (models[0].covariance + models[2].covariance) / 2)
+    np.testing.assert_allclose(models[2].covariance, np.diag(variance), atol=1e-12)
+
+
+def test_components_beyond_the_features_say_nothing():
+    model = split_covariance(MEAN, COVARIANCE, D + 2, np.full(D, 0.1), shrinkage=1.0)
+    assert model.loadings.shape == (D, D + 2)
+    assert (model.loadings[:, D:] == 0).all()
+    assert (model.precision[D:] == 1).all()
+
+
+def test_constant_and_copied_columns_have_some_noise():
+    odd = np.column_stack([X[:, 0], X[:, 0], np.full(len(X), 7.0)])
+    for by_feature in (False, True):
+        variance = feature_noise(odd, np.cov(odd.T, bias=True), 2, by_feature)
+        assert (variance >= LEAST_VARIANCE).all()
+        assert np.isfinite(variance).all()
+
+
+def test_every_kind_of_noise_is_a_candidate_the_simplest_last():
+    assert kinds_of_noise(by_feature=False, correlated=False) == [Noise(False)]
+    assert kinds_of_noise(by_feature=True, correlated=False) == [Noise(True), Noise(False)]
+    everything = kinds_of_noise(by_feature=True, correlated=True)
+    assert len(set(everything)) == len(everything) > 4
+    assert everything[-1] == Noise(False)
+
+
+@pytest.mark.parametrize("noise_variance", [np.full(D, 0.3), UNEQUAL], ids=["equal", "unequal"])
+def test_the_best_noise_is_the_kind_that_rows_were_drawn_with(noise_variance):
+    rows = as_rows(drawn(300, np.diag(noise_variance), seed=4))
+    found = best_noise(rows, K, kinds_of_noise(by_feature=True, correlated=False))
+    assert found == Noise(by_feature=noise_variance is UNEQUAL)
+
+
+def test_the_best_noise_is_correlated_where_rows_have_correlated_noise():
+    candidates = kinds_of_noise(by_feature=True, correlated=True)
+    correlated = 0.5 * 0.8 ** np.abs(np.subtract.outer(np.arange(D), np.arange(D)))
+    assert best_noise(as_rows(drawn(2000, correlated)), K, candidates).shrinkage < 0.5
+    assert best_noise(as_rows(drawn(200, np.diag(np.full(D, 0.3)))), K, candidates).shrinkage == 1.0
+
+
+def test_few_rows_have_the_simplest_noise():
+    few = as_rows(drawn(MIN_ROWS - 1, np.diag(UNEQUAL)))
+    assert best_noise(few, K, kinds_of_noise(by_feature=True, correlated=True)) == Noise(False)
+
+
+def test_the_fitted_model_is_that_of_all_rows():
+    model = fit_linear_gaussian(as_rows(X), K, Noise(by_feature=False))
+    expected = split_covariance(MEAN, COVARIANCE, K, feature_noise(X, COVARIANCE, K, False), 1.0)
+    np.testing.assert_allclose(model.log_prob(X), expected.log_prob(X))
