@@ -1,0 +1,335 @@
+"""The variational autoencoder in closed form: bounds by hand, scores of linear models, integrals over the code."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.decomposition import PCA, FactorAnalysis
+from torch.distributions import Normal, kl_divergence
+
+from sk_autoenc import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    VAETransformer,
+)
+from sk_autoenc.estimators.vae import negative_elbo, negative_importance_bound
+from sk_autoenc.nn.variational import Posterior, VariationalOutput
+from sk_autoenc.training.data import Rows
+
+D, K = 5, 2
+NOISE = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
+
+
+def make(n_components=K, **params):
+    defaults = {"architecture": (16,), "likelihood": Gaussian("feature"), "max_iter": 15, "random_state": 0}
+    return VAETransformer(n_components, **{**defaults, "device": "cpu", **params})
+
+
+def linear_rows(n, noise=NOISE, seed=0):
+    rng = np.random.default_rng(seed)
+    loadings = np.random.default_rng(1).normal(size=(K, D))
+    return 2.0 + rng.normal(size=(n, K)) @ loadings + np.sqrt(noise) * rng.normal(size=(n, D))
+
+
+def curved_rows(n, seed=0):
+    """Rows around an arc, in units of their own."""
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 3, size=n)
+    return 20 * np.stack([np.cos(angle), np.sin(angle), angle / 3], axis=1) + rng.normal(size=(n, 3))
+
+
+def clustered_rows(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.choice([-3.0, 3.0], size=(n, 1)) * [1.0, -1.0, 0.5] + 0.4 * rng.normal(size=(n, 3))
+
+
+X_CURVED = curved_rows(400)
+
+
+@pytest.fixture(scope="module")
+def curved():
+    """A model whose posterior is not exact, with one component, over which sums can stand for integrals."""
+    return make(1, init="random", early_stopping=False, beta=0.7, max_iter=40).fit(X_CURVED)
+
+
+def joint_on_a_grid(model, X):
+    """Codes, log p(x|z) in the units of X and log q(z|x), on a grid of codes; each of shape (n_codes, n_rows)."""
+    module, x = model.net_.module_, torch.from_numpy(model._to_network(X))
+    codes = torch.linspace(-9, 9, 3001)[:, None, None]
+    with torch.no_grad():
+        log_likelihood = module.likelihood.log_prob(module.observe(codes.expand(-1, len(x), 1)), x).double().numpy()
+    mean, std = model.posterior(X)
+    codes = codes[:, :, 0].double().numpy()
+    return (
+        codes,
+        log_likelihood - X.shape[1] * np.log(model._scaling.scale),
+        stats.norm(mean[:, 0], std[:, 0]).logpdf(codes),
+    )
+
+
+# -- the bounds on tiny numbers
+
+POSTERIOR = Posterior(torch.tensor([[0.0, 1.0], [2.0, -1.0]]), torch.log(torch.tensor([[1.0, 0.5], [0.1, 2.0]])))
+
+
+def test_the_elbo_by_hand():
+    """KL of N(1, 0.5^2) from N(0, 1): (1 + 0.25 - 1) / 2 + log 2, and so on; summed, neither averaged nor cut."""
+    kl = np.array([0.0 + 0.125 + np.log(2), (4 + 0.01 - 1) / 2 + np.log(10) + 2.0 - np.log(2)])
+    output = VariationalOutput(POSTERIOR, torch.tensor([-3.0, -4.0]), None)
+    terms = negative_elbo(output, None, beta=1.0, free_bits=0.0)
+    assert terms["reconstruction"].tolist() == [3.0, 4.0]
+    np.testing.assert_allclose(terms["kl"], kl, rtol=1e-6)
+    expected = kl_divergence(Normal(POSTERIOR.mean, POSTERIOR.log_scale.exp()), Normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(terms["kl"], expected)
+    weighted = negative_elbo(output, None, beta=3.0, free_bits=0.0, warmth=torch.tensor(0.5))
+    np.testing.assert_allclose(weighted["kl"], 1.5 * kl, rtol=1e-6)
+
+
+def test_free_bits_by_hand():
+    """A component counts its mean KL over the batch, but a minimum at least, below which it has no gradient."""
+    log_scale = POSTERIOR.log_scale.clone().requires_grad_()
+    output = VariationalOutput(Posterior(POSTERIOR.mean, log_scale), torch.zeros(2), None)
+    by_component = output.posterior.kl_from_normal().mean(0).tolist()
+    minimum = by_component[1] + 0.3
+    assert minimum < by_component[0]
+    term = negative_elbo(output, None, beta=2.0, free_bits=minimum)["kl"]
+    assert term.shape == ()
+    assert term.item() == pytest.approx(2 * (by_component[0] + minimum))
+    term.backward()
+    assert (log_scale.grad[:, 1] == 0).all()
+    assert (log_scale.grad[:, 0] != 0).any()
+
+
+LOG_LIKELIHOOD = torch.tensor([[-1.0, -2.0], [-3.0, -2.5], [-0.5, -7.0]])  # three draws for each of two rows
+LOG_RATIO = torch.tensor([[-0.5, 0.2], [0.1, -1.0], [-2.0, 0.3]])
+
+
+@pytest.mark.parametrize(("beta", "warmth"), [(1.0, 1.0), (2.0, 1.0), (2.0, 0.25)])
+def test_the_importance_bound_by_hand(beta, warmth):
+    output = VariationalOutput(POSTERIOR, LOG_LIKELIHOOD, LOG_RATIO)
+    terms = negative_importance_bound(output, None, beta=beta, warmth=warmth)
+    weights = np.exp(LOG_LIKELIHOOD.numpy() + beta * warmth * LOG_RATIO.numpy())
+    np.testing.assert_allclose(terms["bound"], -np.log(weights.mean(0)), rtol=1e-6)  # the mean has the -log K
+    elbo = (LOG_LIKELIHOOD + beta * warmth * LOG_RATIO).mean(0)
+    assert (-terms["bound"] > elbo).all()
+
+
+def test_the_importance_bound_weighs_gradients_by_normalised_weights():
+    log_likelihood = LOG_LIKELIHOOD.clone().requires_grad_()
+    output = VariationalOutput(POSTERIOR, log_likelihood, LOG_RATIO)
+    negative_importance_bound(output, None, beta=1.0)["bound"].sum().backward()
+    torch.testing.assert_close(-log_likelihood.grad, (LOG_LIKELIHOOD + LOG_RATIO).softmax(0))
+
+
+@pytest.mark.parametrize("n_draws", [1, 3])
+def test_a_training_step_by_hand(n_draws):
+    """Codes are mean + std * noise; the likelihood has its variance; the ratio is that of the densities of codes."""
+    model = make(n_importance_samples=n_draws, init="random", max_iter=2).fit(linear_rows(50))
+    module, x = model.net_.module_, torch.from_numpy(model._to_network(linear_rows(9, seed=3)))
+    with torch.no_grad():
+        output = module(x, torch.Generator().manual_seed(7))
+        shape = (9, K) if n_draws == 1 else (n_draws, 9, K)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(7))
+        mean, log_scale = module.encoder(x).chunk(2, -1)
+        code = mean + log_scale.exp() * noise
+        said = module.observe(code)
+    std = (said.log_scale.exp() / said.whitener).numpy()
+    np.testing.assert_allclose(output.log_likelihood, stats.norm(said.location, std).logpdf(x).sum(-1), rtol=1e-4)
+    if n_draws > 1:
+        ratio = stats.norm.logpdf(code).sum(-1) - stats.norm(mean, log_scale.exp()).logpdf(code).sum(-1)
+        np.testing.assert_allclose(output.log_ratio, ratio, rtol=1e-4, atol=1e-4)
+
+
+# -- training
+
+
+def test_the_kl_is_positive_and_moves_the_encoder():
+    model = make(init="random", early_stopping=False).fit(linear_rows(300))
+    assert (model.kl_per_component_ > 0.1).all()
+    module, x = model.net_.module_.train(), torch.from_numpy(model._to_network(linear_rows(64)))
+    negative_elbo(module(x, torch.Generator()), x, beta=1.0, free_bits=0.0)["kl"].sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in module.encoder.parameters())
+
+
+def test_kl_per_component_is_that_of_the_posteriors():
+    X = linear_rows(300)
+    model = make(init="random", early_stopping=False, max_iter=3).fit(X)
+    mean, std = (torch.from_numpy(part) for part in model.posterior(X))
+    np.testing.assert_allclose(
+        model.kl_per_component_, kl_divergence(Normal(mean, std), Normal(0.0, 1.0)).mean(0), rtol=1e-5
+    )
+
+
+@pytest.mark.filterwarnings("ignore:All 2 components")
+def test_beta_weighs_the_kl():
+    kl = [
+        make(init="random", early_stopping=False, beta=beta).fit(linear_rows(300)).kl_per_component_.sum()
+        for beta in (0.2, 5.0)
+    ]
+    assert kl[0] > kl[1] + 1.0
+
+
+@pytest.mark.filterwarnings("ignore:All 2 components")
+def test_free_bits_keep_components_alive():
+    X = np.random.default_rng(0).normal(size=(300, D))
+    same = {"init": "random", "early_stopping": False, "max_iter": 40}
+    plain, free = (make(**same, free_bits=bits).fit(X).kl_per_component_ for bits in (0.0, 0.5))
+    assert (plain < 0.1).all()
+    assert (free > 0.3).all()
+
+
+def test_the_warm_up_raises_the_weight_and_judges_at_the_last():
+    """Steps of no length, so that only the weight changes: the KL needs no draws."""
+    X = linear_rows(600)
+    still = {"init": "random", "learning_rate": 1e-12, "learning_rate_schedule": "constant", "weight_decay": 0.0}
+    model = make(**still, n_warmup_epochs=3, max_iter=6).fit(X)
+    term = np.array(model.loss_curves_["kl"])
+    np.testing.assert_allclose(term / term[-1], [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-5)
+    np.testing.assert_allclose(model.validation_loss_curve_, model.validation_loss_curve_[0], rtol=1e-6)
+
+
+def test_early_stopping_waits_for_the_warm_up():
+    still = {"init": "random", "learning_rate": 1e-12, "learning_rate_schedule": "constant", "n_iter_no_change": 2}
+    epochs = [make(**still, n_warmup_epochs=n, max_iter=30).fit(linear_rows(600)).n_iter_ for n in (0, 8)]
+    assert epochs == [3, 10]
+
+
+def test_held_out_rows_are_judged_by_an_elbo():
+    """With codes that are drawn: at the posterior mean the figure would be far better."""
+    X = linear_rows(300)
+    model = make(init="random", early_stopping=False, max_iter=30).fit(X)
+    scaled, unit = torch.from_numpy(model._to_network(X)), D * np.log(model._scaling.scale)
+    judged = -model.net_.judge(Rows(scaled, torch.arange(len(X)))).mean().item() - unit
+    elbo = model.elbo(X)
+    assert judged == pytest.approx(elbo.total.mean(), abs=0.15)
+    module = model.net_.module_.eval()
+    with torch.no_grad():
+        at_mean = module.likelihood.log_prob(module.observe(module.encode(scaled)), scaled).mean().item() - unit
+    assert at_mean - model.kl_per_component_.sum() > elbo.total.mean() + 0.25
+
+
+# -- scores: linear models
+
+
+@pytest.mark.parametrize(
+    ("variance", "noise", "reference"),
+    [("shared", np.full(D, 0.3), PCA(K)), ("feature", NOISE, FactorAnalysis(K))],
+)
+def test_a_linear_model_that_is_kept_has_the_score_of_scikit_learns(variance, noise, reference):
+    X, X_new = linear_rows(400, noise), linear_rows(100, noise, seed=5)
+    model = make(likelihood=Gaussian(variance, correlated=False), max_iter=2).fit(X)
+    assert model.linear_
+    reference.fit(X)
+    np.testing.assert_allclose(model.score_samples(X_new), reference.score_samples(X_new), atol=0.2)
+    assert model.score(X) == pytest.approx(reference.score(X), abs=5e-3)
+
+
+def test_the_posterior_of_a_linear_model_is_exact():
+    """Then every importance sample weighs the same, and the bound is the log-density itself."""
+    X = linear_rows(400, np.full(D, 0.3))
+    model, pca = make(likelihood=Gaussian("shared"), max_iter=2).fit(X), PCA(K).fit(X)
+    mean, std = model.posterior(X)
+    np.testing.assert_array_equal(mean, model.transform(X))
+    np.testing.assert_allclose(
+        std, np.broadcast_to(np.sqrt(pca.noise_variance_ / pca.explained_variance_), std.shape), rtol=5e-3
+    )
+    np.testing.assert_allclose(model.score_samples(X, n_samples=1), model.score_samples(X), atol=1e-4)
+    np.testing.assert_allclose(model.elbo(X).total, model.score_samples(X), atol=1e-4)
+
+
+def test_a_given_variance_is_in_the_units_of_rows():
+    """And where it is not the best, codes make up for it: probabilistic PCA with this noise."""
+    X = 10 * linear_rows(400, np.full(D, 0.3))
+    model = make(likelihood=Gaussian(50.0), max_iter=2).fit(X)
+    covariance = np.cov(X.T, bias=True)
+    values, axes = np.linalg.eigh(covariance)
+    values = np.where(np.arange(D) >= D - K, values, 50.0)
+    expected = stats.multivariate_normal(X.mean(0), (axes * values) @ axes.T).logpdf(X)
+    assert model.linear_
+    np.testing.assert_allclose(model.score_samples(X), expected, atol=2e-3)
+
+
+# -- scores: integrals over one code
+
+
+def test_the_score_is_the_integral_over_codes(curved):
+    codes, log_likelihood, _ = joint_on_a_grid(curved, X_CURVED[:20])
+    exact = np.log((np.exp(log_likelihood + stats.norm.logpdf(codes))).sum(0) * (codes[1] - codes[0]))
+    np.testing.assert_allclose(curved.score_samples(X_CURVED[:20], n_samples=4096), exact, atol=0.02)
+
+
+def test_the_parts_of_the_elbo_are_expectations(curved):
+    """``beta``, 0.7 in training, does not enter."""
+    codes, log_likelihood, log_posterior = joint_on_a_grid(curved, X_CURVED[:20])
+    mass = np.exp(log_posterior) * (codes[1] - codes[0])
+    elbo = curved.elbo(X_CURVED[:20], n_samples=4096)
+    np.testing.assert_allclose(elbo.reconstruction, (mass * log_likelihood).sum(0), atol=0.05)
+    mean, std = (torch.from_numpy(part) for part in curved.posterior(X_CURVED[:20]))
+    np.testing.assert_allclose(elbo.kl, kl_divergence(Normal(mean, std), Normal(0.0, 1.0))[:, 0], atol=0.01)
+
+
+def test_the_elbo_is_the_difference_of_its_parts_and_below_the_score(curved):
+    elbo, scores = curved.elbo(X_CURVED), curved.score_samples(X_CURVED)
+    np.testing.assert_allclose(elbo.total, elbo.reconstruction - elbo.kl, rtol=1e-12)
+    assert (elbo.total <= scores).all()
+    assert elbo.total.mean() < scores.mean() - 0.01
+    assert curved.score(X_CURVED) == pytest.approx(scores.mean())
+
+
+def test_more_samples_do_not_lower_the_score(curved):
+    scores = [curved.score(X_CURVED, n_samples=n) for n in (1, 4, 16, 64, 256, 1024)]
+    assert (np.diff(scores) > -0.02).all()
+    assert scores[-1] > scores[0] + 0.02
+    assert curved.elbo(X_CURVED).total.mean() == pytest.approx(scores[0], abs=0.1)
+
+
+def test_importance_weighted_training_has_a_tighter_bound():
+    model = make(1, init="random", early_stopping=False, max_iter=40, n_importance_samples=8).fit(X_CURVED)
+    assert list(model.loss_curves_) == ["bound"]
+    elbo, unit = model.elbo(X_CURVED).total.mean(), 3 * np.log(model._scaling.scale)
+    bound = (
+        -model.net_.judge(Rows(torch.from_numpy(model._to_network(X_CURVED)), torch.arange(400))).mean().item() - unit
+    )
+    assert elbo + 0.02 < bound < model.score(X_CURVED, n_samples=1024) + 0.05
+
+
+@pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical([2, 2, 2, 2])], ids=["bernoulli", "categorical"])
+def test_probabilities_of_all_rows_sum_to_one(likelihood):
+    everything = np.stack(np.meshgrid(*[[0.0, 1.0]] * 4), axis=-1).reshape(-1, 4)
+    X = np.repeat(np.random.default_rng(0).integers(0, 2, size=(300, 1)), 4, axis=1).astype(float)
+    X[:, 3] = np.random.default_rng(1).integers(0, 2, size=300)
+    model = make(likelihood=likelihood, early_stopping=False, max_iter=30).fit(X)
+    probabilities = np.exp(model.score_samples(everything, n_samples=2048))
+    assert probabilities.sum() == pytest.approx(1.0, abs=0.02)
+    same = (everything[:, :3] == everything[:, :1]).all(1)
+    assert probabilities[same].sum() > 0.5  # four of sixteen
+
+
+@pytest.mark.parametrize(
+    "params", [{"max_iter": 2}, {"init": "random", "n_importance_samples": 2, "early_stopping": False}]
+)
+def test_scores_follow_the_units_of_rows(params):
+    X = linear_rows(300)
+    model, larger = make(**params).fit(X), make(**params).fit(1024 * X)
+    np.testing.assert_allclose(larger.score_samples(1024 * X), model.score_samples(X) - D * np.log(1024), rtol=1e-9)
+    elbo = larger.elbo(1024 * X)
+    np.testing.assert_allclose(elbo.reconstruction, model.elbo(X).reconstruction - D * np.log(1024), rtol=1e-9)
+    np.testing.assert_array_equal(elbo.kl, model.elbo(X).kl)
+    np.testing.assert_array_equal(larger.sample(5, random_state=0), 1024 * model.sample(5, random_state=0))
+
+
+@pytest.mark.parametrize(
+    "params", [{"init": "random"}, {"likelihood": Gaussian("row", correlated=True)}, {"prior": "gaussian_mixture"}]
+)
+def test_a_rows_score_is_bit_equal_in_any_company(params):
+    X, rng = linear_rows(1200), np.random.default_rng(2)
+    model = make(3, early_stopping=False, max_iter=2, n_score_samples=16, **params)
+    model.fit(X[:100])
+    scores, elbo, (mean, std) = model.score_samples(X), model.elbo(X), model.posterior(X)
+    for n in (1, 63, 65, 1025):
+        chosen = rng.permutation(len(X))[:n]
+        np.testing.assert_array_equal(model.score_samples(X[chosen]), scores[chosen])
+        np.testing.assert_array_equal(model.elbo(X[chosen]).kl, elbo.kl[chosen])
+        np.testing.assert_array_equal(model.posterior(X[chosen])[1], std[chosen])
+    np.testing.assert_array_equal(mean, model.transform(X))
