@@ -23,6 +23,7 @@ from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.scaling import fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
 from sk_autoenc.training.data import Rows
+from sk_autoenc.training.games import Game
 from sk_autoenc.training.judging import (
     FEW_ROWS,
     MIN_ROWS,
@@ -93,6 +94,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _make_objective(self, likelihood: Likelihood) -> Objective:
         """``(output, rows) -> {name: term}``, to be minimised."""
+
+    def _make_game(self, likelihood: Likelihood) -> Game | None:
+        """The turns of players with losses of their own; None where the objective alone is minimised."""
+        return None
 
     @abstractmethod
     def _make_likelihood(self) -> Likelihood:
@@ -372,6 +377,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             seed=self._seed,
             yardstick=self._yardstick,
             n_warmup_epochs=plan._warmup_epochs(),
+            game=plan._make_game(self._likelihood),
         )
 
     def _batch_size(self, n_rows: int) -> int:

@@ -144,7 +144,6 @@ class DensityAutoencoder(GenerativeAutoencoder):
             lambda x: torch.stack(estimate(module, self.prior_, x, points), dim=1), X, self.device_, self._prepare
         )
         log_prob, log_likelihood, log_ratio = found.T
-        # The density of scaled rows is larger by the scale, once for each feature.
-        unit = X.shape[1] * np.log(self._scaling.scale) if self._likelihood.scales_rows else 0.0
+        unit = self._log_unit()
         parts = (log_prob - unit, log_likelihood - unit, log_ratio)
         return RowEstimates(*(part.astype(X.dtype) for part in parts))

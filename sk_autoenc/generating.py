@@ -1,15 +1,31 @@
-"""What models that generate can do: draw rows, and walk from one row to another."""
+"""What models that generate can do: say where codes lie, draw rows, and walk from one row to another."""
 
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
+from sk_autoenc.architectures import as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.base import as_array
+from sk_autoenc.floor import moments, start_at_mean
+from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
+from sk_autoenc.linear_gaussian import (
+    LEAST_VARIANCE,
+    best_noise,
+    fit_linear_gaussian,
+    kinds_of_noise,
+    loosen_noise,
+    split_covariance,
+    start_at_linear_gaussian,
+    start_noise,
+)
+from sk_autoenc.nn.variational import VariationalAutoencoder
+from sk_autoenc.training.data import Rows
+from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.seeding import draw_seed, make_generator
 
 _BLOCK = 1024
@@ -20,6 +36,107 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     #: What codes are drawn from; an object of ``priors.py`` or alike.
     prior_: Any
+
+    # -- holes that models which generate share
+
+    def _why_not_linear(self) -> str | None:
+        """What stands against starting at a linear model; None if nothing does."""
+        if not as_likelihood(self.likelihood).scales_rows:
+            return f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
+        return None
+
+    def _starts_linear(self) -> bool:
+        return self.init == "pca" or (self.init == "auto" and self._why_not_linear() is None)
+
+    def _check_configuration(self) -> None:
+        super()._check_configuration()
+        architecture = as_architecture(self.architecture)
+        architecture.check()
+        if architecture.code_activation != "identity":
+            raise ValueError(
+                f"architecture: code_activation must be 'identity' where codes follow a prior, got "
+                f"{architecture.code_activation!r}."
+            )
+        if self.init == "pca" and (reason := self._why_not_linear()) is not None:
+            raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+
+    def _make_parts(self, input_shape: tuple[int, ...], likelihood: Likelihood, n_encoded: int) -> dict[str, Any]:
+        """What the module is made of; the encoder has ``n_encoded`` outputs."""
+        (n_features,) = input_shape
+        architecture, linear_path = as_architecture(self.architecture), self._starts_linear()
+        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=True)
+        return {
+            "encoder": architecture.make_encoder(n_inputs, n_encoded, linear_path=linear_path),
+            "decoder": architecture.make_decoder(self.n_components, n_outputs, linear_path=linear_path, bounded=False),
+            "likelihood": likelihood,
+            "n_features": n_features,
+            "standardize": self._make_standardize(n_features, likelihood),
+        }
+
+    def _initialize(self, module: nn.Module, rows: Rows) -> None:
+        assert isinstance(module, VariationalAutoencoder)
+        if module.standardize is not None:
+            start_at_mean(module.decoder, self._set_standardize(module.standardize, rows))
+        elif self._starts_linear():
+            self._start_linear(module, rows)
+        else:
+            mean, covariance = moments(rows)
+            spare = self._likelihood.n_outputs(len(mean), noise=True) - len(mean)
+            start_at_mean(module.decoder, np.concatenate([mean, np.zeros(spare)]))
+            start_noise(module, np.diag(self._known_variance(len(mean), covariance.diagonal())))
+        if self._likelihood.scales_rows:
+            loosen_noise(module)
+
+    def _known_variance(self, n_features: int, otherwise: np.ndarray) -> np.ndarray:
+        """Variance of each feature's noise in the scaled rows, where the user gives it."""
+        variance = self._likelihood.variance
+        if isinstance(variance, str):
+            return otherwise.clip(LEAST_VARIANCE)
+        return np.full(n_features, variance / self._scaling.scale**2)
+
+    def _start_linear(self, module: nn.Module, rows: Rows) -> None:
+        assert isinstance(module, VariationalAutoencoder)
+        assert isinstance(self._likelihood, Gaussian)
+        variance, n_features = self._likelihood.variance, rows.data.shape[1]
+        if isinstance(variance, str):
+            correlated = self._likelihood.is_correlated(n_features)
+            candidates = kinds_of_noise(by_feature=variance != "shared", correlated=correlated)
+            model = fit_linear_gaussian(rows, self.n_components, best_noise(rows, self.n_components, candidates))
+        else:
+            known = self._known_variance(n_features, np.empty(0))
+            model = split_covariance(*moments(rows), self.n_components, known, shrinkage=1.0)
+        start_at_linear_gaussian(module, model, rows)
+
+    def _log_unit(self) -> float:
+        """By how much the log-density of scaled rows is above that of rows: the scale, once for each feature."""
+        return self.n_features_in_ * np.log(self._scaling.scale) if self._likelihood.scales_rows else 0.0
+
+    # -- public
+
+    def posterior(self, X):
+        """Where the code of each row lies, and how sure that is.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        mean, std : ndarray of shape (n_samples, n_components)
+            Mean and standard deviation of the normal posterior of each component; the mean is what ``transform``
+            returns.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        module = self.net_.module_
+
+        def both(x):
+            mean, log_scale = module.posterior(x)
+            return torch.cat([mean, in_one_thread(torch.exp, log_scale)], dim=1)
+
+        mean, std = np.split(map_rows(both, X, self.device_, self._prepare).astype(X.dtype, copy=False), 2, axis=1)
+        return mean, std
 
     def sample(self, n_samples=1, random_state=None, *, mean=False):
         """Draw rows: codes from the prior, decoded, with the noise that the likelihood has.

@@ -99,7 +99,7 @@ class VariationalAutoencoder(nn.Module):
         """Log-density of codes; of shape (..., batch)."""
         return normal_log_prob(code) if self.prior is None else self.prior.log_prob(code)
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> AutoencoderOutput | VariationalOutput:
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple:
         if generator is None:
             code = self.encode(x)
             return AutoencoderOutput(code, self.decode(code), None)

@@ -8,6 +8,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from sk_autoenc.training.data import Rows
 
@@ -43,6 +44,32 @@ class FiniteGuard(Callback):
 
     def _keep(self, net):
         self.weights_ = {name: value.clone() for name, value in net.plain_module.state_dict().items()}
+
+
+class RateSchedule(Callback):
+    """Sets the rates of all optimizers before every step.
+
+    Parameters
+    ----------
+    shape : callable
+        The rate, as a share of the one that was asked for, by the share of the steps that are done.
+    n_steps : int
+        Number of steps until all are done.
+    """
+
+    def __init__(self, shape: Callable[[float], float], n_steps: int):
+        self.shape, self.n_steps = shape, n_steps
+
+    def on_train_begin(self, net, **kwargs):
+        self.schedulers_ = [LambdaLR(optimizer, self._share) for optimizer, _ in net.optimizers()]
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            for scheduler in self.schedulers_:
+                scheduler.step()
+
+    def _share(self, step: int) -> float:
+        return self.shape((step + 0.5) / self.n_steps)
 
 
 class Patience(EarlyStopping):

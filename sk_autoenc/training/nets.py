@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, StopTraining
 from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.judging import SQUARED_ERRORS, Yardstick
+from sk_autoenc.training.judging import SQUARED_ERRORS
 from sk_autoenc.training.seeding import make_generator
 
 Terms = dict[str, Tensor]
@@ -137,12 +137,17 @@ class ObjectiveNet(NeuralNet):
         if stop:
             raise StopTraining
 
+    def optimizers(self) -> list[tuple[torch.optim.Optimizer, float]]:
+        """Every optimizer, with its rate in units of ``lr``."""
+        return [(self.optimizer_, 1.0)]
+
     def tune(self, learning_rate: float, weight_decay: float, batch_size: int) -> None:
         """Set what the next call of ``train`` uses; the moments of the optimizer go on."""
         self.lr, self.batch_size = learning_rate, batch_size
-        for group in self.optimizer_.param_groups:
-            group["lr"] = group["initial_lr"] = learning_rate  # an earlier schedule has left it near zero
-            group["weight_decay"] = weight_decay if group["decays"] else 0.0
+        for optimizer, rate in self.optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] = rate * learning_rate  # an earlier schedule has left it near zero
+                group["weight_decay"] = weight_decay if group["decays"] else 0.0
 
     # -- training
 
@@ -185,7 +190,7 @@ class ObjectiveNet(NeuralNet):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass; records the mean of the loss and of every term over rows, with a single wait for the device."""
         self._set_training(training)
-        self._n_rows, self._sums = 0, {}
+        self._n_rows, self._sums = {}, {}
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
@@ -204,18 +209,22 @@ class ObjectiveNet(NeuralNet):
     def train_step_single(self, batch, **fit_params):
         terms = self.criterion_(self.module_(batch, self.noise_), batch, **self.schedule_)
         means = {name: term.mean() for name, term in terms.items()}
-        # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
-        self._n_rows += len(batch)
         for name, mean in means.items():
-            if name not in self._sums:
-                self._sums[name] = torch.zeros((), dtype=torch.float64, device=mean.device)
-            self._sums[name].add_(mean.detach(), alpha=len(batch))
+            self._add_to_losses(name, mean, len(batch))
         loss = functools.reduce(operator.add, means.values())
         loss.backward()
         return {"loss": loss, "y_pred": None}
 
+    def _add_to_losses(self, name: str, mean: Tensor, n_rows: int) -> None:
+        # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
+        if name not in self._sums:
+            self._n_rows[name], self._sums[name] = 0, torch.zeros((), dtype=torch.float64, device=mean.device)
+        self._n_rows[name] += n_rows
+        self._sums[name].add_(mean.detach(), alpha=n_rows)
+
     def _record_losses(self, n_batches: int) -> None:
-        means = (torch.stack(list(self._sums.values())).cpu() / self._n_rows).tolist()
+        n_rows = torch.tensor([self._n_rows[name] for name in self._sums])
+        means = (torch.stack(list(self._sums.values())).cpu() / n_rows).tolist()
         total = math.fsum(means)
         earlier = [row["train_loss"] for row in self.history[:-1] if "train_loss" in row]
         self.history.record("train_batch_count", n_batches)

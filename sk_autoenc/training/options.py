@@ -3,13 +3,14 @@
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from skorch.callbacks import Callback, LRScheduler, PrintLog
+from skorch.callbacks import Callback, PrintLog
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
-from sk_autoenc.training.callbacks import FiniteGuard, Patience
+from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
+from sk_autoenc.training.games import AdversarialNet, Game
 from sk_autoenc.training.judging import Yardstick
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 
@@ -100,10 +101,12 @@ def build_net(
     seed: int,
     yardstick: Yardstick,
     n_warmup_epochs: int,
+    game: Game | None = None,
 ) -> ObjectiveNet:
-    """An initialized net around a module whose weights are set."""
+    """An initialized net around a module whose weights are set; with a game its players train in turns."""
     options = {"optimizer__fused": True} if optimizer in _FUSED else {}
-    return ObjectiveNet(
+    make = ObjectiveNet if game is None else partial(AdversarialNet, game=game)
+    return make(
         module,
         objective,
         optimizer=OPTIMIZERS[optimizer],
@@ -134,14 +137,7 @@ def fit_callbacks(
     if verbose:
         callbacks.append(PrintLog(sink=_print))
     if (shape := SCHEDULES[schedule]) is not None:
-        rate = LRScheduler(
-            LambdaLR,
-            lr_lambda=lambda step: shape((step + 0.5) / n_steps),
-            step_every="batch",
-            event_name=None,
-            last_epoch=-1,
-        )
-        callbacks.append(rate)
+        callbacks.append(RateSchedule(shape, n_steps))
     if patience is not None:
         options = {"patience": patience, "threshold": tol, "threshold_mode": threshold_mode, "sink": _silent}
         callbacks.append(Patience(n_warmup_epochs, **options))

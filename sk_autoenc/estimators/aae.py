@@ -1,0 +1,386 @@
+"""The adversarial autoencoder: its turns above, the estimator below."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc.architectures import MLP, as_architecture
+from sk_autoenc.autoencoding import BaseAutoencoder
+from sk_autoenc.generating import GenerativeAutoencoder
+from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
+from sk_autoenc.metrics import energy_distance
+from sk_autoenc.nn.adversarial import AdversarialAutoencoder, DrawnOutput
+from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior, as_prior
+from sk_autoenc.training.data import Rows
+from sk_autoenc.training.games import Game, GameState, Player
+from sk_autoenc.training.inference import in_one_thread, map_rows
+from sk_autoenc.training.judging import NATS
+from sk_autoenc.training.seeding import make_generator
+
+#: Rows and draws that are compared for ``prior_mismatch_``, and from where on it is worth a warning.
+_N_COMPARED, _MISMATCH = 2000, 0.05
+
+#: A critic's loss, 2 log 2 for one that knows nothing, below which it has won.
+_CRITIC_WINS = 0.4
+
+
+_PRIORS: dict[str, Callable[[], Any]] = {
+    "normal": NormalPrior,
+    "uniform": UniformPrior,
+    "gaussian_mixture": GaussianMixturePrior.petals,
+    "swiss_roll": SwissRollPrior,
+}
+
+
+def negative_log_likelihood(output: DrawnOutput, x: Tensor) -> dict[str, Tensor]:
+    """Minus the log-probability of each row given its code; ``(batch,)``."""
+    return {"reconstruction": -output.log_likelihood}
+
+
+def adversarial_turns(
+    module: AdversarialAutoencoder, batches: Iterator[Tensor], state: GameState
+) -> Iterator[tuple[str, Tensor]]:
+    r"""One round of an adversarial autoencoder (Makhzani et al. 2015).
+
+    The autoencoder raises :math:`\log p(x|z)`; the critic learns to tell draws of the prior from codes,
+    :math:`-\log D(z_p) - \log(1 - D(z))`; the encoder learns to be taken for the prior, :math:`-\log D(z)`.
+    """
+    x = module.likelihood.target(next(batches), state.generator)
+    output = module(x, state.generator)
+    yield "autoencoder", negative_log_likelihood(output, x)["reconstruction"].mean()
+    drawn = module.prior.sample(len(x), state.generator).to(x.dtype)
+    code = output.code.detach()
+    yield "critic", (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code))).mean()
+    yield "encoder", F.softplus(-module.log_odds(module.draw_code(x, state.generator))).mean()
+
+
+def _prior_has_density(estimator: "AAETransformer") -> bool:
+    prior = getattr(estimator, "prior_", estimator.prior)
+    if isinstance(prior, str) or hasattr(prior, "log_prob"):
+        return True
+    raise AttributeError(f"prior={prior!r} has no log_prob, which a score of codes needs.")
+
+
+class AAETransformer(GenerativeAutoencoder):
+    r"""Learn codes of rows that are distributed like a prior of your choice, held to it by a critic.
+
+    In turns [1]_, an encoder and a decoder learn to reconstruct rows, a critic learns to tell codes of rows from draws
+    of the prior, and the encoder learns to deceive the critic. A prior need not have a density: any shape that can be
+    sampled will do. Draws from it, decoded, are new rows.
+
+    No density of rows exists. What ``score_samples`` gives is a plausibility: the log-probability of the row given its
+    code plus the prior's log-density of that code.
+
+    Sparse matrices are not accepted.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Length of the code.
+    architecture : sequence of int or MLP, default=(128, 64)
+        Encoder and decoder; widths of the encoder's hidden layers are short for :class:`MLP` with these.
+    likelihood : str or Likelihood, default="gaussian"
+        What the decoder's output says about rows: a name or an object of the likelihoods. ``"gaussian"`` is short for
+        ``Gaussian("shared")`` here: deterministic codes with a variance of each row would only learn rows by heart.
+    critic : sequence of int or MLP, default=(128, 64)
+        Hidden layers of the critic.
+    critic_learning_rate : float or None, default=None
+        Rate of the critic; None is ``learning_rate``.
+    prior : {"normal", "uniform", "gaussian_mixture", "swiss_roll"} or object, default="normal"
+        How codes are to be distributed: standard normal, uniform between -1 and 1, ten petals around the origin or a
+        spiral, both in two dimensions; or an object of the priors, or any with ``sample(n, generator)``.
+    encoder : {"deterministic", "gaussian"}, default="deterministic"
+        Whether each row has one code, or a normal distribution of codes whose mean is its code.
+    init : {"auto", "pca", "random"}, default="auto"
+        ``"pca"`` starts at whitened PCA of the rows, for the gaussian likelihood; ``"auto"`` where that is possible.
+    max_iter : int, default=100
+        Number of epochs.
+    batch_size : int or "auto", default="auto"
+        Rows per step; ``"auto"`` is a twentieth of them, at least 32 and at most 512.
+    learning_rate : float, default=0.002
+        Size of the steps of encoder and decoder.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        How the rates of all players change over training.
+    optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
+        The optimizer of every player.
+    weight_decay : float, default=0.01
+        How strongly weights are drawn to zero, biases and linear paths excepted.
+    early_stopping : bool, default=False
+        Whether to stop, and return to the best weights, when rows that are held out are not reconstructed any better.
+        How well codes match the prior is not looked at, so leave it to ``max_iter`` where that is what matters.
+    validation_fraction : float, default=0.1
+        Share of rows held out, with ``early_stopping``.
+    n_iter_no_change : int, default=20
+        Epochs without improvement before training stops.
+    tol : float, default=1e-4
+        Improvement in nats per row that counts.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from where the last one ended.
+    callbacks : list of skorch callbacks or None, default=None
+        They see every epoch.
+    net_params : dict or None, default=None
+        More for the optimizers, as ``optimizer__<name>``.
+    device : str, default="auto"
+        ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seeds weights, draws and the order of rows; no global state is read or set.
+    verbose : int, default=0
+        Above 0 prints a line for each epoch.
+
+    Attributes
+    ----------
+    net_ : AdversarialNet
+        The trained skorch net; ``net_.module_`` holds encoder, decoder and critic.
+    prior_ : object
+        The prior that codes were held to.
+    prior_mismatch_ : float
+        How far codes of training rows are from the prior: their energy distance as a share of the mean distance between
+        a code and a draw of the prior; 0 for equal distributions, 1 at most.
+    n_iter_ : int
+        Number of epochs.
+    loss_curve_ : list of float
+        Sum of the players' losses in each epoch.
+    loss_curves_ : dict of str to list of float
+        The loss of each player: ``"autoencoder"``, ``"critic"`` (:math:`2 \log 2` if it cannot tell codes from the
+        prior) and ``"encoder"`` (then :math:`\log 2`).
+    validation_loss_curve_ : list of float
+        Minus the log-probability of held-out rows given their code, with ``early_stopping``.
+    reconstruction_err_ : float
+        Mean squared error per training row, summed over features, in the units of ``X``.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they were strings.
+    input_shape_ : tuple of int
+        Shape of one row.
+    device_ : str
+        The device in use.
+
+    See Also
+    --------
+    VAETransformer : Has a density of rows, and no game to balance.
+
+    References
+    ----------
+    .. [1] Makhzani, Shlens, Jaitly, Goodfellow, Frey (2015). Adversarial autoencoders. arXiv:1511.05644.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_autoenc import AAETransformer
+    >>> X = load_digits().data
+    >>> model = AAETransformer(n_components=8, max_iter=5, random_state=0).fit(X)
+    >>> model.sample(3, random_state=0).shape
+    (3, 64)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "architecture": ["array-like", MLP],
+        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "critic": ["array-like", MLP],
+        "critic_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "prior": "no_validation",
+        "encoder": [StrOptions({"deterministic", "gaussian"})],
+        "init": [StrOptions({"auto", "pca", "random"})],
+    }
+
+    _shaping_parameters = (
+        *BaseAutoencoder._shaping_parameters,
+        "n_components",
+        "architecture",
+        "likelihood",
+        "critic",
+        "critic_learning_rate",
+        "prior",
+        "encoder",
+        "init",
+    )
+
+    _yardstick = NATS
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        architecture=(128, 64),
+        likelihood="gaussian",
+        critic=(128, 64),
+        critic_learning_rate=None,
+        prior="normal",
+        encoder="deterministic",
+        init="auto",
+        max_iter=100,
+        batch_size="auto",
+        learning_rate=0.002,
+        learning_rate_schedule="cosine",
+        optimizer="adamw",
+        weight_decay=0.01,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        tol=1e-4,
+        warm_start=False,
+        callbacks=None,
+        net_params=None,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.architecture = architecture
+        self.likelihood = likelihood
+        self.critic = critic
+        self.critic_learning_rate = critic_learning_rate
+        self.prior = prior
+        self.encoder = encoder
+        self.init = init
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- what the template asks for
+
+    def _make_likelihood(self) -> Likelihood:
+        return Gaussian("shared") if self.likelihood == "gaussian" else super()._make_likelihood()
+
+    def _make_prior(self) -> Any:
+        prior = _PRIORS[self.prior]() if isinstance(self.prior, str) else self.prior
+        return as_prior(prior, self.n_components)
+
+    def _check_configuration(self) -> None:
+        super()._check_configuration()
+        as_architecture(self.critic).check()
+        if isinstance(self.prior, str) and self.prior not in _PRIORS:
+            raise ValueError(f"prior must be one of {sorted(_PRIORS)} or an object, got {self.prior!r}.")
+        self._make_prior()
+        if (self.net_params or {}).get("compile"):
+            raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
+
+    def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
+        deterministic = self.encoder == "deterministic"
+        return AdversarialAutoencoder(
+            **self._make_parts(input_shape, likelihood, n_encoded=self.n_components * (1 if deterministic else 2)),
+            prior=self._make_prior(),
+            critic=as_architecture(self.critic).make_encoder(self.n_components, 1, linear_path=False),
+            deterministic=deterministic,
+        )
+
+    def _make_objective(self, likelihood: Likelihood):
+        return negative_log_likelihood
+
+    def _make_game(self, likelihood: Likelihood) -> Game:
+        critic_rate = 1.0 if self.critic_learning_rate is None else self.critic_learning_rate / self.learning_rate
+        players = {
+            "autoencoder": Player(("encoder", "decoder", "head")),
+            "critic": Player(("critic",), critic_rate),
+            "encoder": Player(("encoder",)),
+        }
+        return Game(adversarial_turns, players)
+
+    def _initialize(self, module: nn.Module, rows: Rows) -> None:
+        super()._initialize(module, rows)
+        self.prior_ = self._make_prior()
+
+    def _select(self, verdict, rows: Rows, fresh: bool) -> None:
+        """Keep the network: a linear model's codes are not held to the prior."""
+
+    def _finish(self, rows: Rows) -> None:
+        super()._finish(rows)
+        self.prior_mismatch_ = self._measure_mismatch(rows)
+        critic_loss = self.loss_curves_["critic"][-1]
+        if critic_loss < _CRITIC_WINS:
+            problem = f"The critic has won: its loss is {critic_loss:.3g} (2 log 2 = 1.39 when codes match the prior)"
+        elif self.prior_mismatch_ > _MISMATCH:
+            problem = f"Codes are not distributed like the prior: prior_mismatch_ is {self.prior_mismatch_:.3g}"
+        else:
+            return
+        warnings.warn(
+            f"{problem}, so samples will not look like rows. Try a larger max_iter than {self.max_iter}, a "
+            "critic_learning_rate below learning_rate, or encoder='gaussian'.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+    def _measure_mismatch(self, rows: Rows) -> float:
+        """Energy distance between codes and draws of the prior, as a share of their mean distance."""
+        generator = make_generator(self._seed, "prior")
+        chosen = torch.randperm(len(rows), generator=generator)[:_N_COMPARED]
+        drawn = self.prior_.sample(len(chosen), generator).numpy()
+        noise = make_generator(self._seed, "validation", self.device_)
+        with torch.inference_mode():
+            codes = self.net_.module_.draw_code(rows[chosen], noise).cpu().numpy()
+        return energy_distance(drawn, codes).statistic / (2 * pairwise_distances(drawn, codes).mean())
+
+    # -- public
+
+    @available_if(_prior_has_density)
+    def score_samples(self, X):
+        """How plausible each row is: the log-probability of the row given its code, plus the code's under the prior.
+
+        No density of rows exists in this model, so this is not one; rows that are unlike the training rows are
+        reconstructed badly or have codes far from the prior, and score low. There only if the prior has ``log_prob``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``log p(x|z) + log p(z)`` in nats, for the units of ``X``, where ``z`` is the row's code.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        self._likelihood.check_scored(X)
+        module, prior, likelihood = self.net_.module_, self.prior_, self._likelihood
+
+        def plausibility(x):
+            code = module.encode(x)
+            return likelihood.log_prob(module.observe(code), x).double() + prior.log_prob(code).double()
+
+        found = map_rows(lambda x: in_one_thread(plausibility, x), X, self.device_, self._prepare)
+        return (found - self._log_unit()).astype(X.dtype)
+
+    @available_if(_prior_has_density)
+    def score(self, X, y=None):
+        """Mean of :meth:`score_samples`, for model selection.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            The mean over rows; higher is better.
+        """
+        return float(self.score_samples(X).mean())

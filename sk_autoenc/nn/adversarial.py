@@ -1,0 +1,61 @@
+"""The container of an adversarial autoencoder: a critic tells codes of rows from draws of the prior."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sk_autoenc.nn.autoencoder import AutoencoderOutput
+from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
+
+
+class DrawnOutput(NamedTuple):
+    """What the reconstruction phase reads."""
+
+    code: Tensor  # (batch, n_components)
+    log_likelihood: Tensor  # (batch,): log p(x | code)
+
+
+class AdversarialAutoencoder(VariationalAutoencoder):
+    """Encoder, decoder and noise as in a variational autoencoder; a critic takes the place of the KL divergence.
+
+    Parameters
+    ----------
+    encoder, decoder, **options
+        As for :class:`VariationalAutoencoder`; the encoder of deterministic codes has no log-scales.
+    critic : nn.Module
+        ``(batch, n_components) -> (batch, 1)``: log-odds that a code is a draw of the prior.
+    deterministic : bool
+        Whether a row has one code, or a normal distribution of codes.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, *, critic: nn.Module, deterministic: bool, **options: Any
+    ):
+        super().__init__(encoder, decoder, **options)
+        self.critic, self.deterministic = critic, deterministic
+
+    def posterior(self, x: Tensor) -> Posterior:
+        if not self.deterministic:
+            return super().posterior(x)
+        mean = self.encoder(self.encoder_input(x))
+        return Posterior(mean, torch.full_like(mean, -torch.inf))
+
+    def draw_code(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A code of each row."""
+        posterior = self.posterior(x)
+        if self.deterministic:
+            return posterior.mean
+        noise = torch.randn(posterior.mean.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return posterior.at(noise)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple:
+        if generator is None:
+            code = self.encode(x)
+            return AutoencoderOutput(code, self.decode(code), None)
+        code = self.draw_code(x, generator)
+        return DrawnOutput(code, self.likelihood.log_prob(self.observe(code), x))
+
+    def log_odds(self, code: Tensor) -> Tensor:
+        """What the critic says, of shape (batch,)."""
+        return self.critic(code)[:, 0]

@@ -1,0 +1,119 @@
+"""The skorch net whose players train in turns, each on a loss of its own, and what describes such a game."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sk_autoenc.training.data import WholeBatches
+from sk_autoenc.training.nets import ObjectiveNet
+
+
+class Player(NamedTuple):
+    """Who plays: the children of the module that move, and their rate in units of the net's."""
+
+    parts: tuple[str, ...]
+    rate: float = 1.0
+
+
+@dataclass
+class GameState:
+    """What the turns of one training remember, from round to round."""
+
+    generator: torch.Generator
+    n_rounds: int = 0
+
+
+#: ``(module, batches, state)``: a generator function that yields ``(player, loss)`` in the order of play. Losses are
+#: computed when their turn has come, so that each sees what the turns before have changed; ``next(batches)`` gives
+#: fresh rows at every call.
+Turns = Callable[[Any, Iterator[Tensor], GameState], Iterator[tuple[str, Tensor]]]
+
+
+class Game(NamedTuple):
+    """The turns of one round, and the players by name."""
+
+    turns: Turns
+    players: dict[str, Player]
+
+
+class FreshBatches:
+    """Batches without end; each pass over the rows has an order of its own."""
+
+    def __init__(self, batches: WholeBatches):
+        self.batches, self.n_given = batches, 0
+        self.n_rows = 0
+        self._pass = iter(batches)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> Tensor:
+        batch = next(self._pass, None)
+        if batch is None:
+            self._pass = iter(self.batches)
+            batch = next(self._pass)
+        self.n_given, self.n_rows = self.n_given + 1, len(batch)
+        return batch
+
+
+class AdversarialNet(ObjectiveNet):
+    """Lets players train their parts of ``module`` in turns; ``criterion`` only judges held-out rows.
+
+    An epoch ends when as many batches have been handed out as the rows fill. Every player has an optimizer with
+    moments of its own, and a loss curve; the epoch's loss is the sum of theirs.
+
+    Parameters
+    ----------
+    module, criterion, **kwargs
+        As for :class:`ObjectiveNet`.
+    game : Game
+        The turns and the players.
+    """
+
+    prefixes_ = [*ObjectiveNet.prefixes_, "optimizer"]  # skorch would learn the name from a single optimizer
+
+    def __init__(self, module, criterion, *, game, **kwargs):
+        super().__init__(module, criterion, **kwargs)
+        self.game = game
+
+    def initialize(self):
+        super().initialize()
+        self.state_ = GameState(self.noise_)
+        self.moved_ = {name: [p for _, p in self._parameters_of(player)] for name, player in self.game.players.items()}
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        self.optimizer_ = {}
+        for name, player in self.game.players.items():
+            args, kwargs = self.get_params_for_optimizer("optimizer", self._parameters_of(player))
+            self.optimizer_[name] = self.optimizer(*args, **{**kwargs, "lr": self.lr * player.rate})
+        return self
+
+    def _parameters_of(self, player: Player) -> list[tuple[str, Tensor]]:
+        return [(name, p) for name, p in self.module_.named_parameters() if name.split(".")[0] in player.parts]
+
+    def optimizers(self):
+        return [(self.optimizer_[name], player.rate) for name, player in self.game.players.items()]
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Rounds over the rows; records every player's mean loss with a single wait for the device."""
+        self._set_training(training)
+        self._n_rows, self._sums = {}, {}
+        batches = FreshBatches(iterator)
+        while batches.n_given < len(iterator):
+            self.notify("on_batch_begin", training=training)
+            self._play(batches)
+            self.notify("on_batch_end", training=training)
+        self._record_losses(batches.n_given)
+
+    def _play(self, batches: FreshBatches) -> None:
+        """One round; a loss moves the parts of its player and nothing else."""
+        for name, loss in self.game.turns(self.module_, batches, self.state_):
+            self.optimizer_[name].zero_grad()
+            loss.backward(inputs=self.moved_[name])
+            self.optimizer_[name].step()
+            self._add_to_losses(name, loss, batches.n_rows)
+        self.state_.n_rounds += 1
