@@ -1,9 +1,10 @@
 """Autoencoders and generative networks as scikit-learn estimators."""
 
 from sk_autoenc.architectures import MLP
+from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.vae import VAETransformer
-from sk_autoenc.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial, Poisson
+from sk_autoenc.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial, Poisson, StudentT
 from sk_autoenc.persistence import load, save
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MLP",
+    "AAETransformer",
     "AutoencoderTransformer",
     "Bernoulli",
     "Categorical",
@@ -19,6 +21,7 @@ __all__ = [
     "Multinomial",
     "NormalPrior",
     "Poisson",
+    "StudentT",
     "SwissRollPrior",
     "UniformPrior",
     "VAETransformer",

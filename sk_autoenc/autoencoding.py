@@ -219,5 +219,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         likelihood = getattr(self, "likelihood", "gaussian")
-        tags.input_tags.positive_only = likelihood != "gaussian" and not isinstance(likelihood, Gaussian)
+        real_valued = likelihood in ("gaussian", "student_t") or isinstance(likelihood, Gaussian)
+        tags.input_tags.positive_only = not real_valued
         return tags

@@ -166,7 +166,7 @@ def start_at_linear_gaussian(module: VariationalAutoencoder, model: LinearGaussi
 
 
 def start_noise(module: VariationalAutoencoder, covariance: np.ndarray) -> None:
-    """Set the noise of a gaussian likelihood, which training then changes."""
+    """Set the noise of a gaussian likelihood, or of a heavy-tailed one, which is then normal, too."""
     head = cast(GaussianNoise, module.head)
     if head.mixing is None:
         whitener = 1 / np.sqrt(covariance.diagonal())
@@ -174,3 +174,9 @@ def start_noise(module: VariationalAutoencoder, covariance: np.ndarray) -> None:
         whitener = solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True)
     with torch.no_grad():
         head.set(torch.from_numpy(whitener))
+
+
+def loosen_noise(module: VariationalAutoencoder) -> None:
+    """Give the noise, where its tails are to be learned, those that training starts from."""
+    with torch.no_grad():
+        cast(GaussianNoise, module.head).loosen()

@@ -34,7 +34,7 @@ def mean(likelihood, raw):
 
 
 def rows_for(name, rng, shape):
-    if name == "gaussian":
+    if name in ("gaussian", "student_t"):
         return rng.normal(size=shape)
     return rng.integers(0, 2 if name == "bernoulli" else 5, size=shape).astype(float)
 
@@ -238,8 +238,8 @@ def test_row_size_is_the_total_of_a_multinomial_row(counts):
     assert all(LIKELIHOODS[name]().row_size(None) == 1.0 for name in ("gaussian", "bernoulli", "poisson"))
 
 
-def test_only_the_gaussian_scales_rows():
-    assert {name for name, likelihood in LIKELIHOODS.items() if likelihood.scales_rows} == {"gaussian"}
+def test_only_real_values_are_scaled():
+    assert {name for name, likelihood in LIKELIHOODS.items() if likelihood.scales_rows} == {"gaussian", "student_t"}
 
 
 # -- check

@@ -10,7 +10,7 @@ from sk_autoenc.architectures import MLP, as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
-from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
+from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, as_likelihood
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.training.data import Rows
@@ -281,7 +281,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         self._architecture().check()
         if self.init == "pca" and (reason := self._why_not_pca()) is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
-        if isinstance(self.likelihood, Gaussian) and self.likelihood.get_params() != Gaussian().get_params():
+        likelihood = as_likelihood(self.likelihood)
+        if isinstance(likelihood, Gaussian) and repr(likelihood) != repr(Gaussian()):
             raise ValueError(
                 f"likelihood={self.likelihood!r}: the noise of rows has no effect here, where the squared error is "
                 "minimised; use Gaussian(), or VAETransformer, which learns it."

@@ -1,5 +1,6 @@
-"""The noise of a gaussian likelihood: a module that ends the decoder, and what it returns."""
+"""The noise of gaussian and Student-t likelihoods: a module that ends the decoder, and what it returns."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,37 +10,39 @@ from torch import Tensor, nn
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 
 
-class GaussianOutput(NamedTuple):
-    """A normal distribution of each row: where it lies, and how it varies.
+class NoiseOutput(NamedTuple):
+    """How each row is distributed: where it lies, and how it varies.
 
-    ``whitener @ (x - location) / exp(log_scale)`` is standard normal; ``whitener`` is lower triangular, or, for
-    noise without correlations, its diagonal.
+    ``whitener @ ((x - location) / exp(log_scale))`` has independent entries of scale 1: standard normal ones, or, with
+    ``degrees``, ones of Student's t distribution. ``whitener`` is lower triangular, or, for noise without correlations,
+    its diagonal.
     """
 
     location: Tensor  # (..., n, n_features)
     log_scale: Tensor  # (..., n, n_features)
     whitener: Tensor  # (n_features, n_features) or (n_features,)
+    degrees: Tensor = torch.tensor(math.inf)  # () or (n_features,): degrees of freedom
 
     def whiten(self, x: Tensor) -> Tensor:
-        """The rows as standard normal noise."""
-        residual, columns = x - self.location, -self.whitener.shape[0] % ALIGNED_WIDTH
+        """The rows as noise of scale 1."""
+        scaled = (x - self.location) * (-self.log_scale).exp()
         if self.whitener.ndim == 1:
-            return residual * self.whitener * (-self.log_scale).exp()
+            return scaled * self.whitener
         # Padded so that a row's result does not depend on where it stands among the others.
-        whitened = F.linear(residual, F.pad(self.whitener, (0, 0, 0, columns)))[..., : len(self.whitener)]
-        return whitened * (-self.log_scale).exp()
+        spare = -len(self.whitener) % ALIGNED_WIDTH
+        return F.linear(scaled, F.pad(self.whitener, (0, 0, 0, spare)))[..., : len(self.whitener)]
 
     def color(self, noise: Tensor) -> Tensor:
-        """Standard normal noise as rows: the inverse of ``whiten``."""
-        scaled = noise * self.log_scale.exp()
+        """Noise of scale 1 as rows: the inverse of ``whiten``."""
         if self.whitener.ndim == 1:
-            return self.location + scaled / self.whitener
-        flat = scaled.reshape(-1, scaled.shape[-1])
-        solved = torch.linalg.solve_triangular(self.whitener, flat.T, upper=False).T
-        return self.location + solved.reshape(scaled.shape)
+            scaled = noise / self.whitener
+        else:
+            flat = noise.reshape(-1, noise.shape[-1])
+            scaled = torch.linalg.solve_triangular(self.whitener, flat.T, upper=False).T.reshape(noise.shape)
+        return self.location + scaled * self.log_scale.exp()
 
     def log_det(self) -> Tensor:
-        """Logarithm of the density's normalising determinant; of shape (..., n)."""
+        """Logarithm of the determinant of ``whiten``; of shape (..., n)."""
         diagonal = self.whitener if self.whitener.ndim == 1 else self.whitener.diagonal()
         return diagonal.log().sum() - self.log_scale.sum(-1)
 
@@ -70,18 +73,81 @@ class GaussianNoise(nn.Module):
         self.mixing = nn.Parameter(torch.zeros(n_features, n_features)) if correlated else None
         self.register_buffer("start", torch.ones((n_features,) * (2 if correlated else 1)))
 
-    def forward(self, out: Tensor) -> GaussianOutput:
+    def forward(self, out: Tensor) -> NoiseOutput:
         location, change = out[..., : self.n_features], out[..., self.n_features :]
         if self.variance != "row":
             change = torch.zeros_like(location) if self.change is None else self.change.expand_as(location)
         whitener = self.start
         if self.mixing is not None:
             whitener = whitener + self.mixing.tril(-1) @ whitener
-        return GaussianOutput(location, change.clamp(self.LEAST, self.GREATEST), whitener)
+        return NoiseOutput(location, change.clamp(self.LEAST, self.GREATEST), whitener)
 
     def set(self, whitener: Tensor) -> None:
-        """Start at this noise: the inverse Cholesky factor of its covariance, or inverse standard deviations."""
+        """Be this normal noise: the inverse Cholesky factor of its covariance, or inverse standard deviations."""
         self.start.copy_(whitener)
         for parameter in (self.change, self.mixing):
             if parameter is not None:
                 parameter.zero_()
+
+    def loosen(self) -> None:
+        """Go from the normal noise that was set to what training starts from: here the same."""
+
+
+class StudentNoise(GaussianNoise):
+    """The noise with tails that are learned: Student's t distribution along each axis of the whitened noise.
+
+    Normal noise is the limit of many degrees of freedom, where nothing more is learned of them.
+    """
+
+    #: Least and greatest logarithm of the degrees of freedom, but one; the latter is normal noise in float32.
+    HEAVIEST, NORMAL = -3.0, 30.0
+
+    #: Degrees of freedom at which training starts: tails close to normal, but within reach of others.
+    AT_START = 30.0
+
+    def __init__(self, n_features: int, variance: str | float, correlated: bool):
+        super().__init__(n_features, variance, correlated)
+        self.tails = nn.Parameter(torch.full((n_features,), self.NORMAL))
+
+    def forward(self, out: Tensor) -> NoiseOutput:
+        degrees = 1 + self.tails.clamp(self.HEAVIEST, self.NORMAL).exp()
+        return super().forward(out)._replace(degrees=degrees)
+
+    def set(self, whitener: Tensor) -> None:
+        super().set(whitener)
+        self.tails.fill_(self.NORMAL)
+
+    def loosen(self) -> None:
+        """Give the noise tails, its variance staying what it is; a scale that the user gave stays itself."""
+        self.tails.fill_(math.log(self.AT_START - 1))
+        if isinstance(self.variance, str):
+            self.start *= math.sqrt(self.AT_START / (self.AT_START - 2))
+
+
+def student_log_prob(noise: Tensor, degrees: Tensor) -> Tensor:
+    """Log-density of Student's t distribution of scale 1, elementwise; exact also for very many degrees of freedom."""
+    return student_log_normalizer(degrees) - 0.5 * (degrees + 1) * torch.log1p(noise.square() / degrees)
+
+
+def student_log_normalizer(degrees: Tensor) -> Tensor:
+    r"""Logarithm of :math:`\Gamma(x + 1/2) / (\Gamma(x) \sqrt{2 \pi x})` with x half the degrees of freedom.
+
+    The difference of two ``lgamma`` would lose all digits where x is large. So x goes up by 3 by the recurrence of the
+    gamma function, to where Stirling's series is exact in float32; every term vanishes in the limit.
+    """
+    x = degrees / 2
+    recurrence = sum(torch.log1p(-0.5 / (x + (step + 0.5))) for step in range(3))
+    y = 1 / (x + 3)
+    series = y * (-1 / 8 + y**2 * (1 / 192 + y**2 * (-1 / 640 + y**2 * (17 / 14336))))
+    return recurrence + 0.5 * torch.log1p(3 / x) + series - 0.5 * math.log(2 * math.pi)
+
+
+def draw_student(shape: torch.Size, degrees: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise of Student's t distribution of scale 1, by Bailey's form of the Box-Muller method, float64.
+
+    torch's own draws gamma variates, which take no generator (Bailey 1994, https://doi.org/10.2307/2153537).
+    """
+    u, v = (torch.rand(shape, generator=generator, device=degrees.device, dtype=torch.float64) for _ in range(2))
+    degrees = degrees.double()
+    radius = (degrees * torch.expm1(-2 / degrees * torch.log1p(-u))).sqrt()
+    return radius * torch.cos(2 * math.pi * v)

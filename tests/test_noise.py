@@ -1,0 +1,245 @@
+"""Normal and heavy-tailed noise against scipy, and the linear model that both come back to."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+from sklearn.decomposition import PCA, FactorAnalysis
+
+from sk_autoenc import AutoencoderTransformer, Gaussian, StudentT, VAETransformer
+from sk_autoenc.nn.noise import (
+    GaussianNoise,
+    NoiseOutput,
+    StudentNoise,
+    draw_student,
+    student_log_normalizer,
+    student_log_prob,
+)
+
+D = 4
+LIKELIHOODS = {"gaussian": Gaussian(), "student_t": StudentT()}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def output(rng, n=5, *, correlated=True, dtype=np.float64):
+    """Hand-made noise of ``n`` rows, tails from heavy to light."""
+    whitener = np.tril(rng.normal(size=(D, D)), -1) + np.diag(rng.uniform(0.5, 2, D))
+    if not correlated:
+        whitener = whitener.diagonal().copy()
+    parts = (rng.normal(size=(n, D)), 0.3 * rng.normal(size=(n, D)), whitener, np.array([1.3, 3.0, 30.0, 1e6]))
+    return NoiseOutput(*(torch.from_numpy(part.astype(dtype)) for part in parts))
+
+
+def covariances(raw):
+    """Covariance, for normal noise, of each row: from ``whiten`` as its docstring defines it."""
+    whitener = raw.whitener.numpy() if raw.whitener.ndim == 2 else np.diag(raw.whitener.numpy())
+    for log_scale in raw.log_scale.numpy():
+        root = np.diag(np.exp(log_scale)) @ np.linalg.inv(whitener)
+        yield root @ root.T
+
+
+# -- densities in closed form
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_gaussian_log_prob_is_that_of_the_covariance(rng, correlated):
+    raw, x = output(rng, correlated=correlated), rng.normal(size=(5, D))
+    expected = [
+        stats.multivariate_normal.logpdf(row, mean, covariance)
+        for row, mean, covariance in zip(x, raw.location.numpy(), covariances(raw), strict=True)
+    ]
+    np.testing.assert_allclose(Gaussian().log_prob(raw, torch.from_numpy(x)).numpy(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_student_log_prob_is_that_of_independent_axes(rng, correlated):
+    raw, x = output(rng, correlated=correlated), rng.normal(size=(5, D)) * 3
+    whitener = raw.whitener.numpy() if correlated else np.diag(raw.whitener.numpy())
+    expected = []
+    for row, mean, log_scale in zip(x, raw.location.numpy(), raw.log_scale.numpy(), strict=True):
+        matrix = whitener @ np.diag(np.exp(-log_scale))
+        on_axes = stats.t.logpdf(matrix @ (row - mean), raw.degrees.numpy()).sum()
+        expected.append(on_axes + np.log(np.linalg.det(matrix)))
+    np.testing.assert_allclose(StudentT().log_prob(raw, torch.from_numpy(x)).numpy(), expected, rtol=1e-8)
+
+
+def test_leading_axes_are_draws_of_the_code(rng):
+    raw, x = output(rng), torch.from_numpy(rng.normal(size=(5, D)))
+    doubled = raw._replace(location=torch.stack([raw.location] * 2), log_scale=torch.stack([raw.log_scale] * 2))
+    for likelihood in LIKELIHOODS.values():
+        one, two = likelihood.log_prob(raw, x), likelihood.log_prob(doubled, x)
+        torch.testing.assert_close(two, torch.stack([one, one]))
+
+
+@pytest.mark.parametrize("degrees", [1.2, 4.0, 1e5])
+def test_student_density_integrates_to_one(degrees):
+    raw = NoiseOutput(*(torch.tensor(part, dtype=torch.float64) for part in ([[0.7]], [[-0.4]], [1.5], [degrees])))
+
+    def density(x):
+        return float(StudentT().log_prob(raw, torch.tensor([[x]], dtype=torch.float64)).exp())
+
+    parts = [integrate.quad(density, *ends)[0] for ends in ((-np.inf, 0.7), (0.7, np.inf))]
+    assert sum(parts) == pytest.approx(1, abs=1e-7)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 5e-7)])
+def test_log_normalizer_is_exact_for_few_and_very_many_degrees(dtype, tolerance):
+    degrees = torch.logspace(0, 13, 200, dtype=torch.float64).to(dtype)
+    expected = stats.t.logpdf(0.0, degrees.double().numpy().clip(max=1e9))  # the limit from there on
+    np.testing.assert_allclose(student_log_normalizer(degrees).numpy(), expected, atol=tolerance, rtol=0)
+
+
+def test_many_degrees_are_normal_noise_in_float32():
+    noise = torch.linspace(-40, 40, 81)
+    normal = stats.norm.logpdf(noise.double().numpy())
+    degrees = torch.tensor(StudentNoise.NORMAL).exp()
+    np.testing.assert_allclose(student_log_prob(noise, degrees).numpy(), normal, rtol=1e-6)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e15])
+def test_gradients_at_extreme_residuals_are_finite_and_bounded(far):
+    head = StudentNoise(2, "row", correlated=True)
+    with torch.no_grad():
+        head.set(torch.eye(2))
+        head.loosen()
+    out = torch.zeros(1, 4, requires_grad=True)
+    log_prob = StudentT().log_prob(head(out), torch.full((1, 2), far)).sum()
+    log_prob.backward()
+    assert log_prob.isfinite()
+    gradients = [out.grad, head.tails.grad, head.mixing.grad]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert out.grad.abs().max() < 2 * StudentNoise.AT_START  # squared errors would pull by the residual
+
+
+# -- the heads
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_color_undoes_whiten(rng, correlated):
+    raw, x = output(rng, correlated=correlated), torch.from_numpy(rng.normal(size=(5, D)))
+    torch.testing.assert_close(raw.color(raw.whiten(x)), x)
+
+
+@pytest.mark.parametrize("head_class", [GaussianNoise, StudentNoise])
+def test_a_row_s_variances_scale_its_noise_feature_by_feature(rng, head_class):
+    head, whitener = head_class(D, "row", correlated=True), output(rng).whitener.float()
+    with torch.no_grad():
+        head.set(whitener)
+        plain, wide = head(torch.zeros(1, 2 * D)), head(torch.tensor([[0.0] * D + [0.5, -0.5, 0.0, 9.0]]))
+    torch.testing.assert_close(wide.whitener, whitener)
+    noise = torch.ones(1, D)
+    # The last one is held to the greatest change.
+    torch.testing.assert_close(wide.color(noise), plain.color(noise) * torch.tensor([0.5, -0.5, 0.0, 4.0]).exp())
+    torch.testing.assert_close(plain.log_det() - wide.log_det(), torch.tensor([4.0]))
+
+
+@pytest.mark.parametrize(("variance", "n_changes"), [("row", 0), ("feature", D), ("shared", 1), (0.5, 0)])
+def test_what_has_a_variance_of_its_own(variance, n_changes):
+    head = StudentT(variance).make_head(D)
+    assert (0 if head.change is None else len(head.change)) == n_changes
+    assert StudentT(variance).n_outputs(D, noise=True) == (2 * D if variance == "row" else D)
+
+
+def test_training_starts_with_tails_and_the_variance_that_was_set():
+    head = StudentNoise(1, "feature", correlated=False)
+    with torch.no_grad():
+        head.set(torch.tensor([0.25]))
+        assert head(torch.zeros(1, 1)).degrees > 1e12
+        head.loosen()
+        raw = head(torch.zeros(1, 1))
+    assert float(raw.degrees) == pytest.approx(30)
+    assert stats.t.var(float(raw.degrees), scale=float(1 / raw.whitener)) == pytest.approx(16)
+
+
+def test_a_scale_that_the_user_gave_stays():
+    head = StudentNoise(1, 0.5, correlated=False)
+    with torch.no_grad():
+        head.set(torch.tensor([0.25]))
+        head.loosen()
+    assert float(head.start) == 0.25
+
+
+def test_degrees_are_held_above_one():
+    head = StudentNoise(2, "feature", correlated=False)
+    with torch.no_grad():
+        head.tails.copy_(torch.tensor([-50.0, 50.0]))
+        degrees = head(torch.zeros(1, 2)).degrees
+    assert degrees[0] > 1.04
+    assert degrees[1].isfinite()
+
+
+# -- draws
+
+
+@pytest.mark.parametrize("degrees", [1.1, 3.0, 30.0, 1e13])
+def test_draws_follow_student_s_t(degrees):
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_student(torch.Size([20_000]), torch.tensor([degrees]), generator).numpy()
+    assert stats.kstest(drawn, stats.t(min(degrees, 1e9)).cdf).pvalue > 0.01
+
+
+def test_draw_is_whitened_to_student_s_t_and_reads_the_generator_alone(rng):
+    raw = output(rng, n=1)
+    raw = raw._replace(location=raw.location.expand(4000, D), log_scale=raw.log_scale.expand(4000, D))
+    state = torch.get_rng_state()
+    drawn = StudentT().draw(raw, torch.Generator().manual_seed(1))
+    assert drawn.dtype == raw.location.dtype
+    assert torch.equal(torch.get_rng_state(), state)
+    for axis, degrees in zip(raw.whiten(drawn).numpy().T, raw.degrees.numpy(), strict=True):
+        assert stats.kstest(axis, stats.t(degrees).cdf).pvalue > 0.01
+    torch.testing.assert_close(drawn, StudentT().draw(raw, torch.Generator().manual_seed(1)))
+
+
+# -- in the estimators
+
+
+def heavy_tailed_rows(rng, n=800):
+    return rng.standard_t(1.5, size=(n, 3)).clip(-300, 300)
+
+
+@pytest.mark.filterwarnings("ignore:All 1 components have collapsed")
+def test_tails_are_learned(rng):
+    X, fresh = heavy_tailed_rows(rng), heavy_tailed_rows(rng)
+    normal, student = (
+        VAETransformer(1, likelihood=likelihood, architecture=(8,), max_iter=30, learning_rate=0.02, random_state=0)
+        for likelihood in (Gaussian("feature"), StudentT("feature"))
+    )
+    assert student.fit(X).net_.module_.head.tails.exp().max() + 1 < 4
+    assert student.score(fresh) > stats.t(1.5).logpdf(fresh).sum(1).mean() - 0.2
+    assert student.score(fresh) > normal.fit(X).score(fresh) + 1
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian, StudentT])
+@pytest.mark.parametrize(("variance", "linear"), [("shared", PCA), ("feature", FactorAnalysis)])
+def test_a_linear_model_that_is_kept_has_normal_noise(rng, likelihood, variance, linear):
+    loadings = np.array([[3, 3, 3, 3, 3], [3, 3, 0, -3, -3]])  # clear ones, so that factor analysis converges
+    X = rng.normal(size=(1000, 2)) @ loadings + rng.normal(size=(1000, 5)) * [1, 1, 1.5, 2, 2]
+    model = VAETransformer(2, likelihood=likelihood(variance), architecture=(4,), max_iter=1, learning_rate=1e-5)
+    model.set_params(random_state=0, n_score_samples=2).fit(X)
+    assert model.linear_
+    # The posterior of a linear model is exact, so that two samples are enough.
+    assert model.score(X) == pytest.approx(linear(2).fit(X).score(X), abs=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", ["student_t", StudentT(), StudentT("feature")])
+def test_the_deterministic_autoencoder_refuses_noise(likelihood):
+    with pytest.raises(ValueError, match=r"likelihood=.*[sS]tudent.*no effect"):
+        AutoencoderTransformer(likelihood=likelihood).fit(np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        (StudentT("column"), "StudentT: variance must be .*'column'"),
+        (StudentT(-1.0), "StudentT: variance must be positive, got -1.0"),
+        (StudentT("shared", correlated=True), "StudentT: correlated=True .*'shared'"),
+        (Gaussian(correlated="yes"), "Gaussian: correlated must be .*'yes'"),
+    ],
+)
+def test_errors_name_the_likelihood_and_the_value(likelihood, message):
+    with pytest.raises(ValueError, match=message):
+        VAETransformer(likelihood=likelihood).fit(np.eye(3))
