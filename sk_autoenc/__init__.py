@@ -3,6 +3,7 @@
 from sk_autoenc.architectures import MLP
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
+from sk_autoenc.estimators.outliers import ReconstructionOutlierDetector
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial, Poisson, StudentT
 from sk_autoenc.persistence import load, save
@@ -21,6 +22,7 @@ __all__ = [
     "Multinomial",
     "NormalPrior",
     "Poisson",
+    "ReconstructionOutlierDetector",
     "StudentT",
     "SwissRollPrior",
     "UniformPrior",

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils._set_output import _get_adapter_from_container, _get_container_adapter
 from sklearn.utils.validation import _check_feature_names_in
 
-__all__ = ["Interval", "StrOptions", "fit_context", "in_chosen_container"]
+__all__ = ["Interval", "StrOptions", "fit_context", "in_chosen_container", "in_container_of"]
 
 
 def in_chosen_container(estimator: Any, rows: np.ndarray) -> Any:
@@ -17,3 +17,10 @@ def in_chosen_container(estimator: Any, rows: np.ndarray) -> Any:
     if adapter is None:
         return rows
     return adapter.create_container(rows, rows, columns=_check_feature_names_in(estimator))
+
+
+def in_container_of(X: Any, values: np.ndarray) -> Any:
+    """Values of the features of ``X`` as a data frame of its library, with its names; an array if ``X`` is none."""
+    if not hasattr(X, "columns"):
+        return values
+    return _get_adapter_from_container(X).create_container(values, X, columns=list(X.columns))

@@ -1,6 +1,15 @@
 """One cheap instance of every public estimator and of every way of training; all common tests run over this list."""
 
-from sk_autoenc import MLP, AAETransformer, AutoencoderTransformer, Gaussian, VAETransformer
+from sklearn.decomposition import PCA
+
+from sk_autoenc import (
+    MLP,
+    AAETransformer,
+    AutoencoderTransformer,
+    Gaussian,
+    ReconstructionOutlierDetector,
+    VAETransformer,
+)
 
 _CHEAP = {"architecture": (8,), "max_iter": 3, "random_state": 0, "device": "cpu"}
 
@@ -16,6 +25,16 @@ INSTANCES = [
     ),
     AAETransformer(**_CHEAP, critic=(8,)),
     AAETransformer(**_CHEAP, critic=(8,), init="random", encoder="gaussian", prior="uniform", early_stopping=True),
+]
+
+#: Outlier detectors, which have no codes and are not trained by skorch.
+DETECTORS = [
+    ReconstructionOutlierDetector(random_state=0),
+    ReconstructionOutlierDetector(novelty=True, n_steps=10, random_state=0),
+    ReconstructionOutlierDetector(n_steps=10, residual="robust", calibration_fraction=0.2, random_state=0),
+    ReconstructionOutlierDetector(PCA(1), n_estimators=2, max_samples=0.5, random_state=0),
+    ReconstructionOutlierDetector(VAETransformer(**_CHEAP, n_score_samples=8), n_estimators=2, random_state=0),
+    ReconstructionOutlierDetector(AutoencoderTransformer(**_CHEAP), n_estimators=2, residual="latent", random_state=0),
 ]
 
 #: {check: reason}; a reason must be one that scikit-learn's maintainers would accept.

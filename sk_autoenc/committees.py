@@ -1,0 +1,194 @@
+"""What an outlier detector's members are: networks trained together, or clones of a transformer on subsamples."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils import gen_batches
+from torch import Tensor
+
+from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
+from sk_autoenc.outlyingness import FAR
+
+#: Standardised values that networks learn from are held to this range.
+_TRAINING_RANGE = 20.0
+
+_BLOCK = 4096
+
+
+class Standardization:
+    """A mean and a spread per feature; a feature that is constant, but for rounding, has the spread 1."""
+
+    def __init__(self, center: np.ndarray, spread: np.ndarray):
+        self.center, self.spread = center, spread
+
+    @classmethod
+    def fit(cls, X: np.ndarray) -> "Standardization":
+        """From training rows, in float64."""
+        blocks = list(gen_batches(len(X), _BLOCK))
+        guess = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(X)
+        center = guess + sum((X[block] - guess).sum(axis=0) for block in blocks) / len(X)  # puts rounding right
+        spread = np.sqrt(sum(np.square(X[block] - center).sum(axis=0) for block in blocks) / len(X))
+        rounding = 4 * np.finfo(X.dtype).eps * np.abs(center)
+        return cls(center, np.where(spread > rounding, spread, 1.0))
+
+    def apply(self, X: np.ndarray, limit: float) -> Tensor:
+        """Standardised values held to ±limit, float64."""
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(np.clip((X - self.center) / self.spread, -limit, limit))
+
+
+def deal(n_rows: int, size: int, n_members: int, generator: torch.Generator) -> Tensor:
+    """Which rows each member gets, ``(n_members, size)``: dealt out like cards, shuffled anew when too few are left.
+
+    Together the members see as many rows as they can; drawn independently, their scores would vary twice as much.
+    """
+    hands, cards = [], torch.empty(0, dtype=torch.long)
+    for _ in range(n_members):
+        if len(cards) < size:
+            cards = torch.randperm(n_rows, generator=generator)
+        hands.append(cards[:size])
+        cards = cards[size:]
+    return torch.stack(hands)
+
+
+class Members:
+    """Fitted transformers. A type of its own, so that saving without pickle refuses them instead of losing the fit."""
+
+    def __init__(self, fitted: Iterable[Any]):
+        self.fitted = list(fitted)
+
+    def __iter__(self):
+        return iter(self.fitted)
+
+
+class NetworkCommittee:
+    """Small autoencoders of standardised rows, trained as one computation; codes and reconstructions of all of them."""
+
+    def __init__(self, standardization: Standardization, ensemble: AutoencoderEnsemble):
+        self.standardization, self.ensemble = standardization, ensemble
+
+    @classmethod
+    def fit(
+        cls,
+        X: np.ndarray,
+        standardization: Standardization,
+        *,
+        n_members: int,
+        sizes: list[int],
+        generators: tuple[torch.Generator, torch.Generator],
+        **training: Any,
+    ) -> tuple["NetworkCommittee", list[float]]:
+        """Train on rows; ``generators`` draw the weights and the batches. Returns the losses of the steps, too."""
+        with torch.inference_mode(False), torch.enable_grad():
+            ensemble = AutoencoderEnsemble(n_members, sizes)
+            ensemble.initialize(generators[0])
+            rows = standardization.apply(X, _TRAINING_RANGE).float()
+            losses = train_ensemble(ensemble, rows, generator=generators[1], **training)
+        return cls(standardization, ensemble), losses
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the committee is made of, as plain arrays and numbers."""
+        weights = {name: value.detach().numpy().copy() for name, value in self.ensemble.state_dict().items()}
+        return {**vars(self.standardization), "sizes": self.ensemble.sizes, "weights": weights}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "NetworkCommittee":
+        """The inverse of ``state``."""
+        weights = {name: torch.from_numpy(np.array(value)) for name, value in state["weights"].items()}
+        ensemble = AutoencoderEnsemble(len(weights["biases.0"]), list(state["sizes"]))
+        ensemble.load_state_dict(weights)
+        return cls(Standardization(state["center"], state["spread"]), ensemble.eval())
+
+    def standardize(self, X: np.ndarray) -> Tensor:
+        """Standardised rows as the networks read them, float32."""
+        return self.standardization.apply(X, FAR).float()
+
+    def reconstruct(self, X: np.ndarray) -> Tensor:
+        """Standardised reconstructions, ``(n_members, n, n_features)``."""
+        return self.ensemble(self.standardize(X))
+
+    def is_finite(self) -> bool:
+        """Whether training has led to weights that can be used."""
+        return all(bool(weights.isfinite().all()) for weights in self.ensemble.parameters())
+
+    def encode(self, X: np.ndarray) -> list[Tensor]:
+        """Codes of each member."""
+        return list(self.ensemble.encode(self.standardize(X)))
+
+
+class CloneCommittee:
+    """Transformers with ``inverse_transform``, each fitted on a subsample of the rows."""
+
+    def __init__(self, standardization: Standardization, members: Iterable[Any]):
+        self.standardization, self.members = standardization, Members(members)
+
+    @classmethod
+    def fit(
+        cls,
+        X: np.ndarray,
+        standardization: Standardization,
+        transformer: Any,
+        *,
+        subsamples: Tensor,
+        seeds: Sequence[int],
+        trim: float,
+        n_jobs: int | None,
+    ) -> "CloneCommittee":
+        """Fit a clone on each subsample, and again without the share ``trim`` of its rows with the highest errors."""
+        members = joblib.Parallel(n_jobs=n_jobs)(
+            joblib.delayed(_fit_trimmed)(_seeded(clone(transformer), seed), X[own], standardization, trim)
+            for own, seed in zip(subsamples.numpy(), seeds, strict=True)
+        )
+        return cls(standardization, members)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the committee is made of."""
+        return {**vars(self.standardization), "members": self.members}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "CloneCommittee":
+        """The inverse of ``state``."""
+        return cls(Standardization(state["center"], state["spread"]), state["members"])
+
+    def standardize(self, X: np.ndarray) -> Tensor:
+        """Standardised rows, float64."""
+        return self.standardization.apply(X, 1e100)
+
+    def reconstruct(self, X: np.ndarray) -> Tensor:
+        """Standardised reconstructions, ``(n_members, n, n_features)``."""
+        return torch.stack([self.standardize(_through(member, X)) for member in self.members])
+
+    def encode(self, X: np.ndarray) -> list[Tensor]:
+        """Codes of each member."""
+        return [torch.from_numpy(np.asarray(member.transform(X), dtype=np.float64)) for member in self.members]
+
+    def log_likelihood(self, X: np.ndarray) -> np.ndarray:
+        """``score_samples`` averaged over members, ``(n,)``."""
+        return np.mean([np.asarray(member.score_samples(X), dtype=np.float64) for member in self.members], axis=0)
+
+
+def _through(member: Any, X: np.ndarray) -> np.ndarray:
+    """Rows through a transformer and back, as an array whatever it gives."""
+    return np.asarray(member.inverse_transform(np.asarray(member.transform(X))), dtype=np.float64)
+
+
+def _fit_trimmed(member: Any, X: np.ndarray, standardization: Standardization, trim: float) -> Any:
+    n_left_out = int(trim * len(X))
+    member.fit(X)
+    if n_left_out:
+        residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
+        order = residuals.square().sum(1).argsort(stable=True).numpy()
+        member = clone(member).fit(X[np.sort(order[: len(X) - n_left_out])])
+    return member
+
+
+def _seeded(transformer: Any, seed: int) -> Any:
+    """With every ``random_state`` set, nested ones too."""
+    names = [name for name in transformer.get_params() if name == "random_state" or name.endswith("__random_state")]
+    return transformer.set_params(**dict.fromkeys(names, seed)) if names else transformer

@@ -1,0 +1,210 @@
+"""What every outlier detector here can do: scores, decisions, p-values, and explanations by feature."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from sk_autoenc._compat import in_container_of
+from sk_autoenc.base import as_array, check_range
+from sk_autoenc.committees import CloneCommittee, NetworkCommittee
+from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
+
+#: The measures that are sums over features; log-likelihoods and distances of codes are none.
+_ADDITIVE = {"neighbors": NeighborsAndRarity, "robust": SquaredResiduals, "squared": SquaredResiduals}
+
+#: Fitted state without a trailing underscore.
+_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure")
+
+
+class CommitteeDetector(OutlierMixin, BaseEstimator):
+    """An outlier detector with a committee that reconstructs rows, and a measure that says how unusual they are.
+
+    ``fit`` sets both, ``residual_`` (the name of the measure), ``offset_``, and perhaps ``calibration_scores_``.
+    """
+
+    residual_: str
+    offset_: float
+    calibration_scores_: np.ndarray
+    _committee: Any
+    _measure: Any
+    _typical: np.ndarray  # a row of usual values, all of which were seen
+
+    # -- rows in, scores out
+
+    def score_samples(self, X):
+        """How normal each row is; higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Minus the outlyingness, or the log-likelihood in nats; in the dtype of ``X`` (float64 unless that is
+            float32). A row's score does not depend on the other rows of ``X``.
+        """
+        check_is_fitted(self)
+        return self._score(self._validate(X, reset=False))
+
+    def decision_function(self, X):
+        """Scores shifted so that outliers are below zero.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Which rows are outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -1 for an outlier, +1 for an inlier.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def predict_pvalue(self, X):
+        """The share of normal rows that look at least as unusual: split conformal p-values.
+
+        For a new row from the distribution of the training rows, ``P(p <= alpha) <= alpha``, whatever that
+        distribution, over the draw of the row and of the held-out rows together.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows that took no part in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``(1 + k) / (1 + n)``, with k of the n held-out rows scoring no higher than the row; float64.
+
+        Raises
+        ------
+        ValueError
+            If no rows were held out of ``fit``.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "calibration_scores_"):
+            raise ValueError(
+                "predict_pvalue needs rows that were held out of fit, but calibration_fraction was None; set it, "
+                "to 0.2 for instance, and fit again."
+            )
+        n_below = np.searchsorted(self.calibration_scores_, self.score_samples(X), side="right")
+        return (1 + n_below) / (1 + len(self.calibration_scores_))
+
+    def explain(self, X):
+        """Which features make a row unusual: parts that add up to ``-score_samples(X)``.
+
+        For the measures "neighbors", "robust" and "squared" the outlyingness is a sum over features, and these are its
+        terms. For the others a feature's part is the change of the score when the feature takes its training median;
+        what is left over is shared equally.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray or data frame of shape (n_samples, n_features)
+            The parts, higher is more unusual, in the dtype of ``X``; a data frame with its names if ``X`` is one.
+        """
+        check_is_fitted(self)
+        rows = self._validate(X, reset=False)
+        if self.residual_ in _ADDITIVE:
+            (parts,) = by_block(lambda block: [self._parts(block)], rows)
+        else:
+            parts = torch.from_numpy(self._parts_by_occlusion(rows))
+        return in_container_of(X, parts.numpy().astype(rows.dtype, copy=False))
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        X = validate_data(self, as_array(X), dtype=[np.float64, np.float32], reset=reset)
+        check_range(X, "X")
+        return X
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        (scores,) = by_block(lambda block: [self._score_block(block)], X)
+        return scores.numpy().astype(X.dtype, copy=False)
+
+    def _score_block(self, X: np.ndarray) -> Tensor:
+        """Scores, ``(n,)``, float64."""
+        if self.residual_ == "log_likelihood":
+            return torch.from_numpy(self._committee.log_likelihood(X))
+        if self.residual_ == "latent":
+            return -self._measure.total(self._committee.encode(X))
+        return -self._parts(X).sum(1)
+
+    def _parts(self, X: np.ndarray) -> Tensor:
+        """Outlyingness by feature, ``(n, n_features)``, float64."""
+        return self._measure.parts(self._committee.standardize(X), self._committee.reconstruct(X))
+
+    def _parts_by_occlusion(self, X: np.ndarray) -> np.ndarray:
+        X = X.astype(np.float64, copy=False)
+        total, parts = -self._score(X), np.empty(X.shape)
+        for j, value in enumerate(self._typical):
+            changed = X.copy()
+            changed[:, j] = value
+            parts[:, j] = total + self._score(changed)
+        return parts + ((total - parts.sum(1)) / X.shape[1])[:, None]
+
+    # -- fitted state as plain arrays
+
+    def _forget(self) -> None:
+        """Drop all fitted state, so that a fit that fails leaves the estimator clearly unfitted."""
+        for name in list(vars(self)):
+            if name.endswith("_") or name in _PRIVATE_STATE:
+                delattr(self, name)
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        for name in ("_committee", "_measure"):
+            if (fitted := state.get(name)) is not None:
+                state[name] = {key: v.numpy().copy() if isinstance(v, Tensor) else v for key, v in fitted.state.items()}
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if not hasattr(self, "_committee"):
+            return
+        kind = NetworkCommittee if "weights" in self._committee else CloneCommittee
+        self._committee = kind.from_state(self._committee)
+        if self._measure is not None:
+            arrays = {name: torch.from_numpy(np.array(value)) for name, value in self._measure.items()}
+            self._measure = _ADDITIVE.get(self.residual_, CodeDistance).from_state(arrays)
+
+
+def by_block(function: Callable[[np.ndarray], Any], X: np.ndarray) -> list[Tensor]:
+    """``function`` of the rows, in blocks of few shapes, so that a row's result does not depend on the other rows.
+
+    It gives some tensors with rows along the first axis. What a block lacks is filled up with its first row.
+    """
+    size = SMALL_BLOCK if len(X) < LARGE_BLOCK else LARGE_BLOCK
+    blocks = []
+    for start in range(0, len(X), size):
+        block = X[start : start + size]
+        filler = np.repeat(block[:1], -len(block) % SMALL_BLOCK, axis=0)
+        with torch.no_grad():
+            blocks.append([part[: len(block)] for part in function(np.concatenate([block, filler]))])
+    return [torch.cat(parts) for parts in zip(*blocks, strict=True)]

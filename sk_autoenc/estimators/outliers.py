@@ -1,0 +1,344 @@
+"""Outliers by reconstruction: rows unlike the reconstructions and residuals of the training rows near them.
+
+What a row's outlyingness is made of stands in ``outlyingness.py``, what makes the reconstructions in ``committees.py``.
+"""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.pipeline import Pipeline
+
+from sk_autoenc._compat import Interval, StrOptions, fit_context
+from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
+from sk_autoenc.density import DensityAutoencoder
+from sk_autoenc.detecting import CommitteeDetector, by_block
+from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.training.seeding import draw_seed, make_generator
+
+#: Everything but an exact ``contamination`` is learnt from this many rows at most: memory does not grow with the table.
+MOST_ROWS = 32_768
+
+#: The rows that set the automatic threshold, and the typical row.
+_RULE_ROWS = 2048
+
+_RESIDUALS = ("auto", "neighbors", "robust", "squared", "log_likelihood", "latent")
+
+#: By ``novelty``: rows that a member compares with, which neighbours count, the weight of residuals as a power of their
+#: size, the weight of rare values, and the training. Contaminated rows want a coarse look and a short training.
+_SETTINGS: dict[bool, dict[str, Any]] = {
+    False: {"max_samples": 256, "ks": (8,), "power": 0.25, "rarity_weight": 0.5, "n_steps": 60},
+    True: {"max_samples": 2048, "ks": (1, 5), "power": 0.33, "rarity_weight": 0.0, "n_steps": 100},
+}
+
+
+class ReconstructionOutlierDetector(CommitteeDetector):
+    r"""Find unusual rows by many small autoencoders, trained together and briefly.
+
+    It takes the place of :class:`~sklearn.ensemble.IsolationForest`, with its methods and their meanings. Rows are
+    standardised; each member is a small network trained on batches of its own, from which the rows that fit worst are
+    left out, so that outliers are not learnt [1]_. A row :math:`x` with reconstruction :math:`r` stands at
+
+    .. math:: u(x) = \bigl(r,\ (x - r) / \sigma^{w}\bigr)
+
+    where :math:`\sigma` is the typical size of a residual. Its outlyingness is the squared distance from
+    :math:`u(x)` to those of the training rows near it, averaged over members; with ``novelty=False`` also the rarity of
+    its values one by one (a histogram per feature [2]_). Both are sums over features, which :meth:`explain` returns.
+
+    Whether the training rows hold outliers has to be said, for it cannot be seen: with ``novelty=False`` each member
+    compares with few rows and looks at the eighth nearest, so that a handful of similar outliers do not vouch for each
+    other; with ``novelty=True`` it trains for longer, and compares with many rows and looks at the nearest.
+
+    Parameters
+    ----------
+    autoencoder : transformer or None, default=None
+        None: the small networks. Otherwise any transformer with ``inverse_transform``, such as an autoencoder, PCA,
+        KernelPCA or a Pipeline; clones of it are fitted on subsamples of the rows as they are, and
+        ``random_state`` seeds them.
+    n_estimators : int, default=8
+        Number of networks or clones.
+    max_samples : int, float or "auto", default="auto"
+        How many rows each network compares with, or each clone is fitted on; a float is a share of the rows. ``"auto"``
+        is, for networks, 256 and at most half the rows, with ``novelty`` 2048; for clones, half the rows, at least 256
+        and at most 4096.
+    trim : float, default=0.1
+        Share of the rows with the highest errors that is left out: of every batch, or, for clones, in a second fit.
+    residual : {"auto", "neighbors", "robust", "squared", "log_likelihood", "latent"}, default="auto"
+        What is measured. ``"neighbors"``: as above. ``"robust"``: squared residuals, each feature's divided by its
+        robust spread. ``"squared"``: the squared error in the units of ``X``. ``"log_likelihood"``: minus
+        ``score_samples`` of the clones, in nats for a VAE. ``"latent"``: the squared Mahalanobis distance of the code.
+        ``"auto"`` is ``"log_likelihood"`` for models with a density, else ``"neighbors"``.
+    contamination : float or "auto", default="auto"
+        Share of outliers among the training rows, in (0, 0.5]: exactly that share of them gets -1, up to ties.
+        ``"auto"``: a row is an outlier if its score lies below the first quartile of the training scores by 1.5 times
+        the distance between the quartiles.
+    novelty : bool, default=False
+        Whether the training rows are clean. Both kinds of score work for any rows, old or new.
+    calibration_fraction : float or None, default=None
+        Share of the rows to keep out of training, so that :meth:`predict_pvalue` can hold new rows against them.
+    n_components : int or "auto", default="auto"
+        Length of the networks' codes; ``"auto"`` is the root of the number of features, at most half of them.
+    hidden_layer_sizes : sequence of int, default=(64,)
+        Widths of the networks' encoder; the decoder mirrors them.
+    n_steps : int or "auto", default="auto"
+        Training steps of the networks; ``"auto"`` is 60, with ``novelty`` 100.
+    batch_size : int or "auto", default="auto"
+        Rows per network and step; ``"auto"`` is a quarter of the rows, at least 32 and at most 512.
+    learning_rate : float, default=0.006
+        Peak step size of the networks.
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything that is drawn. An integer gives the same result at every ``fit``.
+    n_jobs : int or None, default=None
+        Clones fitted at the same time, as in joblib. Networks are one computation anyway.
+
+    Attributes
+    ----------
+    offset_ : float
+        Rows that score below it are outliers.
+    residual_ : str
+        What is measured, with ``"auto"`` resolved.
+    max_samples_ : int
+        The number of rows that ``max_samples`` stands for.
+    loss_curve_ : list of float
+        Mean squared error per standardised feature after each training step, without the trimmed rows; networks only.
+    calibration_scores_ : ndarray of shape (n_calibration,)
+        Sorted scores of the rows kept out of training, where ``calibration_fraction`` is set.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where all are strings.
+
+    See Also
+    --------
+    sklearn.ensemble.IsolationForest : Random trees with the same methods.
+    sklearn.neighbors.LocalOutlierFactor : Distances to neighbours alone; also has ``novelty``.
+
+    Notes
+    -----
+    At most 32 768 rows, drawn at random, are learnt from; scores are computed block by block. A row's score does not
+    depend on the rows that are scored with it. p-values are those of split conformal prediction [3]_.
+
+    References
+    ----------
+    .. [1] Zhou, Paffenroth (2017). Anomaly detection with robust deep autoencoders. KDD.
+    .. [2] Goldstein, Dengel (2012). Histogram-based outlier score (HBOS). KI.
+    .. [3] Bates, Candès, Lei, Romano, Sesia (2023). Testing for outliers with conformal p-values. Annals of Statistics.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_autoenc import ReconstructionOutlierDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> X[0, 2] = 8
+    >>> detector = ReconstructionOutlierDetector(contamination=0.005, random_state=0)
+    >>> np.flatnonzero(detector.fit_predict(X) == -1)
+    array([0])
+    >>> detector.explain(X)[0].argmax()
+    np.int64(2)
+    """
+
+    _parameter_constraints: dict = {
+        "autoencoder": "no_validation",
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "max_samples": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="right"),
+        ],
+        "trim": [Interval(Real, 0, 1, closed="left")],
+        "residual": [StrOptions(set(_RESIDUALS))],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "novelty": ["boolean"],
+        "calibration_fraction": [None, Interval(Real, 0, 1, closed="neither")],
+        "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like"],
+        "n_steps": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        autoencoder=None,
+        *,
+        n_estimators=8,
+        max_samples="auto",
+        trim=0.1,
+        residual="auto",
+        contamination="auto",
+        novelty=False,
+        calibration_fraction=None,
+        n_components="auto",
+        hidden_layer_sizes=(64,),
+        n_steps="auto",
+        batch_size="auto",
+        learning_rate=0.006,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.autoencoder = autoencoder
+        self.n_estimators = n_estimators
+        self.max_samples = max_samples
+        self.trim = trim
+        self.residual = residual
+        self.contamination = contamination
+        self.novelty = novelty
+        self.calibration_fraction = calibration_fraction
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    # -- fit
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Learn what is usual among the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows, in any units. They may hold outliers, unless ``novelty=True``.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+        """
+        self._forget()
+        try:
+            self._fit(X)
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def _fit(self, X: Any) -> None:
+        self.residual_ = self._check_configuration()
+        X = self._validate(X, reset=True)
+        self._seed = draw_seed(self.random_state)
+        order = torch.randperm(len(X), generator=make_generator(self._seed, "split")).numpy()
+        n_held_out = self._n_held_out(len(X))
+        sample = X[order[n_held_out : n_held_out + MOST_ROWS]]
+        standardization = Standardization.fit(sample)
+        # A row that was seen, so that every likelihood accepts it: the lower median of each feature.
+        some = sample[:_RULE_ROWS]
+        self._typical = np.sort(some, axis=0)[(len(some) - 1) // 2]
+        fit_committee = self._fit_networks if self.autoencoder is None else self._fit_clones
+        self._committee = fit_committee(sample, standardization)
+        self._measure = self._fit_measure(sample)
+        self.max_samples_ = self._n_own_rows(len(sample))
+        self.offset_ = self._find_offset(X, sample)
+        if n_held_out:
+            self.calibration_scores_ = np.sort(self._score(X[order[:n_held_out]]))
+
+    def _check_configuration(self) -> str:
+        """Refuse parameters that do not go together; returns the measure that ``residual`` stands for."""
+        transformer, residual = self.autoencoder, self.residual
+        if transformer is None:
+            if residual == "log_likelihood":
+                raise ValueError("residual='log_likelihood' needs an autoencoder with score_samples, but got None.")
+            return "neighbors" if residual == "auto" else residual
+        for method in ("fit", "transform", "inverse_transform"):
+            if not hasattr(transformer, method):
+                raise ValueError(f"autoencoder must have {method}, which {type(transformer).__name__} has not.")
+        if residual == "log_likelihood" and not hasattr(transformer, "score_samples"):
+            name = type(transformer).__name__
+            raise ValueError(f"residual='log_likelihood' needs score_samples, which autoencoder={name} has not.")
+        last = transformer.steps[-1][1] if isinstance(transformer, Pipeline) else transformer
+        if residual == "auto":
+            return "log_likelihood" if isinstance(last, DensityAutoencoder) else "neighbors"
+        return residual
+
+    def _n_held_out(self, n_rows: int) -> int:
+        if self.calibration_fraction is None:
+            return 0
+        n_held_out = round(self.calibration_fraction * n_rows)
+        if not 0 < n_held_out < n_rows:
+            raise ValueError(
+                f"calibration_fraction={self.calibration_fraction} of n_samples={n_rows} is {n_held_out} rows; at least "
+                "one must be held out, and one left to fit."
+            )
+        return n_held_out
+
+    def _n_own_rows(self, n_rows: int) -> int:
+        """How many rows a member compares with, or is fitted on where it is a clone."""
+        if self.max_samples != "auto":
+            wanted = self.max_samples if isinstance(self.max_samples, Integral) else int(self.max_samples * n_rows)
+            return max(1, min(int(wanted), n_rows))
+        if self.autoencoder is not None:
+            return min(n_rows, max(256, n_rows // 2), 4096)
+        most = n_rows if self.novelty else max(2, n_rows // 2)
+        return min(_SETTINGS[self.novelty]["max_samples"], most, n_rows)
+
+    def _fit_networks(self, sample: np.ndarray, standardization: Standardization) -> NetworkCommittee:
+        n, d = sample.shape
+        code = max(1, min(d // 2, math.ceil(math.sqrt(d)))) if self.n_components == "auto" else self.n_components
+        committee, self.loss_curve_ = NetworkCommittee.fit(
+            sample,
+            standardization,
+            n_members=self.n_estimators,
+            sizes=[d, *self.hidden_layer_sizes, code],
+            generators=(make_generator(self._seed, "initialization"), make_generator(self._seed, "shuffling")),
+            n_steps=_SETTINGS[self.novelty]["n_steps"] if self.n_steps == "auto" else self.n_steps,
+            batch_size=min(512, max(32, n // 4), n) if self.batch_size == "auto" else min(self.batch_size, n),
+            learning_rate=self.learning_rate,
+            trim=self.trim,
+        )
+        if not committee.is_finite():
+            raise ValueError(f"learning_rate={self.learning_rate} made weights infinite; use a smaller one.")
+        return committee
+
+    def _fit_clones(self, sample: np.ndarray, standardization: Standardization) -> CloneCommittee:
+        generator = make_generator(self._seed, "shuffling")
+        return CloneCommittee.fit(
+            sample,
+            standardization,
+            self.autoencoder,
+            subsamples=deal(len(sample), self._n_own_rows(len(sample)), self.n_estimators, generator),
+            seeds=torch.randint(2**31 - 1, (self.n_estimators,), generator=generator).tolist(),
+            trim=self.trim,
+            n_jobs=self.n_jobs,
+        )
+
+    def _fit_measure(self, sample: np.ndarray) -> Any:
+        settings = _SETTINGS[self.novelty]
+        size = self._n_own_rows(len(sample)) if self.autoencoder is None else settings["max_samples"]
+        reference = sample[: max(2048, 4 * size)]
+        if self.residual_ == "log_likelihood":
+            return None
+        if self.residual_ == "latent":
+            return CodeDistance.fit(by_block(self._committee.encode, reference))
+        rows = self._committee.standardize(reference)
+        made = torch.stack(by_block(self._committee.reconstruct, reference))
+        if self.residual_ == "robust":
+            return SquaredResiduals.fit(rows, made)
+        if self.residual_ == "squared":  # in the units of X
+            spread = torch.from_numpy(self._committee.standardization.spread)
+            return SquaredResiduals((1 / spread).expand(self.n_estimators, 1, -1))
+        chosen = deal(len(reference), min(size, len(reference)), self.n_estimators, make_generator(self._seed, "noise"))
+        return NeighborsAndRarity.fit(
+            rows,
+            made,
+            chosen,
+            ks=settings["ks"],
+            power=settings["power"],
+            rarity_weight=settings["rarity_weight"],
+        )
+
+    def _find_offset(self, X: np.ndarray, sample: np.ndarray) -> float:
+        """The score below which rows are outliers."""
+        if self.contamination == "auto":
+            first, third = np.quantile(self._score(sample[:_RULE_ROWS]), [0.25, 0.75])
+            return float(first - 1.5 * (third - first))
+        scores = np.sort(self._score(X))
+        return float(scores[round(self.contamination * len(X))])

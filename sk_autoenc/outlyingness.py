@@ -1,0 +1,288 @@
+"""How far a row is from what is usual, feature by feature: measures on rows and their reconstructions, torch only.
+
+A measure is fitted on some training rows and then gives every row a part per feature; the parts add up to the row's
+outlyingness, higher for a more unusual row. ``rows`` are ``(n, n_features)``, ``reconstructions`` ``(n_members, n,
+n_features)``, both standardised. A measure is made of arrays, its ``state``, and can be built from them again.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sk_autoenc.nn.blocks import ALIGNED_WIDTH
+
+#: Standardised values are held to this range where distances are compared, so that one wild cell cannot overflow.
+FAR = 50.0
+
+
+def _above_zero(values: Tensor, fallback: Tensor) -> Tensor:
+    """Where a scale is zero, the fallback; where that is zero too, 1."""
+    return torch.where(values > 1e-9, values, torch.where(fallback > 1e-9, fallback, 1.0))
+
+
+class NeighborDistance:
+    """Squared distance to nearby training rows, in the space of reconstruction and residual.
+
+    A row stands at ``(r, (x - r) / s)``, with ``r`` its reconstruction by a member and ``s`` a power below 1 of the
+    typical residual: what the network cannot explain weighs more than its size. The distance is that to the k-th
+    nearest of the member's reference rows, averaged over ``ks`` and over members, each in units of its median. A
+    reference row that equals the row is taken for the row itself, and not for its neighbour.
+
+    Parameters
+    ----------
+    prototypes : Tensor of shape (n_members, n_prototypes, 2 * n_features)
+        Where the reference rows stand.
+    sigma : Tensor of shape (n_members,)
+        What residuals are divided by.
+    unit : Tensor of shape (n_members, n_ks)
+        What squared distances are divided by.
+    ks : Tensor of shape (n_ks,)
+        Which nearest neighbours count.
+    """
+
+    def __init__(self, prototypes: Tensor, sigma: Tensor, unit: Tensor, ks: Tensor):
+        self.prototypes, self.sigma, self.unit, self.ks = prototypes, sigma, unit, ks
+        spare = -prototypes.shape[1] % ALIGNED_WIDTH
+        self._columns = F.pad(prototypes, (0, 0, 0, spare)).transpose(1, 2).contiguous()
+        self._norms = F.pad(prototypes.square().sum(-1), (0, spare), value=torch.inf)
+
+    @classmethod
+    def fit(
+        cls, rows: Tensor, reconstructions: Tensor, chosen: Tensor, *, ks: tuple[int, ...], power: float
+    ) -> "NeighborDistance":
+        """From training rows; ``chosen`` ``(n_members, n_prototypes)`` says which each member compares with."""
+        residuals = rows.clamp(-FAR, FAR) - reconstructions.clamp(-2 * FAR, 2 * FAR)
+        typical = (residuals.square().sum(-1).median(1).values / rows.shape[1]).sqrt().clamp_min(1e-3)
+        sigma = typical.float() ** power
+        prototypes = torch.stack(
+            [_embed(rows[own], made[own], s) for own, made, s in zip(chosen, reconstructions, sigma, strict=True)]
+        )
+        measure = cls(prototypes, sigma, torch.ones(len(chosen), len(ks)), torch.tensor(ks))
+        some = slice(0, 1024)
+        distances = measure.distances(rows[some], reconstructions[:, some])  # (n_members, n_ks, n)
+        measure.unit = _above_zero(distances.median(-1).values, distances.mean(-1))
+        return measure
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {"prototypes": self.prototypes, "sigma": self.sigma, "unit": self.unit, "ks": self.ks}
+
+    def distances(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
+        """Squared distances, ``(n_members, n_ks, n)``."""
+        members = range(len(self.prototypes))
+        return torch.stack([self._member(m, rows, reconstructions[m]).sum(-1) for m in members])
+
+    def parts(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
+        """``(n, n_features)``, float64."""
+        total = torch.zeros(rows.shape, dtype=torch.float64)
+        for m, unit in enumerate(self.unit):
+            parts = (self._member(m, rows, reconstructions[m]) / unit[:, None, None]).mean(0).double()
+            total += parts[:, : rows.shape[1]] + parts[:, rows.shape[1] :]
+        return total / len(self.prototypes)
+
+    def _member(self, m: int, rows: Tensor, reconstructions: Tensor) -> Tensor:
+        """Squared differences to the chosen neighbours, ``(n_ks, n, 2 * n_features)``."""
+        place = _embed(rows, reconstructions, self.sigma[m])
+        n_prototypes = self.prototypes.shape[1]
+        n_near = min(int(self.ks.max()) + 1, n_prototypes)
+        # The product finds the candidates; differences, which lose nothing to rounding, put them in order.
+        roughly = torch.addmm(self._norms[m], place, self._columns[m], alpha=-2)
+        near = roughly.topk(n_near, dim=1, largest=False).indices
+        squares = (place[:, None] - self.prototypes[m][near]).square()  # (n, n_near, 2 * n_features)
+        distances, order = squares.sum(-1).sort(dim=1, stable=True)
+        itself = (distances[:, 0] == 0).long()
+        ranks = [(itself + int(k) - 1).clamp(0, n_near - 1) for k in self.ks]
+        chosen = torch.stack([order.gather(1, rank[:, None])[:, 0] for rank in ranks])  # (n_ks, n)
+        return squares[torch.arange(len(rows)), chosen]
+
+
+def _embed(rows: Tensor, reconstructions: Tensor, sigma: Tensor) -> Tensor:
+    """Where rows stand for one member: reconstruction and scaled residual side by side, float32."""
+    made = reconstructions.clamp(-2 * FAR, 2 * FAR)
+    return torch.cat([made, (rows.clamp(-FAR, FAR) - made) / sigma], dim=-1).float()
+
+
+class Rarity:
+    """Minus the log-frequency of a row's values, each by itself, in a histogram per feature.
+
+    Histograms are of robustly scaled values held to +-6; a value outside the range of the training rows has the
+    frequency of an empty bin.
+
+    Parameters
+    ----------
+    center, spread, low, width : Tensor of shape (n_features,)
+        What scales the values, and where the bins lie; a width of zero is a constant feature, which has no part.
+    table : Tensor of shape (n_bins + 1, n_features)
+        Minus the log-frequencies, those of values out of range last.
+    """
+
+    _bins, _prior, _range = 30, 0.1, 6.0
+
+    def __init__(self, center: Tensor, spread: Tensor, low: Tensor, width: Tensor, table: Tensor):
+        self.center, self.spread, self.low, self.width, self.table = center, spread, low, width, table
+
+    @classmethod
+    def fit(cls, rows: Tensor) -> "Rarity":
+        """From training rows."""
+        # Sorting is what quantiles take, and torch's own refuses large inputs.
+        ordered = rows.sort(dim=0).values
+        first, center, third = (ordered[int(share * (len(rows) - 1))] for share in (0.25, 0.5, 0.75))
+        deviation = rows.std(dim=0, correction=0)
+        quartiles = (third - first) / 1.349
+        spread = torch.minimum(torch.maximum(quartiles, 0.1 * deviation), deviation)
+        spread = torch.where(quartiles < 1e-3 * deviation, deviation, spread)
+        spread = _above_zero(spread, deviation)
+        scaled = ((rows - center) / spread).clamp(-cls._range, cls._range)
+        low, high = scaled.min(dim=0).values, scaled.max(dim=0).values
+        measure = cls(center, spread, low, high - low, torch.zeros(cls._bins + 1, rows.shape[1]))
+        counts = torch.zeros(cls._bins + 1, rows.shape[1])
+        counts.scatter_add_(0, measure._bin(rows), torch.ones(rows.shape))
+        measure.table = -torch.log((counts + cls._prior) / (len(rows) + cls._prior * cls._bins))
+        return measure
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        names = ("center", "spread", "low", "width", "table")
+        return {name: getattr(self, name) for name in names}
+
+    def parts(self, rows: Tensor) -> Tensor:
+        """``(n, n_features)``, float64."""
+        found = self.table.gather(0, self._bin(rows)).double()
+        return torch.where(self.width > 1e-9, found, 0.0)
+
+    def _bin(self, rows: Tensor) -> Tensor:
+        scaled = ((rows - self.center) / self.spread).clamp(-self._range, self._range)
+        share = (scaled - self.low) / self.width.clamp_min(1e-9)
+        inside = (share * self._bins).floor().clamp(0, self._bins - 1)
+        return torch.where((share < 0) | (share > 1), float(self._bins), inside).long()
+
+
+class NeighborsAndRarity:
+    """The distance to nearby training rows and, with a weight, the rarity of the values, each in units of its tail.
+
+    The unit is the highest tenth's lower edge over training rows, so that both say alike what is unusual.
+    """
+
+    def __init__(self, distance: NeighborDistance, rarity: Rarity, units: Tensor):
+        self.distance, self.rarity, self.units = distance, rarity, units
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Tensor,
+        reconstructions: Tensor,
+        chosen: Tensor,
+        *,
+        ks: tuple[int, ...],
+        power: float,
+        rarity_weight: float,
+    ) -> "NeighborsAndRarity":
+        """From training rows, see :meth:`NeighborDistance.fit`."""
+        measure = cls(
+            NeighborDistance.fit(rows, reconstructions, chosen, ks=ks, power=power),
+            Rarity.fit(rows.clamp(-FAR, FAR).float()),
+            torch.ones(2, dtype=torch.float64),
+        )
+        some = slice(0, 2048)
+        scores = torch.stack([p.sum(1) for p in measure._both(rows[some], reconstructions[:, some])])
+        tail = scores.sort(dim=1).values[:, int(0.9 * (scores.shape[1] - 1))]
+        tail = _above_zero(tail, scores.mean(1))
+        measure.units = torch.stack([1 / tail[0], rarity_weight / tail[1]])
+        return measure
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {**self.distance.state, **self.rarity.state, "units": self.units}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "NeighborsAndRarity":
+        """The inverse of ``state``."""
+        state = dict(state)
+        units = state.pop("units")
+        near = {name: state.pop(name) for name in ("prototypes", "sigma", "unit", "ks")}
+        return cls(NeighborDistance(**near), Rarity(**state), units)
+
+    def parts(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
+        """``(n, n_features)``, float64."""
+        distance, rarity = self._both(rows, reconstructions)
+        return distance * self.units[0] + rarity * self.units[1]
+
+    def _both(self, rows: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
+        held = rows.clamp(-FAR, FAR).float()
+        return self.distance.parts(held, reconstructions.float()), self.rarity.parts(held)
+
+
+class SquaredResiduals:
+    """Squared residuals divided feature by feature by a squared scale, averaged over members.
+
+    Parameters
+    ----------
+    scale : Tensor of shape (n_members, 1, n_features)
+        What residuals are divided by.
+    """
+
+    def __init__(self, scale: Tensor):
+        self.scale = scale
+
+    @classmethod
+    def fit(cls, rows: Tensor, reconstructions: Tensor) -> "SquaredResiduals":
+        """Scales from training rows: 1.48 times the median size, and a tenth of the root mean square at least."""
+        sizes = (rows - reconstructions).abs().double()
+        root = sizes.square().mean(1, keepdim=True).sqrt()
+        scale = torch.maximum(1.4826 * sizes.median(1, keepdim=True).values, 0.1 * root)
+        return cls(scale.clamp_min(1e-4))
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {"scale": self.scale}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "SquaredResiduals":
+        """The inverse of ``state``."""
+        return cls(**state)
+
+    def parts(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
+        """``(n, n_features)``, float64."""
+        return ((rows - reconstructions).double() / self.scale).square().mean(0)
+
+
+class CodeDistance:
+    """Squared Mahalanobis distance of a row's code from the training rows' codes, averaged over members.
+
+    It has no parts by feature.
+
+    Parameters
+    ----------
+    **maps : Tensor
+        ``center_i`` of shape (n_codes,) and ``whitening_i`` of shape (n_codes, n_codes) for each member i.
+    """
+
+    def __init__(self, **maps: Tensor):
+        self.state = maps
+
+    @classmethod
+    def fit(cls, codes: list[Tensor]) -> "CodeDistance":
+        """From the codes of training rows, one ``(n, n_codes)`` per member."""
+        maps: dict[str, Tensor] = {}
+        for i, code in enumerate(codes):
+            centered = code.double() - code.double().mean(0)
+            values, axes = torch.linalg.eigh(centered.T @ centered / len(code))
+            inverse = torch.where(values > 1e-9 * values.max(), values.clamp_min(1e-300).rsqrt(), 0.0)
+            maps |= {f"center_{i}": code.double().mean(0), f"whitening_{i}": axes * inverse}
+        return cls(**maps)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "CodeDistance":
+        """The inverse of ``state``."""
+        return cls(**state)
+
+    def total(self, codes: list[Tensor]) -> Tensor:
+        """``(n,)``, float64."""
+        maps = self.state
+        return torch.stack(
+            [
+                # No matrix product: of few columns, its last bits would depend on where a row stands.
+                ((code.double() - maps[f"center_{i}"])[:, :, None] * maps[f"whitening_{i}"]).sum(1).square().sum(1)
+                for i, code in enumerate(codes)
+            ]
+        ).mean(0)

@@ -1,0 +1,475 @@
+"""Outlier detection: what the measures compute, what the detector promises, and data of every size and kind."""
+
+import concurrent.futures
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA, KernelPCA
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer, load, save
+from sk_autoenc.committees import Standardization, deal
+from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
+from sk_autoenc.outlyingness import CodeDistance, NeighborDistance, NeighborsAndRarity, Rarity, SquaredResiduals
+from tests.instances import DETECTORS
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((90, 6)) * [1, 2, 3, 1, 1, 1] + 5
+
+#: Rows on a plane in six dimensions, and 20 rows off it whose single values are usual.
+PLANE = np.random.default_rng(1).standard_normal((400, 2)) @ np.random.default_rng(2).standard_normal((2, 6))
+OFF = np.column_stack([np.random.default_rng(j).permutation(PLANE[:, j])[:20] for j in range(6)])
+PLANTED, IS_OUTLIER = np.vstack([PLANE, OFF]), np.arange(420) >= 400
+
+
+@pytest.fixture(params=DETECTORS, ids=[f"{i}" for i in range(len(DETECTORS))])
+def detector(request):
+    return clone(request.param)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# -- the ensemble of networks
+
+
+def test_an_ensemble_is_its_members():
+    ensemble = AutoencoderEnsemble(3, [5, 7, 2])
+    ensemble.initialize(generator())
+    x = torch.randn(11, 5, generator=generator())
+    code, made = ensemble.encode(x), ensemble(x)
+    for m in range(3):
+        weights = [(w[m], b[m]) for w, b in zip(ensemble.weights, ensemble.biases, strict=True)]
+        (w0, b0), (w1, b1), (w2, b2), (w3, b3) = weights
+        expected = torch.nn.functional.silu(x @ w0 + b0) @ w1 + b1
+        torch.testing.assert_close(code[m], expected)
+        torch.testing.assert_close(made[m], torch.nn.functional.silu(expected @ w2 + b2) @ w3 + b3)
+
+
+def test_members_train_as_if_alone():
+    """Their losses share no term, so the gradient of one does not reach another."""
+    ensemble = AutoencoderEnsemble(2, [4, 6, 1])
+    ensemble.initialize(generator())
+    x = torch.randn(2, 20, 4, generator=generator(1))
+    (ensemble(x)[0] - x[0]).square().mean().backward()
+    assert all(p.grad[0].abs().sum() > 0 and p.grad[1].abs().sum() == 0 for p in ensemble.parameters())
+
+
+def test_what_does_not_fit_is_not_learnt():
+    rows = torch.randn(500, 1, generator=generator()) @ torch.ones(1, 8)
+    odd = torch.randn(25, 8, generator=generator(1)) * 6
+    errors = {}
+    for trim in (0.0, 0.2):
+        ensemble = AutoencoderEnsemble(4, [8, 32, 1])
+        ensemble.initialize(generator())
+        options = {"n_steps": 200, "batch_size": 128, "learning_rate": 0.006, "generator": generator(2)}
+        losses = train_ensemble(ensemble, torch.cat([rows, odd]), trim=trim, **options)
+        assert losses[-1] < losses[0]
+        errors[trim] = (ensemble(rows) - rows).square().mean().item() / (ensemble(odd) - odd).square().mean().item()
+    assert errors[0.2] < 0.5 * errors[0.0]
+
+
+def test_rows_are_dealt_without_repetition():
+    hands = deal(100, 30, 8, generator())
+    assert hands.shape == (8, 30)
+    assert all(len(set(hand.tolist())) == 30 for hand in hands)
+    assert len(set(hands[:3].flatten().tolist())) == 90
+    assert hands[:3].tolist() != hands[3:6].tolist()
+
+
+# -- the measures
+
+
+def by_hand(place, prototypes, k):
+    """Squared differences to the k-th nearest prototype that is not the row itself."""
+    squares = np.square(place - prototypes)
+    order = list(np.argsort(squares.sum(1), kind="stable"))
+    if squares[order[0]].sum() == 0:
+        order = order[1:]
+    return squares[order[k - 1]]
+
+
+def test_neighbor_distance_by_hand():
+    rows = torch.randn(40, 3, generator=generator())
+    made = torch.stack([0.5 * rows, rows.roll(1, dims=1)])
+    prototypes, sigma = torch.randn(2, 17, 6, generator=generator(1)), torch.tensor([0.5, 2.0])
+    unit, ks = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 4])
+    prototypes[0, 3] = torch.cat([made[0, 0], (rows[0] - made[0, 0]) / 0.5])  # row 0 itself
+    found = NeighborDistance(prototypes, sigma, unit, ks).parts(rows, made).numpy()
+    for i in range(40):
+        expected = np.zeros(3)
+        for m in range(2):
+            place = torch.cat([made[m, i], (rows[i] - made[m, i]) / sigma[m]]).numpy()
+            for j, k in enumerate(ks.tolist()):
+                part = by_hand(place, prototypes[m].numpy(), k) / unit[m, j].item()
+                expected += (part[:3] + part[3:]) / 4
+        np.testing.assert_allclose(found[i], expected, rtol=1e-5)
+
+
+def test_duplicates_of_a_reference_row_are_its_neighbours():
+    rows = torch.zeros(10, 2)
+    chosen = torch.arange(10)[None]
+    measure = NeighborDistance.fit(rows, rows[None], chosen, ks=(1, 5), power=1.0)
+    assert measure.parts(rows, rows[None]).abs().max() == 0
+    assert torch.isfinite(measure.parts(rows + 3, rows[None])).all()
+
+
+def test_rarity_is_minus_the_log_frequency():
+    values = torch.tensor([0.0] * 90 + [1.0] * 10)[:, None]
+    measure = Rarity.fit(torch.cat([values, torch.full((100, 1), 7.0)], dim=1))
+    parts = measure.parts(torch.tensor([[0.0, 7.0], [1.0, 7.0], [0.5, 8.0], [-9.0, 7.0]])).numpy()
+    np.testing.assert_allclose(parts[:2, 0], -np.log([90.1 / 103, 10.1 / 103]), rtol=1e-6)
+    np.testing.assert_allclose(parts[2:, 0], -np.log(0.1 / 103), rtol=1e-6)
+    assert (parts[:, 1] == 0).all()  # constant in training: no frequency to speak of
+
+
+def test_both_measures_are_in_units_of_their_tail():
+    rows = torch.randn(1000, 4, generator=generator())
+    made = 0.5 * rows[None]
+    measure = NeighborsAndRarity.fit(rows, made, deal(1000, 50, 1, generator()), ks=(8,), power=0.5, rarity_weight=0.25)
+    distance, rarity = (p.sum(1) * unit for p, unit in zip(measure._both(rows, made), measure.units, strict=True))
+    assert torch.quantile(distance, 0.9).item() == pytest.approx(1, rel=0.05)
+    assert torch.quantile(rarity, 0.9).item() == pytest.approx(0.25, rel=0.05)
+
+
+def test_robust_residuals_by_hand():
+    rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [100.0, 1e-9]])
+    measure = SquaredResiduals.fit(rows, torch.zeros(1, 4, 2))
+    root = np.sqrt((1 + 4 + 9 + 1e4) / 4)
+    expected = np.square(np.array([1, 2, 3, 100]) / max(1.4826 * 2, 0.1 * root))
+    np.testing.assert_allclose(measure.parts(rows, torch.zeros(1, 4, 2))[:, 0], expected, rtol=1e-6)
+
+
+def test_code_distance_is_that_of_mahalanobis():
+    code = (
+        torch.randn(200, 3, generator=generator(), dtype=torch.float64)
+        @ torch.randn(3, 3, generator=generator(1)).double()
+    )
+    found = CodeDistance.fit([code, code * 7 + 3]).total([code, code * 7 + 3])
+    centered = (code - code.mean(0)).numpy()
+    expected = np.einsum("ij,jk,ik->i", centered, np.linalg.inv(centered.T @ centered / 200), centered)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_classic_measures_are_those_of_the_autoencoder():
+    pca = PCA(2).fit(X)
+    error = np.square(X - pca.inverse_transform(pca.transform(X))).sum(1)
+    options = {"n_estimators": 1, "max_samples": 1.0, "trim": 0.0, "random_state": 0}
+    squared = ReconstructionOutlierDetector(PCA(2), residual="squared", **options).fit(X)
+    np.testing.assert_allclose(squared.score_samples(X), -error, rtol=1e-9)
+    likelihood = ReconstructionOutlierDetector(PCA(2), residual="log_likelihood", **options).fit(X)
+    np.testing.assert_allclose(likelihood.score_samples(X), pca.score_samples(X), rtol=1e-9)
+
+
+# -- what it is for
+
+
+@pytest.mark.parametrize("novelty", [False, True])
+def test_rows_off_the_plane_are_found(novelty):
+    train = PLANE[:200] if novelty else PLANTED
+    found = ReconstructionOutlierDetector(novelty=novelty, random_state=0).fit(train)
+    assert roc_auc_score(IS_OUTLIER, -found.score_samples(PLANTED)) > 0.9
+
+
+@pytest.mark.parametrize("residual", ["robust", "squared", "neighbors"])
+def test_any_transformer_finds_them(residual):
+    for transformer in (
+        PCA(2),
+        KernelPCA(2, fit_inverse_transform=True),
+        make_pipeline(StandardScaler(), PCA(2)),
+        AutoencoderTransformer(2, max_iter=2, early_stopping=False),
+    ):
+        found = ReconstructionOutlierDetector(transformer, n_estimators=2, residual=residual, random_state=0)
+        assert roc_auc_score(IS_OUTLIER, -found.fit(PLANTED).score_samples(PLANTED)) > 0.9, transformer
+
+
+def test_a_trimmed_refit_forgets_the_outliers():
+    options = {"n_estimators": 1, "max_samples": 1.0, "residual": "squared", "random_state": 0}
+    untrimmed, trimmed = (
+        -ReconstructionOutlierDetector(PCA(2), trim=trim, **options).fit(PLANTED).score_samples(PLANTED)
+        for trim in (0.0, 0.1)
+    )
+    assert untrimmed[:400].mean() > 1e-3  # the outliers have turned the plane
+    assert trimmed[:400].max() < 1e-9
+
+
+def test_a_model_with_a_density_is_scored_by_it():
+    vae = VAETransformer(2, max_iter=2, n_score_samples=8, random_state=0)
+    found = ReconstructionOutlierDetector(vae, n_estimators=2, random_state=0).fit(PLANE[:100])
+    assert found.residual_ == "log_likelihood"
+    expected = np.mean([member.score_samples(PLANTED) for member in found._committee.members], axis=0)
+    np.testing.assert_allclose(found.score_samples(PLANTED), expected, rtol=1e-6)
+
+
+def test_clones_differ_by_seed_and_by_subsample():
+    found = ReconstructionOutlierDetector(
+        AutoencoderTransformer(1, max_iter=1, random_state=5), n_estimators=2, max_samples=30, random_state=0
+    ).fit(X)
+    one, two = found._committee.members
+    assert one.random_state != two.random_state
+    assert not np.array_equal(one.transform(X), two.transform(X))
+    assert found.autoencoder.random_state == 5
+    assert found.max_samples_ == 30
+
+
+# -- decisions
+
+
+@pytest.mark.parametrize("contamination", [0.01, 0.1, 0.33, 0.5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_contamination_is_exact_on_the_training_rows(contamination, dtype):
+    rows = X.astype(dtype)
+    found = ReconstructionOutlierDetector(n_steps=5, contamination=contamination, random_state=0)
+    assert (found.fit_predict(rows) == -1).sum() == round(contamination * len(rows))
+    np.testing.assert_array_equal(found.predict(rows) == -1, found.decision_function(rows) < 0)
+    np.testing.assert_array_equal(found.decision_function(rows), found.score_samples(rows) - found.offset_)
+
+
+def test_automatic_threshold_is_the_lower_fence_of_the_box_plot():
+    found = ReconstructionOutlierDetector(n_steps=5, random_state=0).fit(X)
+    first, third = np.quantile(found.score_samples(X), [0.25, 0.75])
+    assert found.offset_ == pytest.approx(first - 1.5 * (third - first))
+
+
+def test_pvalues_are_ranks_among_the_held_out_rows():
+    found = ReconstructionOutlierDetector(n_steps=5, calibration_fraction=0.2, random_state=0).fit(X)
+    held_out = found.calibration_scores_
+    assert len(held_out) == 18
+    pvalues = found.predict_pvalue(PLANTED[:50])
+    scores = found.score_samples(PLANTED[:50])
+    np.testing.assert_allclose(pvalues, [(1 + (held_out <= s).sum()) / 19 for s in scores])
+    # Held-out rows took no part: training on the others alone gives the same model.
+    everyone = np.sort(found.score_samples(X))
+    assert np.isin(held_out, everyone).all()
+
+
+def test_pvalues_hold_their_level():
+    """Over 300 splits of normal rows; the 99.9 % binomial band around 0.1 is 0.045 to 0.16."""
+    draw = np.random.default_rng(0)
+    alarms = 0
+    for seed in range(300):
+        rows = draw.standard_normal((60, 3)) ** 3
+        found = ReconstructionOutlierDetector(n_steps=1, n_estimators=1, calibration_fraction=0.5, random_state=seed)
+        alarms += found.fit(rows[:59]).predict_pvalue(rows[59:])[0] <= 0.1
+    assert 0.045 < alarms / 300 < 0.16
+
+
+def test_pvalues_need_held_out_rows():
+    found = ReconstructionOutlierDetector(n_steps=1, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="calibration_fraction was None; set it"):
+        found.predict_pvalue(X)
+
+
+# -- explanations
+
+
+def test_explanations_add_up(detector):
+    detector.fit(X)
+    for rows in (X, X[:1], X * 3):
+        parts = detector.explain(rows)
+        assert parts.shape == rows.shape
+        np.testing.assert_allclose(parts.sum(axis=1), -detector.score_samples(rows), rtol=1e-9, atol=1e-9)
+
+
+def test_the_odd_feature_is_named(detector):
+    odd = X[:5].copy()
+    odd[:, 4] += 40
+    detector.set_params(calibration_fraction=None).fit(X)
+    if detector.residual_ != "latent":  # one code need not see the feature
+        assert (detector.explain(odd).argmax(axis=1) == 4).all()
+
+
+def test_explanations_come_as_the_rows_do():
+    names = list("abcdef")
+    found = ReconstructionOutlierDetector(n_steps=2, random_state=0)
+    frame = pd.DataFrame(X, columns=names, index=np.arange(90) + 7)
+    parts = found.fit(frame).explain(frame)
+    assert list(parts.columns) == names
+    assert list(parts.index) == list(frame.index)
+    again = found.explain(pl.DataFrame(X, schema=names))
+    assert isinstance(again, pl.DataFrame)
+    np.testing.assert_array_equal(again.to_numpy(), parts.to_numpy())
+    assert isinstance(found.fit(X).explain(X), np.ndarray)
+    assert found.explain(X.astype(np.float32)).dtype == np.float32
+
+
+# -- determinism, private randomness, fitted state
+
+
+def test_two_fits_agree_and_seeds_matter(detector):
+    first = detector.fit(X).score_samples(X)
+    np.testing.assert_array_equal(clone(detector).fit(X).score_samples(X), first)
+    assert not np.array_equal(clone(detector).set_params(random_state=1).fit(X).score_samples(X), first)
+
+
+def test_global_generators_are_untouched_and_y_is_ignored(detector):
+    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002
+    expected = detector.fit(X).score_samples(X)
+    detector.explain(X)
+    np.testing.assert_array_equal(detector.fit(X, ["a"]).score_samples(X), expected)
+    assert torch.equal(torch.random.get_rng_state(), torch_before)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_a_random_state_instance_advances():
+    found = ReconstructionOutlierDetector(n_steps=1, random_state=np.random.RandomState(0))
+    assert not np.array_equal(found.fit(X).score_samples(X), found.fit(X).score_samples(X))
+
+
+def test_threads_give_the_same_numbers(detector):
+    expected = clone(detector).fit(X).score_samples(X)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for scores in pool.map(lambda _: clone(detector).fit(X).score_samples(X), range(4)):
+            np.testing.assert_array_equal(scores, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("instance", [DETECTORS[0], DETECTORS[1], DETECTORS[2], DETECTORS[5]], ids=["0", "1", "2", "5"])
+def test_a_row_is_bit_equal_in_any_company(instance, dtype):
+    detector = clone(instance).fit(X.astype(dtype))
+    many = np.random.default_rng(1).standard_normal((1100, 6)).astype(dtype) * 3 + 5
+    scores, parts = detector.score_samples(many), detector.explain(many[:70])
+    order = np.random.default_rng(2).permutation(len(many))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            for rows in (order, order[:1], order[:63], order[:65]):
+                np.testing.assert_array_equal(detector.score_samples(many[rows]), scores[rows])
+            np.testing.assert_array_equal(detector.score_samples(np.asfortranarray(many)), scores)
+            np.testing.assert_array_equal(detector.explain(many[3:4]), parts[3:4])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_pickles_keep_scores_and_plain_arrays(detector):
+    expected = detector.fit(X).score_samples(X)
+    for opened in (pickle.loads(pickle.dumps(detector)), copy.deepcopy(detector)):
+        np.testing.assert_array_equal(opened.score_samples(X), expected)
+        np.testing.assert_array_equal(opened.explain(X).shape, X.shape)
+    measure = detector.__getstate__()["_measure"]
+    assert measure is None or all(type(value) is np.ndarray for value in measure.values())
+
+
+def test_parameters_set_after_fit_change_no_score(detector):
+    expected = detector.fit(X).score_samples(X)
+    detector.set_params(residual="squared", novelty=True, n_estimators=1, contamination=0.3)
+    np.testing.assert_array_equal(detector.score_samples(X), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), expected)
+
+
+def test_networks_are_saved_without_pickle_and_clones_refused(tmp_path):
+    found = ReconstructionOutlierDetector(n_steps=2, calibration_fraction=0.2, random_state=0).fit(X)
+    save(found, tmp_path / "detector")
+    opened = load(tmp_path / "detector")
+    np.testing.assert_array_equal(opened.score_samples(X), found.score_samples(X))
+    np.testing.assert_array_equal(opened.predict_pvalue(X), found.predict_pvalue(X))
+    with pytest.raises(ValueError, match="cannot be stored without pickle"):
+        save(ReconstructionOutlierDetector(AutoencoderTransformer(1, max_iter=1)).fit(X), tmp_path / "clones")
+
+
+def test_a_fit_that_fails_leaves_no_half_state():
+    found = ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="learning_rate=1e"):
+        found.set_params(learning_rate=1e38, n_steps=5).fit(X[:, :3])
+    with pytest.raises(NotFittedError):
+        found.score_samples(X)
+    assert not hasattr(found, "n_features_in_")
+
+
+# -- data of every size and kind
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 10, 33])
+@pytest.mark.parametrize("n_columns", [1, 2, 6])
+def test_few_rows_and_columns(n_rows, n_columns):
+    rows = X[:n_rows, :n_columns]
+    for novelty in (False, True):
+        found = ReconstructionOutlierDetector(novelty=novelty, n_steps=3, random_state=0).fit(rows)
+        assert np.isfinite(found.score_samples(X[:, :n_columns])).all()
+        assert np.isfinite(found.offset_)
+
+
+def test_constant_columns_duplicates_and_mixed_scales(detector):
+    odd = np.column_stack([X[:, 0], X[:, 0] * 1e12, X[:, 1] * 1e-12, np.full(90, 0.1), np.repeat([1.0, 2.0], 45)])
+    odd = np.vstack([odd, odd])
+    assert np.isfinite(detector.fit(odd).score_samples(odd)).all()
+
+
+def test_nothing_but_constants():
+    ones = np.ones((20, 3))
+    for detector in DETECTORS[:3]:
+        scores = clone(detector).fit(ones).score_samples(np.vstack([ones, ones + 1e30]))
+        assert np.isfinite(scores).all()
+        assert scores[0] > scores[-1]
+
+
+def test_units_do_not_matter():
+    scale = np.array([1, 1024, 2.0**-20, 4, 1, 1])
+    small, large = (ReconstructionOutlierDetector(n_steps=5, random_state=0).fit(rows) for rows in (X, X * scale))
+    np.testing.assert_array_equal(small.score_samples(X), large.score_samples(X * scale))
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_constant():
+    odd = np.column_stack([X, np.where(np.arange(90) % 2, 0.1 + 0.2, 0.3)])
+    standardization = Standardization.fit(odd)
+    assert standardization.spread[-1] == 1
+    np.testing.assert_allclose(standardization.spread[:-1], X.std(0))
+    assert Standardization.fit((odd * 1e-9 + 1).astype(np.float32)).spread.tolist() == [1.0] * 7
+
+
+def test_wild_values_stay_finite():
+    found = ReconstructionOutlierDetector(n_steps=5, random_state=0).fit(np.vstack([X, np.full((1, 6), 1e30)]))
+    scores = found.score_samples(np.vstack([X[:5], np.full((1, 6), 3e38), np.full((1, 6), -3e38)]))
+    assert np.isfinite(scores).all()
+    with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+        found.score_samples(np.full((1, 6), 1e300))
+
+
+def test_more_columns_than_rows_and_a_table_beyond_the_sample(monkeypatch):
+    wide = np.random.default_rng(0).standard_normal((40, 1500)).astype(np.float32)
+    assert np.isfinite(ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(wide).score_samples(wide)).all()
+    monkeypatch.setattr("sk_autoenc.estimators.outliers.MOST_ROWS", 50)
+    found = ReconstructionOutlierDetector(n_steps=2, contamination=0.1, calibration_fraction=0.1, random_state=0).fit(X)
+    assert (found.predict(X) == -1).sum() == 9
+    assert found.max_samples_ == 25
+
+
+def test_output_dtype_is_that_of_the_input(detector):
+    for dtype, expected in ((np.float32, np.float32), (np.float64, np.float64), (np.int64, np.float64)):
+        rows = X.astype(dtype)
+        assert detector.fit(rows).score_samples(rows).dtype == expected
+        assert detector.explain(rows).dtype == expected
+        assert detector.decision_function(rows).dtype == expected
+
+
+# -- errors
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"residual": "log_likelihood"}, "residual='log_likelihood' needs an autoencoder with score_samples"),
+        ({"autoencoder": StandardScaler(), "residual": "log_likelihood"}, "autoencoder=StandardScaler has not"),
+        ({"autoencoder": load_digits}, "autoencoder must have fit, which function has not"),
+        ({"calibration_fraction": 0.001}, r"calibration_fraction=0.001 of n_samples=90 is 0 rows"),
+        ({"contamination": 0.6}, "contamination.*0.6"),
+        ({"trim": 1.0}, "trim.*1.0"),
+        ({"max_samples": 0}, "max_samples.*0"),
+        ({"residual": "mse"}, "residual.*mse"),
+    ],
+)
+def test_errors_name_parameter_and_value(parameters, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ReconstructionOutlierDetector(**parameters).fit(X)
