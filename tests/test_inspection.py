@@ -10,13 +10,22 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 import sk_autoenc.inspection
-from sk_autoenc import AutoencoderTransformer
-from sk_autoenc.inspection import LatentDisplay, LossCurveDisplay, ReconstructionDisplay
+from sk_autoenc import AutoencoderTransformer, VAETransformer
+from sk_autoenc.inspection import (
+    ComponentKLDisplay,
+    LatentDisplay,
+    LatentTraversalDisplay,
+    LossCurveDisplay,
+    ReconstructionDisplay,
+    SampleGridDisplay,
+)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -40,6 +49,11 @@ def fitted(X):
     return AutoencoderTransformer(3, **CHEAP, sparsity=0.1).fit(X)
 
 
+@pytest.fixture(scope="module")
+def generative(X):
+    return VAETransformer(3, **CHEAP).fit(X)
+
+
 # -- what is common
 
 
@@ -54,7 +68,14 @@ def test_matplotlib_is_not_needed_to_import(path, monkeypatch):
 
 @pytest.mark.parametrize(
     "display",
-    [LossCurveDisplay({"training": [1.0]}), LatentDisplay([[0.0, 1.0]]), ReconstructionDisplay([[0.0]], [[1.0]])],
+    [
+        ComponentKLDisplay([1.0]),
+        LatentDisplay([[0.0, 1.0]]),
+        LatentTraversalDisplay([[[0.0]]], tiers=[""], steps=[""]),
+        LossCurveDisplay({"training": [1.0]}),
+        ReconstructionDisplay([[0.0]], [[1.0]]),
+        SampleGridDisplay([[0.0]]),
+    ],
     ids=lambda display: type(display).__name__,
 )
 def test_plotting_without_matplotlib_names_the_extra(display, monkeypatch):
@@ -64,12 +85,13 @@ def test_plotting_without_matplotlib_names_the_extra(display, monkeypatch):
         display.plot()
 
 
-def test_all_names_are_displays_that_draw_into_the_given_axes(X, fitted):
+def test_all_names_are_displays_that_draw_into_the_given_axes(X, generative):
+    without_rows = {ComponentKLDisplay, LossCurveDisplay, SampleGridDisplay}
     for name in sk_autoenc.inspection.__all__:
         display_class = getattr(importlib.import_module("sk_autoenc.inspection"), name)
         figure, ax = plt.subplots()
-        rows = () if display_class is LossCurveDisplay else (X,)
-        display = display_class.from_estimator(fitted, *rows, ax=ax)
+        rows = () if display_class in without_rows else (X,)
+        display = display_class.from_estimator(generative, *rows, ax=ax)
         assert type(display) is display_class
         assert display.ax_ is ax
         assert display.figure_ is figure
@@ -240,3 +262,142 @@ def test_what_cannot_be_reconstructed(X, fitted):
 def test_image_shapes_that_do_not_fit(X, fitted, image_shape):
     with pytest.raises(ValueError, match=r"image_shape must be .* number of features, 6; got \("):
         ReconstructionDisplay.from_estimator(fitted, X, image_shape=image_shape)
+
+
+# -- samples
+
+
+def test_samples_fill_a_grid_of_images(generative):
+    display = SampleGridDisplay.from_estimator(
+        generative, n_samples=7, random_state=1, image_shape=(2, 3), n_columns=4, cmap="viridis"
+    )
+    rows = generative.sample(7, random_state=1)
+    np.testing.assert_array_equal(display.rows, rows)
+    assert display.axes_.shape == (2, 4)
+    for panel, row in zip(display.axes_.flat[:7], rows, strict=True):
+        (image,) = panel.images
+        np.testing.assert_array_equal(image.get_array(), row.reshape(2, 3))
+        assert image.get_clim() == (rows.min(), rows.max()), "one scale for all"
+        assert image.cmap.name == "viridis"
+    assert [panel.get_visible() for panel in display.axes_.flat] == [True] * 7 + [False]
+
+
+def test_samples_as_lines(generative):
+    display = SampleGridDisplay.from_estimator(generative, n_samples=5, random_state=1, mean=True, linestyle="--")
+    rows = generative.sample(5, random_state=1, mean=True)
+    assert display.axes_.shape == (2, 3)
+    for panel, row in zip(display.axes_.flat[:5], rows, strict=True):
+        (line,) = panel.lines
+        np.testing.assert_array_equal(line.get_ydata(), row)
+        assert line.get_linestyle() == "--"
+        assert panel.get_ylim() == display.axes_[0, 0].get_ylim(), "one scale for all"
+
+
+def test_samples_of_other_estimators(X):
+    kernel = KernelDensity().fit(X)
+    display = SampleGridDisplay.from_estimator(kernel, n_samples=4, random_state=3)
+    np.testing.assert_array_equal(display.rows, kernel.sample(4, random_state=3))
+    mixture = GaussianMixture(2, random_state=0).fit(X)
+    draws = [SampleGridDisplay.from_estimator(mixture, n_samples=4, random_state=seed).rows for seed in (3, 3, 4, None)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+    np.testing.assert_array_equal(draws[3], mixture.sample(4)[0])
+    assert mixture.random_state == 0, "the estimator itself is left as it is"
+
+
+def test_samples_as_data_frames(X):
+    estimator = VAETransformer(2, **CHEAP).set_output(transform="pandas").fit(X)
+    display = SampleGridDisplay.from_estimator(estimator, n_samples=3, random_state=0)
+    np.testing.assert_array_equal(display.rows, estimator.sample(3, random_state=0).to_numpy())
+
+
+def test_what_cannot_be_sampled(X, fitted, generative):
+    with pytest.raises(TypeError, match="estimator must have sample, which AutoencoderTransformer has not"):
+        SampleGridDisplay.from_estimator(fitted)
+    with pytest.raises(TypeError, match=r"mean=True needs .* KernelDensity's does not"):
+        SampleGridDisplay.from_estimator(KernelDensity().fit(X), mean=True)
+    with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
+        SampleGridDisplay.from_estimator(generative, n_samples=0)
+    with pytest.raises(ValueError, match="n_columns == 0, must be >= 1"):
+        SampleGridDisplay(X, n_columns=0).plot()
+    with pytest.raises(ValueError, match=r"image_shape must be .* number of features, 6; got \(2, 2\)"):
+        SampleGridDisplay(X, image_shape=(2, 2)).plot()
+
+
+# -- traversals
+
+
+def test_each_component_moves_through_its_quantiles(X, generative):
+    display = LatentTraversalDisplay.from_estimator(
+        generative, X, row=4, components=[2, 0], n_steps=5, percentiles=(0.1, 0.9), image_shape=(2, 3)
+    )
+    codes, names = generative.transform(X), generative.get_feature_names_out()
+    for tier, component in enumerate([2, 0]):
+        path = np.repeat(codes[4:5], 5, axis=0)
+        path[:, component] = np.quantile(codes[:, component], [0.1, 0.3, 0.5, 0.7, 0.9])
+        np.testing.assert_allclose(display.rows[tier], generative.inverse_transform(path), rtol=1e-6)
+        assert display.axes_[tier, 0].get_ylabel() == names[component]
+        for panel, row in zip(display.axes_[tier], display.rows[tier], strict=True):
+            np.testing.assert_array_equal(panel.images[0].get_array(), row.reshape(2, 3))
+    assert [panel.get_xlabel() for panel in display.axes_[-1]] == ["0.1", "0.3", "0.5", "0.7", "0.9"]
+    assert display.ax_.get_xlabel() == "quantile"
+
+
+def test_the_plane_of_two_components_rises_to_the_right_and_upwards(X):
+    pca = PCA(3).fit(X)
+    display = LatentTraversalDisplay.from_estimator(pca, X, kind="plane", components=(1, 2), n_steps=4)
+    codes = pca.transform(np.reshape(display.rows, (-1, 6))).reshape(4, 4, 3)
+    shares = [0.05, 0.35, 0.65, 0.95]
+    across, up = np.quantile(pca.transform(X)[:, 1:], shares, axis=0).T
+    np.testing.assert_allclose(codes[..., 0], pca.transform(X)[:, 0].mean(), atol=1e-12)
+    np.testing.assert_allclose(codes[..., 1], np.tile(across, (4, 1)), atol=1e-12)
+    np.testing.assert_allclose(codes[..., 2], np.tile(up[::-1, None], (1, 4)), atol=1e-12)
+    assert [panel.get_ylabel() for panel in display.axes_[:, 0]] == [f"{value:.2g}" for value in up[::-1]]
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("pca1", "pca2")
+    np.testing.assert_array_equal(display.axes_[0, 3].lines[0].get_ydata(), display.rows[0, 3])
+
+
+def test_codes_of_two_components_are_shown_as_a_plane(X):
+    assert LatentTraversalDisplay.from_estimator(PCA(2).fit(X), X, n_steps=3).axes_.shape == (3, 3)
+    assert LatentTraversalDisplay.from_estimator(PCA(2).fit(X), X, n_steps=3, kind="components").axes_.shape == (2, 3)
+    assert LatentTraversalDisplay.from_estimator(PCA(4).fit(X), X, n_steps=3).axes_.shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "line"}, "kind must be 'auto', 'components' or 'plane', got 'line'"),
+        ({"components": (0, 3)}, r"components must be numbers from 0 to 2.*got \(0, 3\)"),
+        ({"kind": "plane", "components": (0, 1, 2)}, "components must be two numbers from 0 to 2"),
+        ({"n_steps": 1}, "n_steps == 1, must be >= 2"),
+        ({"percentiles": (0.9, 0.1)}, r"percentiles must rise within 0 and 1, got \(0.9, 0.1\)"),
+        ({"row": 60}, "row == 60, must be <= 59"),
+        ({"image_shape": (2, 2)}, "image_shape must be"),
+    ],
+)
+def test_traversals_out_of_range(X, generative, options, message):
+    with pytest.raises(ValueError, match=message):
+        LatentTraversalDisplay.from_estimator(generative, X, **options)
+
+
+def test_there_is_no_way_back_from_some_codes(X):
+    with pytest.raises(TypeError, match="estimator must have inverse_transform, which Normalizer has not"):
+        LatentTraversalDisplay.from_estimator(Normalizer().fit(X), X)
+
+
+# -- KL divergences
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_divergences_are_those_of_the_estimator(generative, sort):
+    display = ComponentKLDisplay.from_estimator(generative, sort=sort, color="red")
+    kl, names = generative.kl_per_component_, generative.get_feature_names_out()
+    order = np.argsort(-kl) if sort else np.arange(3)
+    np.testing.assert_array_equal([bar.get_height() for bar in display.bars_], kl[order])
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == list(names[order])
+    assert {bar.get_facecolor() for bar in display.bars_} == {to_rgba("red")}
+
+
+def test_divergences_of_other_estimators(fitted):
+    with pytest.raises(TypeError, match="must have kl_per_component_, which AutoencoderTransformer has not"):
+        ComponentKLDisplay.from_estimator(fitted)

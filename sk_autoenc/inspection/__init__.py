@@ -1,7 +1,17 @@
 """Displays: pictures of a fitted estimator. Classes hold numbers, ``plot`` draws them; matplotlib is imported there."""
 
+from sk_autoenc.inspection.divergence import ComponentKLDisplay
 from sk_autoenc.inspection.latent import LatentDisplay
 from sk_autoenc.inspection.loss_curve import LossCurveDisplay
 from sk_autoenc.inspection.reconstruction import ReconstructionDisplay
+from sk_autoenc.inspection.samples import SampleGridDisplay
+from sk_autoenc.inspection.traversal import LatentTraversalDisplay
 
-__all__ = ["LatentDisplay", "LossCurveDisplay", "ReconstructionDisplay"]
+__all__ = [
+    "ComponentKLDisplay",
+    "LatentDisplay",
+    "LatentTraversalDisplay",
+    "LossCurveDisplay",
+    "ReconstructionDisplay",
+    "SampleGridDisplay",
+]

@@ -103,16 +103,9 @@ class LatentDisplay:
         if y is not None:
             check_consistent_length(X, y)
         codes = np.asarray(estimator.transform(X))
-        n_components = codes.shape[1]
-        if len(components) != 2 or not all(0 <= component < n_components for component in components):
-            raise ValueError(
-                f"components must be two numbers from 0 to {n_components - 1}, the code having {n_components} "
-                f"components; got {components!r}."
-            )
-        names = [f"code {component}" for component in components]
-        if hasattr(estimator, "get_feature_names_out"):
-            names = [str(estimator.get_feature_names_out()[component]) for component in components]
-        return cls(codes[:, list(components)], y=y, names=names).plot(ax, **kwargs)
+        check_components(components, codes.shape[1], pair=True)
+        names = component_names(estimator, codes.shape[1])
+        return cls(codes[:, list(components)], y=y, names=[names[i] for i in components]).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, *, cmap: Any = None, **kwargs: Any) -> Self:
         """Draw the points.
@@ -154,6 +147,22 @@ class LatentDisplay:
             self.legend_ = ax.legend()
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
         return self
+
+
+def check_components(components: Sequence[int], n_components: int, *, pair: bool) -> None:
+    """Refuse components that the code does not have, and, where a pair is wanted, another number of them."""
+    if (pair and len(components) != 2) or not all(0 <= component < n_components for component in components):
+        raise ValueError(
+            f"components must be {'two ' if pair else ''}numbers from 0 to {n_components - 1}, the code having "
+            f"{n_components} components; got {components!r}."
+        )
+
+
+def component_names(estimator: Any, n_components: int) -> list[str]:
+    """What an estimator calls the components of its codes."""
+    if hasattr(estimator, "get_feature_names_out"):
+        return [str(name) for name in estimator.get_feature_names_out()]
+    return [f"code {component}" for component in range(n_components)]
 
 
 def _is_categorical(y: np.ndarray) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc.inspection.pyplot import import_pyplot
+from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, open_panels
 
 
 class ReconstructionDisplay:
@@ -139,52 +139,18 @@ class ReconstructionDisplay:
         kinds = {"row": self.rows, "noisy": self.noisy, "reconstruction": self.reconstructions}
         data = {name: np.asarray(values, dtype=float) for name, values in kinds.items() if values is not None}
         n_samples, n_features = data["row"].shape
-        shape = self.image_shape
-        if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != n_features):
-            raise ValueError(
-                f"image_shape must be a height and a width whose product is the number of features, {n_features}; "
-                f"got {shape!r}."
-            )
-        n_tiers = 1 if shape is None else len(data)
-        if ax is None:
-            height = 1.8 if shape is None else 1.1 * n_tiers
-            plt = import_pyplot("ReconstructionDisplay.plot")
-            _, ax = plt.subplots(figsize=(1.1 * n_samples + 1, height), layout="constrained")
-        ax.set_axis_off()
-        self.ax_, self.figure_ = ax, ax.figure
-        self.axes_ = _divide(ax, n_tiers, n_samples)
-        if shape is None:
-            self._draw_lines(data, kwargs)
+        check_image_shape(self.image_shape, n_features)
+        caller = "ReconstructionDisplay.plot"
+        if self.image_shape is None:
+            self.ax_, self.axes_ = open_panels(ax, caller, 1, n_samples, height=1.8)
+            draw_lines(self.axes_, data, **kwargs)
+            legend = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(data), "frameon": False}
+            self.ax_.legend(*self.axes_[0, 0].get_legend_handles_labels(), **legend)
         else:
-            self._draw_images(data, shape, kwargs)
+            self.ax_, self.axes_ = open_panels(ax, caller, len(data), n_samples)
+            scale = {"vmin": data["row"].min(), "vmax": data["row"].max()}
+            draw_images(self.axes_, np.concatenate(list(data.values())), self.image_shape, **{**scale, **kwargs})
+            for panel, name in zip(self.axes_[:, 0], data, strict=True):
+                panel.set_ylabel(name, rotation=0, ha="right", va="center")
+        self.figure_ = self.ax_.figure
         return self
-
-    def _draw_lines(self, data: dict[str, np.ndarray], options: dict[str, Any]) -> None:
-        low, high = min(values.min() for values in data.values()), max(values.max() for values in data.values())
-        margin = 0.05 * (high - low) or 1.0
-        for i, panel in enumerate(self.axes_[0]):
-            for name, values in data.items():
-                panel.plot(values[i], **{"label": name, "linewidth": 1, **options})
-            panel.set_ylim(low - margin, high + margin)
-            if i > 0:
-                panel.set_yticks([])
-        handles, names = self.axes_[0, 0].get_legend_handles_labels()
-        self.ax_.legend(handles, names, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names), frameon=False)
-
-    def _draw_images(self, data: dict[str, np.ndarray], shape: tuple[int, int], options: dict[str, Any]) -> None:
-        scale = {"vmin": data["row"].min(), "vmax": data["row"].max(), "cmap": "gray", **options}
-        for panels, (name, values) in zip(self.axes_, data.items(), strict=True):
-            for panel, value in zip(panels, values, strict=True):
-                panel.imshow(value.reshape(shape), **scale)
-                panel.set(xticks=[], yticks=[])
-            panels[0].set_ylabel(name, rotation=0, ha="right", va="center")
-
-
-def _divide(ax: Any, n_tiers: int, n_columns: int, gap: float = 0.05) -> np.ndarray:
-    """A grid of panels within ``ax``, which may be any axes; shape (n_tiers, n_columns)."""
-    panels = np.empty((n_tiers, n_columns), dtype=object)
-    for tier, column in np.ndindex(panels.shape):
-        corner = (column / n_columns, 1 - (tier + 1) / n_tiers)
-        size = ((1 - gap) / n_columns, (1 - gap) / n_tiers)
-        panels[tier, column] = ax.inset_axes((*corner, *size))
-    return panels

@@ -1,0 +1,150 @@
+"""Rows that an estimator draws, in a grid: as images, or as lines over the features."""
+
+import copy
+import inspect
+import math
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, open_panels
+
+
+class SampleGridDisplay:
+    """Rows in a grid of panels, one in each.
+
+    Parameters
+    ----------
+    rows : array-like of shape (n_samples, n_features)
+        The rows.
+    image_shape : tuple of two int or None, default=None
+        Height and width of the images that the rows are; None draws them as lines, features on the x axis.
+    n_columns : int or None, default=None
+        Number of panels in a tier; None makes a square of them, or nearly one.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes, of shape (n_tiers, n_columns)
+        The panels, filled tier by tier; those that are left over are hidden.
+    ax_ : matplotlib Axes
+        The axes that the panels divide.
+    figure_ : matplotlib Figure
+        The figure of ``ax_``.
+
+    See Also
+    --------
+    SampleGridDisplay.from_estimator : Plot rows that a fitted estimator draws.
+
+    Examples
+    --------
+    >>> from sk_autoenc.inspection import SampleGridDisplay
+    >>> SampleGridDisplay([[0, 1, 2], [2, 1, 0], [1, 1, 1]]).plot().axes_.shape
+    (2, 2)
+    """
+
+    def __init__(self, rows: ArrayLike, *, image_shape: tuple[int, int] | None = None, n_columns: int | None = None):
+        self.rows = rows
+        self.image_shape = image_shape
+        self.n_columns = n_columns
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        n_samples: int = 25,
+        random_state: Any = None,
+        mean: bool = False,
+        image_shape: tuple[int, int] | None = None,
+        n_columns: int | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot rows that a fitted estimator draws.
+
+        Parameters
+        ----------
+        estimator : estimator with ``sample``
+            Fitted; ``GaussianMixture`` and ``KernelDensity`` will do, too.
+        n_samples : int, default=25
+            How many rows to draw.
+        random_state : int, RandomState instance or None, default=None
+            Seeds the draws, also for an estimator such as ``GaussianMixture``, whose ``sample`` takes no seed.
+        mean : bool, default=False
+            Whether to draw without the noise of the likelihood, where ``sample`` can.
+        image_shape : tuple of two int or None, default=None
+            Height and width of the images that the rows are; None draws them as lines.
+        n_columns : int or None, default=None
+            Number of panels in a tier; None makes a square of them, or nearly one.
+        ax : matplotlib Axes or None, default=None
+            What the panels divide; None makes a new figure.
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display : SampleGridDisplay
+            What was plotted.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.mixture import GaussianMixture
+        >>> from sk_autoenc.inspection import SampleGridDisplay
+        >>> mixture = GaussianMixture(10, covariance_type="diag", random_state=0).fit(load_digits().data)
+        >>> display = SampleGridDisplay.from_estimator(mixture, n_samples=12, random_state=1, image_shape=(8, 8))
+        >>> display.axes_.shape
+        (3, 4)
+        """
+        if not hasattr(estimator, "sample"):
+            raise TypeError(f"estimator must have sample, which {type(estimator).__name__} has not.")
+        check_is_fitted(estimator)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        rows = _draw(estimator, n_samples, random_state, mean)
+        return cls(rows, image_shape=image_shape, n_columns=n_columns).plot(ax, **kwargs)
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the rows.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            What the panels divide; None makes a new figure.
+        **kwargs : dict
+            Passed to ``imshow`` or to ``plot`` of every panel. Images share one scale.
+
+        Returns
+        -------
+        self : SampleGridDisplay
+            The display, with ``axes_``, ``ax_`` and ``figure_``.
+        """
+        rows = np.asarray(self.rows, dtype=float)
+        check_image_shape(self.image_shape, rows.shape[1])
+        n_columns = math.ceil(math.sqrt(len(rows))) if self.n_columns is None else self.n_columns
+        check_scalar(n_columns, "n_columns", Integral, min_val=1)
+        n_tiers = math.ceil(len(rows) / n_columns)
+        self.ax_, self.axes_ = open_panels(ax, "SampleGridDisplay.plot", n_tiers, n_columns)
+        self.figure_ = self.ax_.figure
+        if self.image_shape is None:
+            draw_lines(self.axes_, {"sample": rows}, **kwargs)
+        else:
+            draw_images(self.axes_, rows, self.image_shape, **kwargs)
+        return self
+
+
+def _draw(estimator: Any, n_samples: int, random_state: Any, mean: bool) -> np.ndarray:
+    """Rows of ``sample``, whatever it takes and gives beside them."""
+    understood = inspect.signature(estimator.sample).parameters
+    if mean and "mean" not in understood:
+        raise TypeError(f"mean=True needs an estimator whose sample knows it; {type(estimator).__name__}'s does not.")
+    options: dict[str, Any] = {"mean": True} if mean else {}
+    if "random_state" in understood:
+        options["random_state"] = random_state
+    elif random_state is not None:
+        estimator = copy.copy(estimator).set_params(random_state=random_state)
+    rows = estimator.sample(n_samples, **options)
+    return np.asarray(rows[0] if isinstance(rows, tuple) else rows)  # mixtures also tell the components
