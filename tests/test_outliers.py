@@ -4,6 +4,8 @@ import concurrent.futures
 import copy
 import pickle
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -19,9 +21,12 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer, load, save
 from sk_autoenc.committees import Standardization, deal
+from sk_autoenc.inspection import OutlierExplanationDisplay
 from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
 from sk_autoenc.outlyingness import CodeDistance, NeighborDistance, NeighborsAndRarity, Rarity, SquaredResiduals
 from tests.instances import DETECTORS
+
+matplotlib.use("Agg")
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((90, 6)) * [1, 2, 3, 1, 1, 1] + 5
@@ -302,6 +307,23 @@ def test_explanations_come_as_the_rows_do():
     np.testing.assert_array_equal(again.to_numpy(), parts.to_numpy())
     assert isinstance(found.fit(X).explain(X), np.ndarray)
     assert found.explain(X.astype(np.float32)).dtype == np.float32
+
+
+def test_the_display_shows_the_largest_parts_first():
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    frame.loc[3, "e"] = 60
+    found = ReconstructionOutlierDetector(n_steps=5, random_state=0).fit(frame)
+    display = OutlierExplanationDisplay.from_estimator(found, frame, row=3, n_features=2)
+    assert display.ax_.get_yticklabels()[0].get_text() == "e = 60"
+    widths = [bar.get_width() for bar in display.bars_]
+    assert len(widths) == 3  # and the others
+    assert sum(widths) == pytest.approx(-found.score_samples(frame.iloc[3:4])[0])
+    with pytest.raises(ValueError, match=r"row must be from 0 to 89.*got 90"):
+        OutlierExplanationDisplay.from_estimator(found, frame, row=90)
+    with pytest.raises(TypeError, match="PCA has not"):
+        OutlierExplanationDisplay.from_estimator(PCA().fit(X), X)
+    assert len(OutlierExplanationDisplay(np.ones(30)).plot(n_features=5).bars_) == 6
+    plt.close("all")
 
 
 # -- determinism, private randomness, fitted state

@@ -1,6 +1,7 @@
 """Displays: pictures of a fitted estimator. Classes hold numbers, ``plot`` draws them; matplotlib is imported there."""
 
 from sk_autoenc.inspection.divergence import ComponentKLDisplay
+from sk_autoenc.inspection.explanation import OutlierExplanationDisplay
 from sk_autoenc.inspection.latent import LatentDisplay
 from sk_autoenc.inspection.loss_curve import LossCurveDisplay
 from sk_autoenc.inspection.reconstruction import ReconstructionDisplay
@@ -12,6 +13,7 @@ __all__ = [
     "LatentDisplay",
     "LatentTraversalDisplay",
     "LossCurveDisplay",
+    "OutlierExplanationDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
 ]
