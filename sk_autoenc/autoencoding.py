@@ -74,7 +74,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _set_standardize(self, standardize: Standardize, rows: Rows) -> np.ndarray:
         """Set it from the rows; returns the output of a decoder that says that every row is their mean."""
         seen = summarize(rows, self._likelihood.encoder_input)
-        standardize.set(seen.mean, seen.scale, seen.low, seen.high)
+        standardize.set(seen.mean, seen.scale, *self._likelihood.input_range(seen.low, seen.high))
         return self._likelihood.raw_of_mean(seen.mean.numpy())
 
     # -- the linear floor
@@ -119,7 +119,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             does not depend on the other rows of ``X``.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        return self._encode(self._validate(X, reset=False))
+
+    def _encode(self, X: np.ndarray) -> np.ndarray:
         return map_rows(self.net_.module_.encode, X, self.device_, self._prepare).astype(X.dtype, copy=False)
 
     def inverse_transform(self, X):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -29,6 +30,9 @@ from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.seeding import draw_seed, make_generator
 
 _BLOCK = 1024
+
+#: Share of the features' variance that is noise where training starts from random weights.
+_NOISE_AT_START = 0.1
 
 
 class GenerativeAutoencoder(BaseAutoencoder):
@@ -83,7 +87,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
             mean, covariance = moments(rows)
             spare = self._likelihood.n_outputs(len(mean), noise=True) - len(mean)
             start_at_mean(module.decoder, np.concatenate([mean, np.zeros(spare)]))
-            start_noise(module, np.diag(self._known_variance(len(mean), covariance.diagonal())))
+            # Under noise as wide as the rows, codes that explain little would be given up before they explain anything.
+            start_noise(module, np.diag(self._known_variance(len(mean), _NOISE_AT_START * covariance.diagonal())))
         if self._likelihood.scales_rows:
             loosen_noise(module)
 
@@ -191,7 +196,10 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if n_steps < 2:
             raise ValueError(f"n_steps must be at least 2, got {n_steps}.")
         ends = np.stack([np.asarray(as_array(end)).reshape(-1) for end in (a, b)])
-        codes = np.asarray(self.transform(ends))
+        ends = check_array(ends, dtype=[np.float64, np.float32], input_name="a and b")
+        if ends.shape[1] != self.n_features_in_:
+            raise ValueError(f"a and b must have {self.n_features_in_} features, got {ends.shape[1]}.")
+        codes = self._encode(ends)
         share = np.linspace(0, 1, n_steps, dtype=codes.dtype)[:, None]
         rows = self.inverse_transform((1 - share) * codes[:1] + share * codes[1:])
         return in_chosen_container(self, rows)

@@ -53,6 +53,10 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         """The rows as numbers that an encoder can read, before they are centred and scaled."""
         return x
 
+    def input_range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Lowest and highest number that an encoder reads in each column; ``low`` and ``high`` are the training rows'."""
+        return low, high
+
     def make_head(self, n_features: int) -> nn.Module:
         """What ends the decoder of a model that draws: it turns the decoder's columns into ``raw``."""
         return nn.Identity()
@@ -273,6 +277,10 @@ class Bernoulli(Likelihood):
                 f"Bernoulli(binarize='dynamic') scores zeros and ones, but X has the value {X[grey][0]:.6g}; draw "
                 "them first, for example by (rng.random(X.shape) < X).astype(X.dtype)."
             )
+
+    def input_range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """From 0 to 1: binarised rows go beyond the grey ones."""
+        return torch.zeros_like(low), torch.ones_like(high)
 
     def target(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """The rows, or where these are binarised, ones drawn with their probabilities."""

@@ -27,6 +27,12 @@ from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.judging import NATS
 from sk_autoenc.training.seeding import make_generator
 
+#: Momentum makes players circle each other (Gidel et al. 2019, https://arxiv.org/abs/1807.04740), so there is less.
+_ADAM_OPTIONS = {"betas": (0.5, 0.99)}
+
+#: Draws that tell place and scale of the prior.
+_N_READ = 10_000
+
 #: Rows and draws that are compared for ``prior_mismatch_``, and from where on it is worth a warning.
 _N_COMPARED, _MISMATCH = 2000, 0.05
 
@@ -286,6 +292,7 @@ class AAETransformer(GenerativeAutoencoder):
         return AdversarialAutoencoder(
             **self._make_parts(input_shape, likelihood, n_encoded=self.n_components * (1 if deterministic else 2)),
             prior=self._make_prior(),
+            n_components=self.n_components,
             critic=as_architecture(self.critic).make_encoder(self.n_components, 1, linear_path=False),
             deterministic=deterministic,
         )
@@ -300,11 +307,13 @@ class AAETransformer(GenerativeAutoencoder):
             "critic": Player(("critic",), critic_rate),
             "encoder": Player(("encoder",)),
         }
-        return Game(adversarial_turns, players)
+        return Game(adversarial_turns, players, _ADAM_OPTIONS)
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
+        assert isinstance(module, AdversarialAutoencoder)
         super()._initialize(module, rows)
         self.prior_ = self._make_prior()
+        module.read_prior(self.prior_.sample(_N_READ, make_generator(self._seed, "prior")))
 
     def _select(self, verdict, rows: Rows, fresh: bool) -> None:
         """Keep the network: a linear model's codes are not held to the prior."""
@@ -334,7 +343,7 @@ class AAETransformer(GenerativeAutoencoder):
         noise = make_generator(self._seed, "validation", self.device_)
         with torch.inference_mode():
             codes = self.net_.module_.draw_code(rows[chosen], noise).cpu().numpy()
-        return energy_distance(drawn, codes).statistic / (2 * pairwise_distances(drawn, codes).mean())
+        return float(energy_distance(drawn, codes).statistic / (2 * pairwise_distances(drawn, codes).mean()))
 
     # -- public
 

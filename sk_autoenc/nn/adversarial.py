@@ -19,27 +19,53 @@ class DrawnOutput(NamedTuple):
 class AdversarialAutoencoder(VariationalAutoencoder):
     """Encoder, decoder and noise as in a variational autoencoder; a critic takes the place of the KL divergence.
 
+    Inside, codes have mean 0 and variance 1 under the prior, whatever its place and scale.
+
     Parameters
     ----------
     encoder, decoder, **options
         As for :class:`VariationalAutoencoder`; the encoder of deterministic codes has no log-scales.
+    n_components : int
+        Length of a code.
     critic : nn.Module
         ``(batch, n_components) -> (batch, 1)``: log-odds that a code is a draw of the prior.
     deterministic : bool
         Whether a row has one code, or a normal distribution of codes.
     """
 
+    center: Tensor
+    scale: Tensor
+
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, *, critic: nn.Module, deterministic: bool, **options: Any
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        n_components: int,
+        critic: nn.Module,
+        deterministic: bool,
+        **options: Any,
     ):
         super().__init__(encoder, decoder, **options)
         self.critic, self.deterministic = critic, deterministic
+        self.register_buffer("center", torch.zeros(n_components))
+        self.register_buffer("scale", torch.ones(n_components))
+
+    def read_prior(self, codes: Tensor) -> None:
+        """Take place and scale of the prior from draws."""
+        scale, center = torch.std_mean(codes, dim=0)
+        self.center.copy_(center)
+        self.scale.copy_(scale.clamp_min(1e-6))
 
     def posterior(self, x: Tensor) -> Posterior:
-        if not self.deterministic:
-            return super().posterior(x)
-        mean = self.encoder(self.encoder_input(x))
-        return Posterior(mean, torch.full_like(mean, -torch.inf))
+        if self.deterministic:
+            mean = self.encoder(self.encoder_input(x))
+            return Posterior(self.center + self.scale * mean, torch.full_like(mean, -torch.inf))
+        mean, log_scale = super().posterior(x)
+        return Posterior(self.center + self.scale * mean, log_scale + self.scale.log())
+
+    def observe(self, code: Tensor) -> Any:
+        return super().observe(self._standardized(code))
 
     def draw_code(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A code of each row."""
@@ -58,4 +84,7 @@ class AdversarialAutoencoder(VariationalAutoencoder):
 
     def log_odds(self, code: Tensor) -> Tensor:
         """What the critic says, of shape (batch,)."""
-        return self.critic(code)[:, 0]
+        return self.critic(self._standardized(code))[:, 0]
+
+    def _standardized(self, code: Tensor) -> Tensor:
+        return (code - self.center) / self.scale

@@ -33,10 +33,11 @@ Turns = Callable[[Any, Iterator[Tensor], GameState], Iterator[tuple[str, Tensor]
 
 
 class Game(NamedTuple):
-    """The turns of one round, and the players by name."""
+    """The turns of one round, the players by name, and what optimizers of the Adam family are to have by default."""
 
     turns: Turns
     players: dict[str, Player]
+    adam_options: dict[str, Any] = {}
 
 
 class FreshBatches:

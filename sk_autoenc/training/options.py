@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -105,7 +105,11 @@ def build_net(
 ) -> ObjectiveNet:
     """An initialized net around a module whose weights are set; with a game its players train in turns."""
     options = {"optimizer__fused": True} if optimizer in _FUSED else {}
-    make = ObjectiveNet if game is None else partial(AdversarialNet, game=game)
+    make: Callable[..., ObjectiveNet] = ObjectiveNet
+    if game is not None:
+        make = partial(AdversarialNet, game=game)
+        if optimizer != "sgd":
+            options |= {f"optimizer__{name}": value for name, value in game.adam_options.items()}
     return make(
         module,
         objective,
