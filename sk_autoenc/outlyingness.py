@@ -11,6 +11,9 @@ from torch import Tensor
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 
+#: This many training rows fix what scores are in units of.
+RULE_ROWS = 512
+
 #: Standardised values are held to this range where distances are compared, so that one wild cell cannot overflow.
 FAR = 50.0
 
@@ -49,8 +52,11 @@ class NeighborDistance:
     @classmethod
     def fit(
         cls, rows: Tensor, reconstructions: Tensor, chosen: Tensor, *, ks: tuple[int, ...], power: float
-    ) -> "NeighborDistance":
-        """From training rows; ``chosen`` ``(n_members, n_prototypes)`` says which each member compares with."""
+    ) -> tuple["NeighborDistance", Tensor]:
+        """From training rows; ``chosen`` ``(n_members, n_prototypes)`` says which each member compares with.
+
+        Returns the measure, and the outlyingness of the first rows, which have set its units.
+        """
         residuals = rows.clamp(-FAR, FAR) - reconstructions.clamp(-2 * FAR, 2 * FAR)
         typical = (residuals.square().sum(-1).median(1).values / rows.shape[1]).sqrt().clamp_min(1e-3)
         sigma = typical.float() ** power
@@ -58,19 +64,15 @@ class NeighborDistance:
             [_embed(rows[own], made[own], s) for own, made, s in zip(chosen, reconstructions, sigma, strict=True)]
         )
         measure = cls(prototypes, sigma, torch.ones(len(chosen), len(ks)), torch.tensor(ks))
-        some = slice(0, 1024)
-        distances = measure.distances(rows[some], reconstructions[:, some])  # (n_members, n_ks, n)
+        some, made = rows[:RULE_ROWS], reconstructions[:, :RULE_ROWS]
+        squares = [measure._member(m, some, made[m]).sum(-1) for m in range(len(chosen))]
+        distances = torch.stack(squares)  # (n_members, n_ks, n)
         measure.unit = _above_zero(distances.median(-1).values, distances.mean(-1))
-        return measure
+        return measure, (distances / measure.unit[..., None]).mean((0, 1))
 
     @property
     def state(self) -> dict[str, Tensor]:
         return {"prototypes": self.prototypes, "sigma": self.sigma, "unit": self.unit, "ks": self.ks}
-
-    def distances(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
-        """Squared distances, ``(n_members, n_ks, n)``."""
-        members = range(len(self.prototypes))
-        return torch.stack([self._member(m, rows, reconstructions[m]).sum(-1) for m in members])
 
     def parts(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
         """``(n, n_features)``, float64."""
@@ -178,17 +180,13 @@ class NeighborsAndRarity:
         rarity_weight: float,
     ) -> "NeighborsAndRarity":
         """From training rows, see :meth:`NeighborDistance.fit`."""
-        measure = cls(
-            NeighborDistance.fit(rows, reconstructions, chosen, ks=ks, power=power),
-            Rarity.fit(rows.clamp(-FAR, FAR).float()),
-            torch.ones(2, dtype=torch.float64),
-        )
-        some = slice(0, 2048)
-        scores = torch.stack([p.sum(1) for p in measure._both(rows[some], reconstructions[:, some])])
+        held = rows.clamp(-FAR, FAR).float()
+        distance, distances = NeighborDistance.fit(held, reconstructions.float(), chosen, ks=ks, power=power)
+        rarity = Rarity.fit(held)
+        scores = torch.stack([distances.double(), rarity.parts(held[:RULE_ROWS]).sum(1)])
         tail = scores.sort(dim=1).values[:, int(0.9 * (scores.shape[1] - 1))]
         tail = _above_zero(tail, scores.mean(1))
-        measure.units = torch.stack([1 / tail[0], rarity_weight / tail[1]])
-        return measure
+        return cls(distance, rarity, torch.stack([1 / tail[0], rarity_weight / tail[1]]))
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -204,12 +202,9 @@ class NeighborsAndRarity:
 
     def parts(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
         """``(n, n_features)``, float64."""
-        distance, rarity = self._both(rows, reconstructions)
-        return distance * self.units[0] + rarity * self.units[1]
-
-    def _both(self, rows: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
         held = rows.clamp(-FAR, FAR).float()
-        return self.distance.parts(held, reconstructions.float()), self.rarity.parts(held)
+        parts = self.distance.parts(held, reconstructions.float()) * self.units[0]
+        return parts + self.rarity.parts(held) * self.units[1] if self.units[1] > 0 else parts
 
 
 class SquaredResiduals:

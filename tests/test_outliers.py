@@ -125,7 +125,8 @@ def test_neighbor_distance_by_hand():
 def test_duplicates_of_a_reference_row_are_its_neighbours():
     rows = torch.zeros(10, 2)
     chosen = torch.arange(10)[None]
-    measure = NeighborDistance.fit(rows, rows[None], chosen, ks=(1, 5), power=1.0)
+    measure, distances = NeighborDistance.fit(rows, rows[None], chosen, ks=(1, 5), power=1.0)
+    assert distances.abs().max() == 0
     assert measure.parts(rows, rows[None]).abs().max() == 0
     assert torch.isfinite(measure.parts(rows + 3, rows[None])).all()
 
@@ -143,7 +144,9 @@ def test_both_measures_are_in_units_of_their_tail():
     rows = torch.randn(1000, 4, generator=generator())
     made = 0.5 * rows[None]
     measure = NeighborsAndRarity.fit(rows, made, deal(1000, 50, 1, generator()), ks=(8,), power=0.5, rarity_weight=0.25)
-    distance, rarity = (p.sum(1) * unit for p, unit in zip(measure._both(rows, made), measure.units, strict=True))
+    distance = measure.distance.parts(rows, made).sum(1) * measure.units[0]
+    rarity = measure.rarity.parts(rows).sum(1) * measure.units[1]
+    torch.testing.assert_close(measure.parts(rows, made).sum(1), distance + rarity)
     assert torch.quantile(distance, 0.9).item() == pytest.approx(1, rel=0.05)
     assert torch.quantile(rarity, 0.9).item() == pytest.approx(0.25, rel=0.05)
 

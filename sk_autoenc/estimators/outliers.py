@@ -15,14 +15,11 @@ from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.detecting import CommitteeDetector, by_block
-from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.outlyingness import RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.training.seeding import draw_seed, make_generator
 
 #: Everything but an exact ``contamination`` is learnt from this many rows at most: memory does not grow with the table.
 MOST_ROWS = 32_768
-
-#: The rows that set the automatic threshold, and the typical row.
-_RULE_ROWS = 2048
 
 _RESIDUALS = ("auto", "neighbors", "robust", "squared", "log_likelihood", "latent")
 
@@ -231,7 +228,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         sample = X[order[n_held_out : n_held_out + MOST_ROWS]]
         standardization = Standardization.fit(sample)
         # A row that was seen, so that every likelihood accepts it: the lower median of each feature.
-        some = sample[:_RULE_ROWS]
+        some = sample[:RULE_ROWS]
         self._typical = np.sort(some, axis=0)[(len(some) - 1) // 2]
         fit_committee = self._fit_networks if self.autoencoder is None else self._fit_clones
         self._committee = fit_committee(sample, standardization)
@@ -265,8 +262,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         n_held_out = round(self.calibration_fraction * n_rows)
         if not 0 < n_held_out < n_rows:
             raise ValueError(
-                f"calibration_fraction={self.calibration_fraction} of n_samples={n_rows} is {n_held_out} rows; at least "
-                "one must be held out, and one left to fit."
+                f"calibration_fraction={self.calibration_fraction} of n_samples={n_rows} is {n_held_out} rows; "
+                "at least one must be held out, and one left to fit."
             )
         return n_held_out
 
@@ -338,7 +335,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     def _find_offset(self, X: np.ndarray, sample: np.ndarray) -> float:
         """The score below which rows are outliers."""
         if self.contamination == "auto":
-            first, third = np.quantile(self._score(sample[:_RULE_ROWS]), [0.25, 0.75])
+            first, third = np.quantile(self._score(sample[:RULE_ROWS]), [0.25, 0.75])
             return float(first - 1.5 * (third - first))
         scores = np.sort(self._score(X))
         return float(scores[round(self.contamination * len(X))])

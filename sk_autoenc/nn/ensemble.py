@@ -21,7 +21,7 @@ class AutoencoderEnsemble(nn.Module):
 
     def __init__(self, n_members: int, sizes: list[int]):
         super().__init__()
-        self.sizes = list(sizes)
+        self.n_members, self.sizes = n_members, list(sizes)
         widths = [*sizes, *sizes[-2::-1]]
         shapes = list(itertools.pairwise(widths))
         self.weights = nn.ParameterList([torch.empty(n_members, *shape) for shape in shapes])
@@ -38,7 +38,7 @@ class AutoencoderEnsemble(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes: ``(n_members, rows, n_features)``, or ``(rows, n_features)`` for all -> ``(n_members, rows, k)``."""
-        return self._through(x.expand(len(self.biases[0]), *x.shape[-2:]), 0, self.n_encoder_layers)
+        return self._through(x.expand(self.n_members, *x.shape[-2:]), 0, self.n_encoder_layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstructions, of shape ``(n_members, rows, n_features)``."""
@@ -80,15 +80,19 @@ def train_ensemble(
     list of float
         Mean squared error per feature of the rows that were not left out, averaged over members, after each step.
     """
-    n_members, kept = len(ensemble.biases[0]), batch_size - int(trim * batch_size)
+    kept = batch_size - int(trim * batch_size)
     optimizer = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
     losses = torch.empty(n_steps)
     ensemble.train()
     for step in range(n_steps):
         optimizer.param_groups[0]["lr"] = learning_rate * _share_of_peak(step, n_steps)
-        x = rows[torch.randint(len(rows), (n_members, batch_size), generator=generator)]
+        x = rows[torch.randint(len(rows), (ensemble.n_members, batch_size), generator=generator)]
         errors = (ensemble(x) - x).square().mean(-1)  # (n_members, batch_size)
-        loss = errors.topk(kept, dim=1, largest=False).values.mean(1) if kept < batch_size else errors.mean(1)
+        loss = (
+            errors.topk(kept, dim=1, largest=False, sorted=False).values.mean(1)
+            if kept < batch_size
+            else errors.mean(1)
+        )
         optimizer.zero_grad()
         loss.mean().backward()
         optimizer.step()
