@@ -21,6 +21,7 @@ from collections import defaultdict
 from time import perf_counter
 
 import numpy as np
+from common import RESULTS, adbench_tables, arguments, print_table, save, use_threads
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -28,7 +29,6 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from benchmarks.common import RESULTS, adbench_tables, arguments, print_table, save, use_threads
 from sk_autoenc import ReconstructionOutlierDetector
 
 MAX_ROWS, MAX_NETWORK_ROWS, SEEDS = 20_000, 5000, 5
