@@ -109,11 +109,11 @@ class AAETransformer(GenerativeAutoencoder):
         Whether each row has one code, or a normal distribution of codes whose mean is its code.
     init : {"auto", "pca", "random"}, default="auto"
         ``"pca"`` starts at whitened PCA of the rows, for the gaussian likelihood; ``"auto"`` where that is possible.
-    max_iter : int, default=100
+    max_iter : int, default=200
         Number of epochs.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is a twentieth of them, at least 32 and at most 512.
-    learning_rate : float, default=0.002
+    learning_rate : float, default=0.004
         Size of the steps of encoder and decoder.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         How the rates of all players change over training.
@@ -227,9 +227,9 @@ class AAETransformer(GenerativeAutoencoder):
         prior="normal",
         encoder="deterministic",
         init="auto",
-        max_iter=100,
+        max_iter=200,
         batch_size="auto",
-        learning_rate=0.002,
+        learning_rate=0.004,
         learning_rate_schedule="cosine",
         optimizer="adamw",
         weight_decay=0.01,
