@@ -31,9 +31,6 @@ from sk_autoenc.training.seeding import draw_seed, make_generator
 
 _BLOCK = 1024
 
-#: Share of the features' variance that is noise where training starts from random weights.
-_NOISE_AT_START = 0.1
-
 
 class GenerativeAutoencoder(BaseAutoencoder):
     """An autoencoder whose codes follow a prior, so that decoded draws from it look like rows."""
@@ -87,8 +84,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             mean, covariance = moments(rows)
             spare = self._likelihood.n_outputs(len(mean), noise=True) - len(mean)
             start_at_mean(module.decoder, np.concatenate([mean, np.zeros(spare)]))
-            # Under noise as wide as the rows, codes that explain little would be given up before they explain anything.
-            start_noise(module, np.diag(self._known_variance(len(mean), _NOISE_AT_START * covariance.diagonal())))
+            start_noise(module, np.diag(self._known_variance(len(mean), covariance.diagonal())))
         if self._likelihood.scales_rows:
             loosen_noise(module)
 

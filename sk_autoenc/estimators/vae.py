@@ -88,18 +88,20 @@ class VAETransformer(DensityAutoencoder):
         Length of the code; may exceed the number of features.
     architecture : sequence of int or architecture object, default=(128, 64)
         Widths of the encoder's hidden layers, short for ``MLP(...)``.
-    likelihood : {"gaussian", "bernoulli", "categorical", "poisson", "multinomial"} or Likelihood, default="gaussian"
-        How rows with one code are distributed. Objects say more, for example ``Gaussian("shared")`` or
-        ``Bernoulli(binarize="dynamic")``.
+    likelihood : {"student_t", "gaussian", "bernoulli", ...} or Likelihood, default="student_t"
+        How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
+        ``"student_t"`` learns how heavy the tails of the noise are, those of ``"gaussian"`` included. Objects say
+        more, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
     prior : {"normal", "gaussian_mixture"} or object with sample and log_prob, default="normal"
         How codes are distributed. ``"gaussian_mixture"``: training is that of ``"normal"``; then a mixture is fitted
         to draws from the posteriors of the training rows, which ``sample`` and ``score_samples`` use. An object, such
         as ``GaussianMixturePrior(...)``, stands while training; ``"auto"`` in ``init`` is then ``"random"``.
     beta : float, default=1.0
         Weight of the KL divergence in training [3]_; scores are free of it.
-    n_warmup_epochs : int, default=0
+    n_warmup_epochs : int or "auto", default="auto"
         Epochs over which the weight of the KL divergence rises to ``beta``. Held-out rows are judged at ``beta``, and
-        early stopping waits.
+        early stopping waits. ``"auto"``: a tenth of ``max_iter`` where training starts from random weights, or some
+        codes would be given up before they explain anything; none where it starts at a linear model.
     free_bits : float, default=0.0
         KL divergence in nats that each component may have at no cost, on average over a batch [4]_; keeps
         components from collapsing.
@@ -110,13 +112,13 @@ class VAETransformer(DensityAutoencoder):
     init : {"auto", "pca", "random"}, default="auto"
         Where training starts. ``"pca"``: at probabilistic PCA or factor analysis, with a linear path beside the
         network, and with the linear model as the result if the network's gain on held-out rows is not significant.
-        ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for a gaussian likelihood with a prior given by name,
+        ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for real values with a prior given by name,
         else ``"random"``.
     max_iter : int, default=100
         Largest number of epochs.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
-    learning_rate : float, default=0.006
+    learning_rate : float, default=0.012
         Peak step size.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         ``"cosine"``: rises over the first tenth of the steps of ``max_iter`` epochs, then falls to zero.
@@ -130,7 +132,7 @@ class VAETransformer(DensityAutoencoder):
         to judge a network. Folds cost four further fits.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
-    n_iter_no_change : int, default=20
+    n_iter_no_change : int, default=40
         Epochs without improvement after which early stopping ends training. (Folds run all ``max_iter`` epochs.)
     tol : float, default=1e-4
         Improvement of the mean loss in nats that counts as one.
@@ -216,7 +218,7 @@ class VAETransformer(DensityAutoencoder):
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "prior": "no_validation",
         "beta": [Interval(Real, 0, None, closed="left")],
-        "n_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "n_warmup_epochs": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "n_score_samples": [Interval(Integral, 1, None, closed="left")],
@@ -244,23 +246,23 @@ class VAETransformer(DensityAutoencoder):
         n_components=2,
         *,
         architecture=(128, 64),
-        likelihood="gaussian",
+        likelihood="student_t",
         prior="normal",
         beta=1.0,
-        n_warmup_epochs=0,
+        n_warmup_epochs="auto",
         free_bits=0.0,
         n_importance_samples=1,
         n_score_samples=128,
         init="auto",
         max_iter=100,
         batch_size="auto",
-        learning_rate=0.006,
+        learning_rate=0.012,
         learning_rate_schedule="cosine",
         optimizer="adamw",
         weight_decay=0.1,
         early_stopping=True,
         validation_fraction=0.1,
-        n_iter_no_change=20,
+        n_iter_no_change=40,
         tol=1e-4,
         warm_start=False,
         callbacks=None,
@@ -314,6 +316,8 @@ class VAETransformer(DensityAutoencoder):
         return self._starts_linear() and self.early_stopping
 
     def _warmup_epochs(self) -> int:
+        if self.n_warmup_epochs == "auto":
+            return 0 if self._starts_linear() else self.max_iter // 10
         return self.n_warmup_epochs
 
     def _training_prior(self) -> Any:
