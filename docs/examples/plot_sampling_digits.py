@@ -65,3 +65,10 @@ for name, rows in samples.items():
     quality = precision_recall_density_coverage(unseen, rows)
     figures = [quality.precision, quality.recall, quality.coverage, neighbor_distance_ratio(rows, X_train, unseen)]
     print(f"{name:16s} {energy_distance(unseen, rows).statistic:6.2f}", *(f"{figure:9.2f}" for figure in figures))
+
+# %%
+# On these 1198 images of 64 pixels the mixture draws best: nearly all its samples are in place, and they are varied.
+# The kernel density covers everything, by giving back training rows with some noise. The VAE's samples are no copies;
+# they are farther from training rows than real images are, which is its noise and the draws between digits. Without
+# noise nearly every sample is in place, and they vary too little: precision and recall tell apart what a picture does
+# not.
