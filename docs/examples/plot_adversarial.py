@@ -21,7 +21,7 @@ from sk_autoenc.metrics import classifier_two_sample_test
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=1 / 3, random_state=0)
 aae = AAETransformer(
-    2, prior="gaussian_mixture", learning_rate=0.001, critic_learning_rate=0.005, max_iter=100, random_state=0
+    2, prior="gaussian_mixture", learning_rate=0.001, critic_learning_rate=0.005, max_iter=200, random_state=0
 ).fit(X_train)
 
 # %%
