@@ -17,12 +17,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 import sk_autoenc.inspection
-from sk_autoenc import AutoencoderTransformer, VAETransformer
+from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer
 from sk_autoenc.inspection import (
     ComponentKLDisplay,
     LatentDisplay,
     LatentTraversalDisplay,
     LossCurveDisplay,
+    OutlierExplanationDisplay,
     ReconstructionDisplay,
     SampleGridDisplay,
 )
@@ -73,6 +74,7 @@ def test_matplotlib_is_not_needed_to_import(path, monkeypatch):
         LatentDisplay([[0.0, 1.0]]),
         LatentTraversalDisplay([[[0.0]]], tiers=[""], steps=[""]),
         LossCurveDisplay({"training": [1.0]}),
+        OutlierExplanationDisplay([1.0]),
         ReconstructionDisplay([[0.0]], [[1.0]]),
         SampleGridDisplay([[0.0]]),
     ],
@@ -87,11 +89,13 @@ def test_plotting_without_matplotlib_names_the_extra(display, monkeypatch):
 
 def test_all_names_are_displays_that_draw_into_the_given_axes(X, generative):
     without_rows = {ComponentKLDisplay, LossCurveDisplay, SampleGridDisplay}
+    detector = ReconstructionOutlierDetector(n_steps=5, random_state=0).fit(X)
     for name in sk_autoenc.inspection.__all__:
         display_class = getattr(importlib.import_module("sk_autoenc.inspection"), name)
         figure, ax = plt.subplots()
         rows = () if display_class in without_rows else (X,)
-        display = display_class.from_estimator(generative, *rows, ax=ax)
+        estimator = detector if display_class is OutlierExplanationDisplay else generative
+        display = display_class.from_estimator(estimator, *rows, ax=ax)
         assert type(display) is display_class
         assert display.ax_ is ax
         assert display.figure_ is figure
