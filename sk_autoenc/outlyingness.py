@@ -87,15 +87,13 @@ class NeighborDistance:
         place = _embed(rows, reconstructions, self.sigma[m])
         n_prototypes = self.prototypes.shape[1]
         n_near = min(int(self.ks.max()) + 1, n_prototypes)
-        # The product finds the candidates; differences, which lose nothing to rounding, put them in order.
-        roughly = torch.addmm(self._norms[m], place, self._columns[m], alpha=-2)
+        roughly = torch.addmm(self._norms[m], place, self._columns[m], alpha=-2)  # but for the row's own norm
         near = roughly.topk(n_near, dim=1, largest=False).indices
-        squares = (place[:, None] - self.prototypes[m][near]).square()  # (n, n_near, 2 * n_features)
-        distances, order = squares.sum(-1).sort(dim=1, stable=True)
-        itself = (distances[:, 0] == 0).long()
+        itself = (place == self.prototypes[m][near[:, 0]]).all(1).long()
         ranks = [(itself + int(k) - 1).clamp(0, n_near - 1) for k in self.ks]
-        chosen = torch.stack([order.gather(1, rank[:, None])[:, 0] for rank in ranks])  # (n_ks, n)
-        return squares[torch.arange(len(rows)), chosen]
+        chosen = torch.stack([near.gather(1, rank[:, None])[:, 0] for rank in ranks])  # (n_ks, n)
+        # The product finds the neighbours; how far they are is taken from differences, which lose nothing to rounding.
+        return (place - self.prototypes[m][chosen]).square()
 
 
 def _embed(rows: Tensor, reconstructions: Tensor, sigma: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ _RESIDUALS = ("auto", "neighbors", "robust", "squared", "log_likelihood", "laten
 #: By ``novelty``: rows that a member compares with, which neighbours count, the weight of residuals as a power of their
 #: size, the weight of rare values, and the training. Contaminated rows want a coarse look and a short training.
 _SETTINGS: dict[bool, dict[str, Any]] = {
-    False: {"max_samples": 256, "ks": (8,), "power": 0.25, "rarity_weight": 0.5, "n_steps": 60},
+    False: {"max_samples": 256, "ks": (8, 32), "power": 0.25, "rarity_weight": 0.5, "n_steps": 60},
     True: {"max_samples": 2048, "ks": (1, 5), "power": 0.33, "rarity_weight": 0.0, "n_steps": 100},
 }
 
@@ -45,8 +45,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     its values one by one (a histogram per feature [2]_). Both are sums over features, which :meth:`explain` returns.
 
     Whether the training rows hold outliers has to be said, for it cannot be seen: with ``novelty=False`` each member
-    compares with few rows and looks at the eighth nearest, so that a handful of similar outliers do not vouch for each
-    other; with ``novelty=True`` it trains for longer, and compares with many rows and looks at the nearest.
+    compares with few rows and looks at the 8th and the 32nd nearest, so that similar outliers do not vouch for each
+    other; with ``novelty=True`` it trains for longer, compares with many rows, and looks at the nearest and the fifth.
 
     Parameters
     ----------
