@@ -60,8 +60,8 @@ for name, detector in detectors.items():
     print(f"{name:26s}", *(f"{auroc:9.3f}" for auroc in aurocs))
 
 # %%
-# A wave that is turned over has values that no normal beat has, so every detector that looks at single values finds it. A
-# low peak does not: at any one moment a low value is usual there. An early wave is small in any one value, too, but
+# A wave that is turned over has values that no normal beat has, so every detector that looks at single values finds it.
+# A low peak does not: at any one moment a low value is usual there. An early wave is small in any one value, too, but
 # changes many of them a little, which suits the forest.
 #
 # Where in the beat is it?
