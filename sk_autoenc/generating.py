@@ -89,8 +89,10 @@ class GenerativeAutoencoder(BaseAutoencoder):
             loosen_noise(module)
 
     def _known_variance(self, n_features: int, otherwise: np.ndarray) -> np.ndarray:
-        """Variance of each feature's noise in the scaled rows, where the user gives it."""
+        """Variance of each feature's noise in the scaled rows: what the user gives, or the features' own variance."""
         variance = self._likelihood.variance
+        if variance == "shared":
+            return np.full(n_features, max(otherwise.mean(), LEAST_VARIANCE))
         if isinstance(variance, str):
             return otherwise.clip(LEAST_VARIANCE)
         return np.full(n_features, variance / self._scaling.scale**2)

@@ -243,3 +243,14 @@ def test_the_deterministic_autoencoder_refuses_noise(likelihood):
 def test_errors_name_the_likelihood_and_the_value(likelihood, message):
     with pytest.raises(ValueError, match=message):
         VAETransformer(likelihood=likelihood).fit(np.eye(3))
+
+
+@pytest.mark.filterwarnings("ignore:All 1 components have collapsed")
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("likelihood", [Gaussian, StudentT])
+def test_a_shared_variance_is_one_number_wherever_training_starts(rng, init, likelihood):
+    X = rng.normal(size=(60, 3)) * [1, 5, 25]
+    model = VAETransformer(1, likelihood=likelihood("shared"), architecture=(4,), init=init, max_iter=2, random_state=0)
+    raw = model.set_params(early_stopping=False).fit(X).net_.module_.observe(torch.zeros(2, 1))
+    scales = raw.log_scale.exp() / raw.whitener
+    torch.testing.assert_close(scales, scales[:1, :1].expand_as(scales))
