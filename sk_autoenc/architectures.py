@@ -30,8 +30,8 @@ class MLP(BaseEstimator):
     hidden_layer_sizes : sequence of int, default=(128, 64)
         Widths of the encoder's hidden layers, from the rows to the code; the decoder has them in reverse.
         Empty for a linear map.
-    activation : {"relu", "silu", "gelu", "tanh", "sigmoid", "softplus", "asinh", "identity"}, default="silu"
-        Function of the hidden layers.
+    activation : {"relu", "leaky_relu", "silu", "gelu", "tanh", ...}, default="silu"
+        Function of the hidden layers; also ``"sigmoid"``, ``"softplus"``, ``"asinh"`` and ``"identity"``.
     code_activation : {"identity", "relu", "sigmoid", "tanh", ...}, default="identity"
         Function applied to the code; any of the names that ``activation`` takes. ``"relu"`` gives sparse codes
         exact zeros, ``"sigmoid"`` codes in (0, 1).

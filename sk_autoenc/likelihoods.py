@@ -54,7 +54,7 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         return x
 
     def input_range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Lowest and highest number that an encoder reads in each column; ``low`` and ``high`` are the training rows'."""
+        """Lowest and highest number that an encoder reads in each column; ``low`` and ``high`` are of training rows."""
         return low, high
 
     def make_head(self, n_features: int) -> nn.Module:

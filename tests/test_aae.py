@@ -229,13 +229,13 @@ def test_codes_of_new_rows_are_distributed_like_the_prior(prior):
     drawn = model.prior_.sample(1000, torch.Generator().manual_seed(5)).numpy()
     codes = model.transform(factors(1000, seed=6))
     assert classifier_two_sample_test(drawn, codes, cv=2, random_state=0).auroc < 0.6
-    assert model.prior_mismatch_ < 0.01
+    assert model.prior_mismatch_ < 0.2
 
 
 def test_mismatch_is_measured_and_told(X):
     with pytest.warns(ConvergenceWarning, match="prior_mismatch_ is"):
         model = AAETransformer(2, **CHEAP, prior=APART).fit(X)
-    assert 0.05 < model.prior_mismatch_ < 1
+    assert 0.9 < model.prior_mismatch_ <= 1
 
 
 def test_a_critic_that_wins_is_told(X):

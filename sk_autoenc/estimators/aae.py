@@ -1,5 +1,6 @@
 """The adversarial autoencoder: its turns above, the estimator below."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import pairwise_distances
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from sk_autoenc.architectures import MLP, as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.generating import GenerativeAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
-from sk_autoenc.metrics import energy_distance
+from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder, DrawnOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior, as_prior
 from sk_autoenc.training.data import Rows
@@ -34,10 +35,13 @@ _ADAM_OPTIONS = {"betas": (0.5, 0.99)}
 _N_READ = 10_000
 
 #: Rows and draws that are compared for ``prior_mismatch_``, and from where on it is worth a warning.
-_N_COMPARED, _MISMATCH = 2000, 0.05
+_N_COMPARED, _MISMATCH = 2000, 0.5
 
 #: A critic's loss, 2 log 2 for one that knows nothing, below which it has won.
 _CRITIC_WINS = 0.4
+
+#: A loss so near to 2 log 2 over a whole epoch is that of a critic without an opinion.
+_SILENT = 1e-6
 
 
 _PRIORS: dict[str, Callable[[], Any]] = {
@@ -99,7 +103,8 @@ class AAETransformer(GenerativeAutoencoder):
         What the decoder's output says about rows: a name or an object of the likelihoods. ``"gaussian"`` is short for
         ``Gaussian("shared")`` here: deterministic codes with a variance of each row would only learn rows by heart.
     critic : sequence of int or MLP, default=(128, 64)
-        Hidden layers of the critic.
+        Hidden layers of the critic; widths are short for an :class:`MLP` with ``activation="leaky_relu"``, whose units
+        do not fall silent while nothing tells codes from the prior.
     critic_learning_rate : float or None, default=None
         Rate of the critic; None is ``learning_rate``.
     prior : {"normal", "uniform", "gaussian_mixture", "swiss_roll"} or object, default="normal"
@@ -150,8 +155,8 @@ class AAETransformer(GenerativeAutoencoder):
     prior_ : object
         The prior that codes were held to.
     prior_mismatch_ : float
-        How far codes of training rows are from the prior: their energy distance as a share of the mean distance between
-        a code and a draw of the prior; 0 for equal distributions, 1 at most.
+        How well codes of up to 2000 training rows can be told from draws of the prior by their nearest neighbours:
+        ``2 * AUROC - 1``, 0 for equal distributions, 1 if all can be told apart; NaN for fewer than 10 rows.
     n_iter_ : int
         Number of epochs.
     loss_curve_ : list of float
@@ -278,9 +283,14 @@ class AAETransformer(GenerativeAutoencoder):
         prior = _PRIORS[self.prior]() if isinstance(self.prior, str) else self.prior
         return as_prior(prior, self.n_components)
 
+    def _make_critic_architecture(self) -> MLP:
+        if isinstance(self.critic, MLP):
+            return as_architecture(self.critic)
+        return MLP(tuple(self.critic), activation="leaky_relu")
+
     def _check_configuration(self) -> None:
         super()._check_configuration()
-        as_architecture(self.critic).check()
+        self._make_critic_architecture().check()
         if isinstance(self.prior, str) and self.prior not in _PRIORS:
             raise ValueError(f"prior must be one of {sorted(_PRIORS)} or an object, got {self.prior!r}.")
         self._make_prior()
@@ -293,7 +303,7 @@ class AAETransformer(GenerativeAutoencoder):
             **self._make_parts(input_shape, likelihood, n_encoded=self.n_components * (1 if deterministic else 2)),
             prior=self._make_prior(),
             n_components=self.n_components,
-            critic=as_architecture(self.critic).make_encoder(self.n_components, 1, linear_path=False),
+            critic=self._make_critic_architecture().make_encoder(self.n_components, 1, linear_path=False),
             deterministic=deterministic,
         )
 
@@ -321,9 +331,11 @@ class AAETransformer(GenerativeAutoencoder):
     def _finish(self, rows: Rows) -> None:
         super()._finish(rows)
         self.prior_mismatch_ = self._measure_mismatch(rows)
-        critic_loss = self.loss_curves_["critic"][-1]
+        critic_loss = self.loss_curves_.get("critic", [math.inf])[-1]  # none if the first epoch was broken off
         if critic_loss < _CRITIC_WINS:
             problem = f"The critic has won: its loss is {critic_loss:.3g} (2 log 2 = 1.39 when codes match the prior)"
+        elif abs(critic_loss - 2 * math.log(2)) < _SILENT:
+            problem = "The critic has fallen silent: it says the same of all codes"
         elif self.prior_mismatch_ > _MISMATCH:
             problem = f"Codes are not distributed like the prior: prior_mismatch_ is {self.prior_mismatch_:.3g}"
         else:
@@ -336,14 +348,18 @@ class AAETransformer(GenerativeAutoencoder):
         )
 
     def _measure_mismatch(self, rows: Rows) -> float:
-        """Energy distance between codes and draws of the prior, as a share of their mean distance."""
+        """How well nearest neighbours tell codes from draws of the prior: the Gini coefficient, 2 AUROC - 1."""
         generator = make_generator(self._seed, "prior")
         chosen = torch.randperm(len(rows), generator=generator)[:_N_COMPARED]
+        if len(chosen) < 10:
+            return math.nan
         drawn = self.prior_.sample(len(chosen), generator).numpy()
         noise = make_generator(self._seed, "validation", self.device_)
         with torch.inference_mode():
             codes = self.net_.module_.draw_code(rows[chosen], noise).cpu().numpy()
-        return float(energy_distance(drawn, codes).statistic / (2 * pairwise_distances(drawn, codes).mean()))
+        neighbors = KNeighborsClassifier(max(1, math.isqrt(len(chosen)) // 2))
+        found = classifier_two_sample_test(drawn, codes, classifier=neighbors, random_state=self._seed)
+        return max(0.0, 2 * found.auroc - 1)
 
     # -- public
 

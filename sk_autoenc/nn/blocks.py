@@ -12,6 +12,13 @@ class Asinh(nn.Module):
         return torch.asinh(x)
 
 
+class LeakyReLU(nn.LeakyReLU):
+    """``max(x, 0.2 x)``: no unit can fall silent for good."""
+
+    def __init__(self):
+        super().__init__(0.2)
+
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
@@ -21,6 +28,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
     "asinh": Asinh,
+    "leaky_relu": LeakyReLU,
 }
 
 # A matrix product with this many output columns, or a multiple, treats every row of a block alike.
