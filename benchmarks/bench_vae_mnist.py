@@ -3,9 +3,9 @@
 Dynamic binarisation: training draws every pixel anew with its grey value as probability; the test images are binarised
 once with a fixed seed, and the first 1000 of them count. The model is that of Burda, Grosse, Salakhutdinov (2016): 50
 codes, two layers of 200 tanh on each side. Learning rate, batch size and decay were chosen on 5000 training images that
-were held out, in short runs (``--validate`` judges on such); the rate falls as half a cosine. ``--bf16`` allows bfloat16 in matrix products
-of training; scores are computed without it. Baselines of the same run: independent pixels, and a mixture of Bernoulli
-distributions fitted by EM.
+were held out, in short runs (``--validate`` judges on such); the rate falls as half a cosine. ``--bf16`` allows
+bfloat16 in matrix products of training; scores are computed without it. Baselines of the same run: independent pixels,
+and a mixture of Bernoulli distributions fitted by EM.
 
 Target: the VAE at -89 nats or better after 15 minutes of training on 2 cores; the IWAE with 50 codes per row goes
 towards -84.78 in the same time. Published, after 3280 epochs: -86.76 and -84.78, on all test images.
