@@ -197,6 +197,14 @@ def test_rows_off_the_plane_are_found(novelty):
     assert roc_auc_score(IS_OUTLIER, -found.score_samples(PLANTED)) > 0.9
 
 
+def test_similar_outliers_do_not_vouch_for_each_other():
+    draw = np.random.default_rng(0)
+    clump = 2.5 + 0.1 * draw.standard_normal((80, 6))
+    rows = np.vstack([draw.standard_normal((1000, 6)), clump])
+    scores = -ReconstructionOutlierDetector(random_state=0).fit(rows).score_samples(rows)
+    assert roc_auc_score(np.arange(1080) >= 1000, scores) > 0.8
+
+
 @pytest.mark.parametrize("residual", ["robust", "squared", "neighbors"])
 def test_any_transformer_finds_them(residual):
     for transformer in (
