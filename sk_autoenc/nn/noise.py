@@ -19,15 +19,16 @@ class NoiseOutput(NamedTuple):
     """
 
     location: Tensor  # (..., n, n_features)
-    log_scale: Tensor  # (..., n, n_features)
+    log_scale: Tensor  # (..., n, n_features), or (n_features,) where it is that of all rows
     whitener: Tensor  # (n_features, n_features) or (n_features,)
     degrees: Tensor = torch.tensor(math.inf)  # () or (n_features,): degrees of freedom
 
     def whiten(self, x: Tensor) -> Tensor:
         """The rows as noise of scale 1."""
-        scaled = (x - self.location) * (-self.log_scale).exp()
+        residual, shrink = x - self.location, (-self.log_scale).exp()
         if self.whitener.ndim == 1:
-            return scaled * self.whitener
+            return residual * (shrink * self.whitener)
+        scaled = residual * shrink
         # Padded so that a row's result does not depend on where it stands among the others.
         spare = -len(self.whitener) % ALIGNED_WIDTH
         return F.linear(scaled, F.pad(self.whitener, (0, 0, 0, spare)))[..., : len(self.whitener)]
@@ -42,7 +43,7 @@ class NoiseOutput(NamedTuple):
         return self.location + scaled * self.log_scale.exp()
 
     def log_det(self) -> Tensor:
-        """Logarithm of the determinant of ``whiten``; of shape (..., n)."""
+        """Logarithm of the determinant of ``whiten``; of shape (..., n) or ()."""
         diagonal = self.whitener if self.whitener.ndim == 1 else self.whitener.diagonal()
         return diagonal.log().sum() - self.log_scale.sum(-1)
 
@@ -76,7 +77,7 @@ class GaussianNoise(nn.Module):
     def forward(self, out: Tensor) -> NoiseOutput:
         location, change = out[..., : self.n_features], out[..., self.n_features :]
         if self.variance != "row":
-            change = torch.zeros_like(location) if self.change is None else self.change.expand_as(location)
+            change = out.new_zeros(self.n_features) if self.change is None else self.change.expand(self.n_features)
         whitener = self.start
         if self.mixing is not None:
             whitener = whitener + self.mixing.tril(-1) @ whitener
