@@ -23,7 +23,7 @@ from sk_autoenc.metrics import classifier_two_sample_test, parzen_log_likelihood
 TARGET, PUBLISHED = 0.55, 340.0
 N_COMPONENTS, N_COMPARED, N_HELD_OUT = 8, 10_000, 10_000
 SHARED = {
-    "architecture": (512, 256),
+    "architecture": (256, 128),
     "likelihood": "bernoulli",
     "batch_size": 512,
     "learning_rate": 0.004,
@@ -31,7 +31,7 @@ SHARED = {
     "device": "cpu",
     "random_state": 0,
 }
-SETTINGS = {"critic": (512, 512), "max_iter": 100}
+SETTINGS = {"critic": (256, 256), "max_iter": 60}
 
 
 def codes_auroc(drawn: np.ndarray, codes: np.ndarray) -> float:

@@ -29,9 +29,8 @@ aae = AAETransformer(
 #
 # Codes and prior
 # ---------------
-# Draws from the prior at the left, codes of images at the right. ``prior_mismatch_`` compares them by distances, from 0
-# for equal distributions to 1, and fitting warns above 0.05. A classifier looks closer: can it tell codes from draws?
-# 0.5 is as good as guessing.
+# Draws from the prior at the left, codes of images at the right. ``prior_mismatch_`` says how well nearest neighbours
+# tell codes of training images from draws, from 0 to 1. The same for new images, by a classifier: 0.5 is guessing.
 
 draws = aae.prior_.sample(len(X_test), torch.Generator().manual_seed(0)).numpy()
 _, axes = plt.subplots(1, 2, figsize=(9, 4.5), layout="constrained", sharex=True, sharey=True)
