@@ -1,6 +1,6 @@
 """Autoencoders and generative networks as scikit-learn estimators."""
 
-from sk_autoenc.architectures import MLP
+from sk_autoenc.architectures import MLP, Convolutional
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.outliers import ReconstructionOutlierDetector
@@ -17,6 +17,7 @@ __all__ = [
     "AutoencoderTransformer",
     "Bernoulli",
     "Categorical",
+    "Convolutional",
     "Gaussian",
     "GaussianMixturePrior",
     "Multinomial",

@@ -14,7 +14,7 @@ __all__ = ["Interval", "StrOptions", "fit_context", "in_chosen_container", "in_c
 def in_chosen_container(estimator: Any, rows: np.ndarray) -> Any:
     """Rows of input features as ``set_output`` asks for: an array, or a data frame with the features' names."""
     adapter = _get_container_adapter("transform", estimator)
-    if adapter is None:
+    if adapter is None or rows.ndim > 2:  # images have no columns
         return rows
     return adapter.create_container(rows, rows, columns=_check_feature_names_in(estimator))
 

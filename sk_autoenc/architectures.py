@@ -4,9 +4,12 @@ An architecture is a scikit-learn object with parameters, so that ``architecture
 and ``clone`` copies a plan, never weights.
 """
 
+import math
+from abc import ABCMeta, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -20,9 +23,62 @@ from sk_autoenc.nn.blocks import (
     LinearPlusNonlinear,
     multilayer_perceptron,
 )
+from sk_autoenc.nn.convolution import (
+    Convolution,
+    ImageLayout,
+    ImageNetwork,
+    ToMaps,
+    ToRows,
+    UpsampledConvolution,
+)
 
 
-class MLP(BaseEstimator):
+class Architecture(BaseEstimator, metaclass=ABCMeta):
+    """What every architecture answers; encoders and decoders read and give flat rows."""
+
+    code_activation: str
+
+    @property
+    def layout(self) -> ImageLayout | None:
+        """How rows hold images, where the architecture knows that they do."""
+        return None
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+
+    def fitted_to(self, row_shape: tuple[int, ...]) -> Self:
+        """This architecture for rows of this shape; ``ValueError`` if they do not fit."""
+        return self
+
+    @abstractmethod
+    def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
+        """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
+
+    @abstractmethod
+    def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
+
+    def _check_widths(self, name: str) -> None:
+        sizes = getattr(self, name)
+        called = type(self).__name__
+        if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
+            raise ValueError(f"{called}: {name} must be a sequence of integers, got {sizes!r}.")
+        for size in sizes:
+            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"{called}: {name} must hold integers of 1 or more, got {size!r} in {sizes!r}.")
+
+    def _check_choice(self, name: str, choices: Any) -> None:
+        if (value := getattr(self, name)) not in choices or isinstance(value, bool):
+            raise ValueError(f"{type(self).__name__}: {name} must be one of {choices}, got {value!r}.")
+
+    def _with_code_activation(self, encoder: nn.Module) -> nn.Module:
+        if self.code_activation == "identity":
+            return encoder
+        return nn.Sequential(encoder, Activation(self.code_activation))
+
+
+class MLP(Architecture):
     """Fully connected encoder and the mirrored decoder.
 
     Parameters
@@ -62,26 +118,14 @@ class MLP(BaseEstimator):
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
-        if not isinstance(self.hidden_layer_sizes, Sequence | np.ndarray):
-            raise ValueError(
-                f"MLP: hidden_layer_sizes must be a sequence of integers, got {self.hidden_layer_sizes!r}."
-            )
-        for size in self.hidden_layer_sizes:
-            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
-                raise ValueError(
-                    "MLP: hidden_layer_sizes must hold integers of 1 or more, "
-                    f"got {size!r} in {self.hidden_layer_sizes!r}."
-                )
-        for name in ("activation", "code_activation"):
-            if not isinstance(value := getattr(self, name), str) or value not in ACTIVATIONS:
-                raise ValueError(f"MLP: {name} must be one of {sorted(ACTIVATIONS)}, got {value!r}.")
+        self._check_widths("hidden_layer_sizes")
+        self._check_choice("activation", sorted(ACTIVATIONS))
+        self._check_choice("code_activation", sorted(ACTIVATIONS))
 
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
         """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
         encoder = self._network([n_features, *self.hidden_layer_sizes, n_components], linear_path, Linear)
-        if self.code_activation == "identity":
-            return encoder
-        return nn.Sequential(encoder, Activation(self.code_activation))
+        return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
         """``(batch, n_components) -> (batch, n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
@@ -97,6 +141,192 @@ class MLP(BaseEstimator):
         return LinearPlusNonlinear(linear(sizes[0], sizes[-1]), network)
 
 
-def as_architecture(architecture: Sequence[int] | MLP) -> MLP:
+class Convolutional(Architecture):
+    """Convolutional encoder of images and the mirrored decoder.
+
+    Every stage of the encoder is a convolution that shrinks the image by ``stride``; a linear layer makes the code of
+    what is left. The decoder goes the same way back. It enlarges images by repeating pixels before it convolves them,
+    so that no checkerboard appears [1]_, and comes back to the very height and width of the rows, odd ones included.
+
+    Parameters
+    ----------
+    channels : sequence of int, default=(32, 64)
+        Number of channels after each stage of the encoder; the decoder has them in reverse.
+    kernel_size : int, default=3
+        Side of the convolutions' kernels, an odd number of pixels.
+    stride : int, default=2
+        By how much a stage shrinks height and width, rounded up.
+    input_shape : tuple of three int or None, default=None
+        What image a flat row holds: channels, height and width. None where ``X`` has four axes and says it itself.
+    channels_last : bool, default=False
+        Whether rows, and ``input_shape``, are in the order height, width, channels.
+    hidden_layer_sizes : sequence of int, default=()
+        Widths of fully connected layers between the last stage and the code.
+    normalization : {"layer"} or None, default=None
+        ``"layer"``: after each stage, an image's values are brought to mean 0 and variance 1 over all its channels
+        and pixels.
+    activation : {"relu", "silu", "gelu", "tanh", "sigmoid", "softplus", "asinh", "identity"}, default="silu"
+        Function of the stages and hidden layers.
+    code_activation : {"identity", "relu", "sigmoid", "tanh", ...}, default="identity"
+        Function applied to the code; any of the names that ``activation`` takes.
+
+    References
+    ----------
+    .. [1] Odena, Dumoulin, Olah (2016). Deconvolution and checkerboard artifacts. Distill.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_autoenc import AutoencoderTransformer, Convolutional
+    >>> images = load_digits().images[:, None]  # (1797, 1, 8, 8)
+    >>> model = AutoencoderTransformer(8, architecture=Convolutional((8, 16)), max_iter=2, random_state=0).fit(images)
+    >>> model.transform(images).shape
+    (1797, 8)
+    >>> model.reconstruct(images).shape
+    (1797, 1, 8, 8)
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64),
+        *,
+        kernel_size: int = 3,
+        stride: int = 2,
+        input_shape: tuple[int, int, int] | None = None,
+        channels_last: bool = False,
+        hidden_layer_sizes: Sequence[int] = (),
+        normalization: str | None = None,
+        activation: str = "silu",
+        code_activation: str = "identity",
+    ):
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.input_shape = input_shape
+        self.channels_last = channels_last
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.normalization = normalization
+        self.activation = activation
+        self.code_activation = code_activation
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        self._check_widths("channels")
+        self._check_widths("hidden_layer_sizes")
+        if len(self.channels) == 0:
+            raise ValueError("Convolutional: channels must have one entry or more, got (); MLP has no convolutions.")
+        for name in ("kernel_size", "stride"):
+            if not isinstance(value := getattr(self, name), Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"Convolutional: {name} must be an integer of 1 or more, got {value!r}.")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"Convolutional: kernel_size must be odd, got {self.kernel_size!r}.")
+        self._check_choice("normalization", ["layer", None])
+        self._check_choice("activation", sorted(ACTIVATIONS))
+        self._check_choice("code_activation", sorted(ACTIVATIONS))
+        if self.input_shape is not None:
+            self._check_widths("input_shape")
+            if len(self.input_shape) != 3:
+                raise ValueError(
+                    f"Convolutional: input_shape must be {self._order}, three integers, got {self.input_shape!r}."
+                )
+
+    @property
+    def _order(self) -> str:
+        return "(height, width, channels)" if self.channels_last else "(channels, height, width)"
+
+    def fitted_to(self, row_shape: tuple[int, ...]) -> "Convolutional":
+        """This architecture with the shape of the images, where rows of this shape hold some."""
+        shape = row_shape if self.input_shape is None else tuple(int(side) for side in self.input_shape)
+        if self.input_shape is None and len(row_shape) != 3:
+            raise ValueError(
+                f"Convolutional: rows of shape {row_shape} do not say what image they hold; give input_shape as "
+                f"{self._order}, or X with four axes."
+            )
+        if row_shape not in (shape, (math.prod(shape),)):
+            raise ValueError(
+                f"Convolutional: input_shape={shape} has {math.prod(shape)} cells, but rows have shape {row_shape}."
+            )
+        plan = clone(self).set_params(input_shape=shape)
+        plan._sides()
+        return plan
+
+    @property
+    def layout(self) -> ImageLayout | None:
+        """How rows hold images; None as long as that is not known."""
+        if self.input_shape is None:
+            return None
+        first, second, third = self.input_shape
+        if self.channels_last:
+            return ImageLayout(third, first, second, True)
+        return ImageLayout(first, second, third, False)
+
+    def _known_layout(self) -> ImageLayout:
+        assert self.layout is not None, "fitted_to comes first"
+        return self.layout
+
+    def _sides(self) -> list[tuple[int, int]]:
+        """Height and width before the first stage and after each; ``ValueError`` if a stage has nothing to shrink."""
+        layout = self._known_layout()
+        sides = [(layout.height, layout.width)]
+        for stage in range(len(self.channels)):
+            height, width = sides[-1]
+            if min(height, width) < 2:
+                raise ValueError(
+                    f"Convolutional: images of {layout.height} x {layout.width} pixels have a side of 1 pixel after "
+                    f"{stage} of the {len(self.channels)} stages of channels={self.channels!r}, each of which shrinks "
+                    f"them by stride={self.stride}; " + ("use fewer stages." if stage else "use MLP.")
+                )
+            sides.append((-(-height // self.stride), -(-width // self.stride)))
+        return sides
+
+    def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
+        """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
+        layout = self._known_layout()
+        if n_features != layout.n_cells:
+            raise ValueError(
+                f"Convolutional: the encoder would read {n_features} columns where an image has {layout.n_cells} "
+                "cells; categories do not go with convolutions."
+            )
+        layers: list[nn.Module] = [ToMaps(layout)]
+        n_in = layout.n_channels
+        for n_out in self.channels:
+            layers += [Convolution(n_in, n_out, self.kernel_size, self.stride), *self._after_stage(n_out)]
+            n_in = n_out
+        height, width = self._sides()[-1]
+        layers.append(nn.Flatten())
+        layers += self._dense([n_in * height * width, *self.hidden_layer_sizes, n_components], Linear)
+        encoder = self._maybe_with_linear_path(ImageNetwork(*layers), n_features, n_components, linear_path, Linear)
+        return self._with_code_activation(encoder)
+
+    def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
+        layout, sides, linear = self._known_layout(), self._sides(), BoundedLinear if bounded else Linear
+        height, width = sides[-1]
+        *others, n_in = self.channels
+        layers = self._dense([n_components, *reversed(self.hidden_layer_sizes), n_in * height * width], linear)
+        layers += [Activation(self.activation), nn.Unflatten(1, (n_in, height, width))]
+        for n_out, size in zip(reversed(others), reversed(sides[1:-1]), strict=True):
+            stage = UpsampledConvolution(n_in, n_out, self.kernel_size, self.stride, size=size, bounded=bounded)
+            layers += [stage, *self._after_stage(n_out)]
+            n_in = n_out
+        n_images = n_outputs // layout.n_cells
+        layers.append(ToRows(n_in, layout, n_images, self.kernel_size, self.stride, bounded=bounded))
+        return self._maybe_with_linear_path(ImageNetwork(*layers), n_components, n_outputs, linear_path, linear)
+
+    def _after_stage(self, n_channels: int) -> list[nn.Module]:
+        norm = [nn.GroupNorm(1, n_channels, affine=False)] if self.normalization == "layer" else []
+        return [*norm, Activation(self.activation)]
+
+    def _dense(self, sizes: list[int], linear: type[Linear]) -> list[nn.Module]:
+        return list(multilayer_perceptron(sizes, self.activation, linear=linear))
+
+    @staticmethod
+    def _maybe_with_linear_path(
+        network: ImageNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
+    ) -> nn.Module:
+        return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
+
+
+def as_architecture(architecture: Sequence[int] | Architecture) -> Architecture:
     """A copy of the architecture object; a bare sequence of widths is short for :class:`MLP`."""
-    return clone(architecture) if isinstance(architecture, MLP) else MLP(tuple(architecture))
+    return clone(architecture) if isinstance(architecture, Architecture) else MLP(tuple(architecture))

@@ -8,7 +8,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc.architectures import MLP, as_architecture
+from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base import NeuralEstimator, as_array, check_range
 from sk_autoenc.floor import summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
@@ -61,7 +61,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             The estimator.
         """
         nested = any(name.startswith("architecture__") for name in params)
-        if nested and "architecture" not in params and not isinstance(self.architecture, MLP):
+        if nested and "architecture" not in params and not isinstance(self.architecture, Architecture):
             self.architecture = as_architecture(self.architecture)
         return super().set_params(**params)
 
@@ -213,9 +213,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return float(self.score_samples(X).mean())
 
     def _in_units_of_rows(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """What the likelihood expects, in the units of X and the dtype asked for."""
+        """What the likelihood expects, in the units of X, the dtype asked for, and the form that ``fit`` saw."""
         rows = rows.astype(dtype, copy=False)
-        return self._scaling.undo(rows) if self._likelihood.scales_rows else rows
+        rows = self._scaling.undo(rows) if self._likelihood.scales_rows else rows
+        return rows.reshape(-1, *self.input_shape_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -4,6 +4,7 @@ An estimator fills the holes ``_make_module``, ``_make_objective``, ``_make_like
 ``_initialize``, ``_select`` and ``_finish``. Nothing below this module knows that estimators exist.
 """
 
+import math
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
@@ -124,10 +125,24 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Raise ``ValueError`` for parameters that do not go together."""
         check_net_params(self.net_params)
 
-    def _validate(self, X, *, reset: bool) -> np.ndarray:
-        """Rows as a finite 2-D array of float32 or float64, the dtype kept where it is one of these."""
-        X = validate_data(self, as_array(X), dtype=[np.float64, np.float32], reset=reset)
-        check_range(X, "X")
+    def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
+        """Rows as a 2-D array of float32 or float64, the dtype kept where it is one of these; finite unless not asked.
+
+        Arrays with more axes are rows of a shape of their own. They are flat inside, and ``input_shape_`` keeps the
+        shape in which rows go out again.
+        """
+        X, shape = flattened(as_array(X))
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
+        if finite:
+            check_range(X, "X")
+        shape = shape or X.shape[1:]
+        if reset:
+            self.input_shape_ = shape
+        elif shape not in (self.input_shape_, X.shape[1:]):
+            raise ValueError(
+                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of shape "
+                f"{self.input_shape_}."
+            )
         return X
 
     # -- the flow
@@ -138,8 +153,9 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows; float32 and float64 are kept, other numbers become float64.
+        X : array-like of shape (n_samples, n_features) or (n_samples, *row_shape)
+            Training rows, such as images with axes of their own; float32 and float64 are kept, other numbers become
+            float64.
         y : None
             Ignored.
 
@@ -224,7 +240,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         splits = self._splits(len(X), make_generator(seed, "split"), fresh) if split else []
         if fresh:
             self._blueprint, self.device_ = clone(self).set_callbacks(), resolve_device(self.device)
-            self._likelihood, self._seed, self.input_shape_ = likelihood, seed, X.shape[1:]
+            self._likelihood, self._seed = likelihood, seed
             self._dtype = X.dtype.name
             # Rows that are held out from the final network touch nothing that is fitted.
             self._scaling = fit_scaling(X, splits[0][0].numpy() if len(splits) == 1 else np.arange(len(X)))
@@ -456,6 +472,14 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 def as_array(X: Any) -> Any:
     """A tensor as an array that shares its memory where it can; everything else as it is."""
     return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+
+
+def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Rows without axes of their own, and the shape that they had if they had any."""
+    if getattr(X, "ndim", 2) <= 2:
+        return X, None
+    X = np.asarray(X)
+    return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
 
 
 def check_range(X: np.ndarray, name: str) -> None:

@@ -1,5 +1,6 @@
 """What models that generate can do: say where codes lie, draw rows, and walk from one row to another."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.architectures import as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.base import as_array
-from sk_autoenc.floor import moments, start_at_mean
+from sk_autoenc.floor import moments, start_at_mean, summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
 from sk_autoenc.linear_gaussian import (
     LEAST_VARIANCE,
@@ -63,8 +64,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _make_parts(self, input_shape: tuple[int, ...], likelihood: Likelihood, n_encoded: int) -> dict[str, Any]:
         """What the module is made of; the encoder has ``n_encoded`` outputs."""
-        (n_features,) = input_shape
-        architecture, linear_path = as_architecture(self.architecture), self._starts_linear()
+        n_features = math.prod(input_shape)
+        architecture, linear_path = as_architecture(self.architecture).fitted_to(input_shape), self._starts_linear()
         n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=True)
         return {
             "encoder": architecture.make_encoder(n_inputs, n_encoded, linear_path=linear_path),
@@ -81,10 +82,10 @@ class GenerativeAutoencoder(BaseAutoencoder):
         elif self._starts_linear():
             self._start_linear(module, rows)
         else:
-            mean, covariance = moments(rows)
-            spare = self._likelihood.n_outputs(len(mean), noise=True) - len(mean)
-            start_at_mean(module.decoder, np.concatenate([mean, np.zeros(spare)]))
-            start_noise(module, np.diag(self._known_variance(len(mean), covariance.diagonal())))
+            seen = summarize(rows, lambda block: block)
+            spare = self._likelihood.n_outputs(len(seen.mean), noise=True) - len(seen.mean)
+            start_at_mean(module.decoder, np.concatenate([seen.mean.numpy(), np.zeros(spare)]))
+            start_noise(module, np.diag(self._known_variance(len(seen.mean), seen.spread.square().numpy())))
         if self._likelihood.scales_rows:
             loosen_noise(module)
 

@@ -6,6 +6,7 @@ from sk_autoenc import (
     MLP,
     AAETransformer,
     AutoencoderTransformer,
+    Convolutional,
     Gaussian,
     ReconstructionOutlierDetector,
     VAETransformer,
@@ -35,6 +36,20 @@ DETECTORS = [
     ReconstructionOutlierDetector(PCA(1), n_estimators=2, max_samples=0.5, random_state=0),
     ReconstructionOutlierDetector(VAETransformer(**_CHEAP, n_score_samples=8), n_estimators=2, random_state=0),
     ReconstructionOutlierDetector(AutoencoderTransformer(**_CHEAP), n_estimators=2, residual="latent", random_state=0),
+]
+
+#: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.
+IMAGE_SHAPE = (1, 5, 8)
+_FOR_IMAGES = {**_CHEAP, "architecture": Convolutional((3, 4))}
+IMAGES = [
+    AutoencoderTransformer(**_FOR_IMAGES, init="random", early_stopping=False),
+    AutoencoderTransformer(**_FOR_IMAGES, init="pca", noise=0.2, early_stopping=False),
+    AutoencoderTransformer(
+        **{**_FOR_IMAGES, "architecture": Convolutional((3,), normalization="layer")}, init="random"
+    ),
+    VAETransformer(**_FOR_IMAGES, n_score_samples=2, init="random"),
+    VAETransformer(**_FOR_IMAGES, n_score_samples=2, init="pca", n_importance_samples=2, early_stopping=False),
+    AAETransformer(**_FOR_IMAGES, critic=(8,)),
 ]
 
 #: {check: reason}; a reason must be one that scikit-learn's maintainers would accept.

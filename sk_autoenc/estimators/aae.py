@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, as_architecture
+from sk_autoenc.architectures import MLP, Architecture, as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.generating import GenerativeAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
@@ -97,8 +97,9 @@ class AAETransformer(GenerativeAutoencoder):
     ----------
     n_components : int, default=2
         Length of the code.
-    architecture : sequence of int or MLP, default=(128, 64)
+    architecture : sequence of int or architecture object, default=(128, 64)
         Encoder and decoder; widths of the encoder's hidden layers are short for :class:`MLP` with these.
+        :class:`Convolutional` is for images.
     likelihood : str or Likelihood, default="gaussian"
         What the decoder's output says about rows: a name or an object of the likelihoods. ``"gaussian"`` is short for
         ``Gaussian("shared")`` here: deterministic codes with a variance of each row would only learn rows by heart.
@@ -198,7 +199,7 @@ class AAETransformer(GenerativeAutoencoder):
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "architecture": ["array-like", MLP],
+        "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "critic": ["array-like", MLP],
         "critic_learning_rate": [Interval(Real, 0, None, closed="neither"), None],

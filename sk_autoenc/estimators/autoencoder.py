@@ -1,12 +1,13 @@
 """The deterministic autoencoder: plain, denoising, sparse, contractive, and every mix of these."""
 
+import math
 from functools import partial
 from numbers import Integral, Real
 
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, as_architecture
+from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
@@ -62,7 +63,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_components : int, default=2
         Length of the code; may exceed the number of features.
     architecture : sequence of int or architecture object, default=(128, 64)
-        Widths of the encoder's hidden layers, short for ``MLP(...)``.
+        Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` for images.
     likelihood : {"gaussian", "bernoulli", "categorical", "poisson", "multinomial"} or Likelihood, default="gaussian"
         What rows are: real values (squared error), values in [0, 1] (cross-entropy), numbered categories, counts, or
         counts of a total.
@@ -142,7 +143,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     reconstruction_err_ : float
         Squared reconstruction error of a training row, summed over features, averaged over the rows.
     n_features_in_ : int
-        Number of features seen in ``fit``.
+        Number of features seen in ``fit``; of images, the number of cells.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where all are strings.
     input_shape_ : tuple of int
@@ -174,7 +175,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "architecture": ["array-like", MLP],
+        "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "init": [StrOptions({"auto", "pca", "random"})],
         "noise": [Interval(Real, 0, None, closed="left")],
@@ -252,7 +253,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _architecture(self) -> MLP:
+    def _architecture(self) -> Architecture:
         architecture = as_architecture(self.architecture)
         if self.sparsity_target is not None:
             architecture.set_params(code_activation="sigmoid")
@@ -305,8 +306,8 @@ class AutoencoderTransformer(BaseAutoencoder):
             )
 
     def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-        (n_features,) = input_shape
-        architecture, linear_path = self._architecture(), self._starts_linear()
+        n_features = math.prod(input_shape)
+        architecture, linear_path = self._architecture().fitted_to(input_shape), self._starts_linear()
         n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=False)
         bounded = self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None)
         return Autoencoder(

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP
+from sk_autoenc.architectures import Architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
@@ -87,7 +87,7 @@ class VAETransformer(DensityAutoencoder):
     n_components : int, default=2
         Length of the code; may exceed the number of features.
     architecture : sequence of int or architecture object, default=(128, 64)
-        Widths of the encoder's hidden layers, short for ``MLP(...)``.
+        Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` for images.
     likelihood : {"student_t", "gaussian", "bernoulli", ...} or Likelihood, default="student_t"
         How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
         ``"student_t"`` learns how heavy the tails of the noise are, those of ``"gaussian"`` included. Objects say
@@ -174,7 +174,7 @@ class VAETransformer(DensityAutoencoder):
     reconstruction_err_ : float
         Squared reconstruction error of a training row, summed over features, averaged over the rows.
     n_features_in_ : int
-        Number of features seen in ``fit``.
+        Number of features seen in ``fit``; of images, the number of cells.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where all are strings.
     input_shape_ : tuple of int
@@ -214,7 +214,7 @@ class VAETransformer(DensityAutoencoder):
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "architecture": ["array-like", MLP],
+        "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "prior": "no_validation",
         "beta": [Interval(Real, 0, None, closed="left")],

@@ -25,9 +25,10 @@ def make_generator(seed: int, purpose: str, device: str = "cpu") -> torch.Genera
 
 
 def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None:
-    """Fill every linear layer as torch does by default, from ``generator`` instead of the global one."""
+    """Fill every linear or convolutional layer as torch does by default, from ``generator`` alone."""
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            bound = 1 / math.sqrt(layer.in_features)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+            if layer.bias is not None:
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

@@ -1,0 +1,134 @@
+"""Convolutional networks on rows that hold images: the layers, and how an image lies in a row; torch only."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: In evaluation so many images go through at once, whatever the number of rows: the kernel is chosen by the shape.
+IMAGES_AT_ONCE = 64
+
+
+class ImageLayout(NamedTuple):
+    """How a row holds an image, or several of one shape one after the other."""
+
+    n_channels: int
+    height: int
+    width: int
+    channels_last: bool
+
+    @property
+    def n_cells(self) -> int:
+        """Length of a row that holds one image."""
+        return self.n_channels * self.height * self.width
+
+    def to_maps(self, rows: Tensor) -> Tensor:
+        """``(n, n_cells) -> (n, n_channels, height, width)``."""
+        if self.channels_last:
+            return rows.unflatten(1, (self.height, self.width, self.n_channels)).permute(0, 3, 1, 2)
+        return rows.unflatten(1, self[:3])
+
+    def to_rows(self, maps: Tensor) -> Tensor:
+        """``(n, k * n_channels, height, width) -> (n, k * n_cells)``: k images a row."""
+        if self.channels_last:
+            maps = maps.unflatten(1, (-1, self.n_channels)).permute(0, 1, 3, 4, 2)
+        return maps.flatten(1)
+
+
+class ToMaps(nn.Module):
+    """Rows as images."""
+
+    def __init__(self, layout: ImageLayout):
+        super().__init__()
+        self.layout = layout
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.layout.to_maps(rows).contiguous()
+
+
+class Convolution(nn.Conv2d):
+    """A convolution that keeps every ``stride``-th pixel: a side of n pixels becomes one of ceil(n / stride)."""
+
+    def __init__(self, n_in: int, n_out: int, kernel_size: int, stride: int):
+        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2)
+        self.margin = (kernel_size // 2,) * 4
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(maps)
+        # For maps hardly larger than the kernel, the kernels that pad by themselves depend on an image's place.
+        return F.conv2d(F.pad(maps, self.margin), self.weight, self.bias, stride=self.stride)
+
+
+class UpsampledConvolution(nn.Conv2d):
+    """Every pixel becomes ``stride`` x ``stride`` equal ones, then a convolution; cut to ``size``.
+
+    A plain transposed convolution makes neighbouring pixels by different weights, which shows as a checkerboard [1].
+    Here both steps are computed as one transposed convolution whose kernel is the layer's own one, summed over the
+    pixels that are equal: the same result for half the work.
+
+    [1] Odena, Dumoulin, Olah (2016). Deconvolution and checkerboard artifacts. Distill.
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, kernel_size: int, stride: int, *, size: tuple[int, int], bounded: bool = False
+    ):
+        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2)
+        self.size, self.bounded, self.margin = size, bounded, kernel_size // 2
+
+    def kernel(self) -> Tensor:
+        """Kernel of the transposed convolution, ``(n_in, n_out, k + stride - 1, k + stride - 1)``.
+
+        ``bounded``: what one input cell adds to the output has norm 1 at most.
+        """
+        stride = self.stride[0]
+        if stride == 1:
+            kernel = self.weight.flip(2, 3).transpose(0, 1)
+        else:
+            padded = F.pad(self.weight.flip(2, 3), (stride - 1,) * 4).transpose(0, 1)
+            kernel = F.avg_pool2d(padded, stride, stride=1) * stride**2
+        if self.bounded:
+            norms = torch.linalg.vector_norm(kernel, dim=(1, 2, 3), keepdim=True)
+            kernel = kernel / norms.clamp_min(1.0)
+        return kernel
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.enlarge(maps, self.bias)
+
+    def enlarge(self, maps: Tensor, bias: Tensor | None) -> Tensor:
+        """The layer with another bias: ``(n, n_in, h, w) -> (n, n_out, *size)``."""
+        height, width = self.size
+        out = F.conv_transpose2d(maps, self.kernel(), bias, stride=self.stride, padding=self.margin)
+        return out[..., :height, :width]
+
+
+class ToRows(UpsampledConvolution):
+    """The last layer of a decoder: it gives rows, and has a bias of its own for each of their columns."""
+
+    bias: nn.Parameter
+
+    def __init__(self, n_in: int, layout: ImageLayout, n_images: int, kernel_size: int, stride: int, *, bounded: bool):
+        size = (layout.height, layout.width)
+        super().__init__(n_in, n_images * layout.n_channels, kernel_size, stride, size=size, bounded=bounded)
+        self.layout = layout
+        self.bias = nn.Parameter(torch.empty(n_images * layout.n_cells))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.layout.to_rows(self.enlarge(maps, None)) + self.bias
+
+
+class ImageNetwork(nn.Sequential):
+    """Layers between rows and codes whose evaluation gives a row the same bits in any company.
+
+    ``(..., n, n_in) -> (..., n, n_out)``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        through: Any = super().forward
+        flat = x.reshape(-1, x.shape[-1])
+        if not self.training and x.device.type == "cpu":
+            out = torch.cat([through(some) for some in flat.split(IMAGES_AT_ONCE)])
+        else:
+            out = through(flat)
+        return out.unflatten(0, x.shape[:-1]) if x.ndim != 2 else out
