@@ -162,7 +162,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             What the decoder expects for each row's code, in the units and the dtype of ``X``.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        return self._reconstruct(self._validate(X, reset=False))
+
+    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         likelihood, module = self._likelihood, self.net_.module_
 
         def expected(x):

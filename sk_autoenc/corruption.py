@@ -1,6 +1,7 @@
 """The noise kinds: what a denoising autoencoder's encoder sees instead of the rows."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,28 +24,52 @@ def salt_and_pepper(x: Tensor, amount: float, generator: torch.Generator, low: T
     return torch.where(draw < amount / 2, low, torch.where(draw < amount, high, x))
 
 
+def block(x: Tensor, amount: float, generator: torch.Generator, layout: Any) -> Tensor:
+    """Set a rectangle of each image, a share ``amount`` of its area, to zero in all channels.
+
+    Its shape, from a strip of full height to one of full width, and its place are drawn; sides are whole pixels.
+    """
+    height, width = layout.height, layout.width
+    shape, *place = torch.rand(3, len(x), 1, generator=generator, device=x.device, dtype=x.dtype)
+    n_rows, n_columns = (height * amount**shape).round(), (width * amount ** (1 - shape)).round()
+    in_rows, in_columns = (
+        _inside(torch.arange(side, device=x.device), share, length)
+        for side, share, length in ((height, place[0], n_rows), (width, place[1], n_columns))
+    )
+    kept = ~(in_rows[:, :, None] & in_columns[:, None, :])  # (n, height, width)
+    return x * layout.to_rows(kept[:, None].expand(-1, layout.n_channels, -1, -1))
+
+
+def _inside(positions: Tensor, share: Tensor, length: Tensor) -> Tensor:
+    """Which positions lie in a stretch of this length, ``share`` in [0, 1) saying where it begins; ``(n, side)``."""
+    begin = (share * (len(positions) + 1 - length)).floor()
+    return (positions >= begin) & (positions < begin + length)
+
+
 NOISE_KINDS: dict[str, Callable[..., Tensor]] = {
     "gaussian": add_gaussian,
     "masking": mask,
     "salt_and_pepper": salt_and_pepper,
+    "block": block,
 }
 
 
 class Corruption(nn.Module):
-    """One kind of noise at one amount; holds the training range for the kinds that need it."""
+    """One kind of noise at one amount; holds the training range or the layout of images for the kinds that need it."""
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, kind: str, amount: float, n_features: int):
+    def __init__(self, kind: str, amount: float, n_features: int, layout: Any = None):
         super().__init__()
         self.kind, self.amount = kind, amount
+        self.options = {"layout": layout} if kind == "block" else {}
         if kind == "salt_and_pepper":
             self.register_buffer("low", torch.empty(n_features))
             self.register_buffer("high", torch.empty(n_features))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        return NOISE_KINDS[self.kind](x, self.amount, generator, **dict(self.named_buffers()))
+        return NOISE_KINDS[self.kind](x, self.amount, generator, **self.options, **dict(self.named_buffers()))
 
     def set_range(self, low: Tensor, high: Tensor) -> None:
         """Take the lowest and highest training value of each feature, where the kind needs them."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
+from sk_autoenc.nn.convolution import ImageLayout
 
 ROWS, COLUMNS = 2000, 10
 
@@ -20,7 +21,7 @@ def seeded(seed):
 
 
 def corruption(kind, amount, x):
-    layer = Corruption(kind, amount, x.shape[1])
+    layer = Corruption(kind, amount, x.shape[1], ImageLayout(1, 2, COLUMNS // 2, False))
     layer.set_range(x.amin(0), x.amax(0))
     return layer
 
@@ -94,7 +95,7 @@ def test_no_amount_leaves_the_rows(x, kind):
     assert torch.equal(corruption(kind, 0.0, x)(x, seeded(1)), x)
 
 
-@pytest.mark.parametrize("kind", ["masking", "salt_and_pepper"])
+@pytest.mark.parametrize("kind", ["masking", "salt_and_pepper", "block"])
 def test_the_whole_amount_leaves_no_cell(x, kind):
     noisy = corruption(kind, 1.0, x)(x, seeded(1))
     ends = torch.stack([x.amin(0), x.amax(0)]) if kind == "salt_and_pepper" else torch.zeros(1, COLUMNS)
@@ -113,3 +114,35 @@ def test_the_range_is_part_of_the_state():
     assert set(Corruption("salt_and_pepper", 0.1, 3).state_dict()) == {"low", "high"}
     assert not Corruption("masking", 0.1, 3).state_dict()
     assert not Corruption("gaussian", 0.1, 3).state_dict()
+
+
+def hidden_by_blocks(amount, layout, n_rows=500):
+    """Which cells a block hides, as images ``(n_rows, n_channels, height, width)``."""
+    noisy = Corruption("block", amount, layout.n_cells, layout)(torch.ones(n_rows, layout.n_cells), seeded(1))
+    return layout.to_maps(noisy) == 0
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_block_is_one_rectangle_in_all_channels(channels_last):
+    hidden = hidden_by_blocks(0.3, ImageLayout(2, 12, 10, channels_last))
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    in_rows, in_columns = hidden[:, 0].any(2), hidden[:, 0].any(1)
+    assert torch.equal(hidden[:, 0], in_rows[:, :, None] & in_columns[:, None, :])
+    for inside in (in_rows, in_columns):
+        n_begins = (inside[:, 1:] > inside[:, :-1]).sum(1) + inside[:, 0]
+        assert (n_begins == 1).all()
+
+
+@pytest.mark.parametrize("amount", [0.1, 1 / 3, 0.6])
+def test_a_block_has_its_share_of_the_area(amount):
+    hidden = hidden_by_blocks(amount, ImageLayout(1, 60, 40, False))[:, 0].double()
+    assert (hidden.mean((1, 2)) - amount).abs().max() < 0.03
+
+
+def test_blocks_have_every_shape_and_place():
+    hidden = hidden_by_blocks(0.25, ImageLayout(1, 12, 12, False))[:, 0]
+    heights = hidden.any(2).sum(1)
+    assert heights.unique().tolist() == list(range(3, 13))
+    assert hidden.double().mean(0).min() > 0.005  # corners are hidden too
+    full = hidden[heights == 12].any(1).double().argmax(1)  # strips of full height: where they begin
+    assert full.unique().tolist() == list(range(10))

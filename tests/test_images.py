@@ -245,3 +245,78 @@ def test_an_outlier_detector_of_images():
     autoencoder = clone(IMAGES[0]).set_params(architecture__input_shape=IMAGE_SHAPE)
     detector = ReconstructionOutlierDetector(autoencoder, n_estimators=2, random_state=0).fit(odd)
     assert detector.score_samples(odd).argmin() == 0
+
+
+# -- inpainting
+
+MASK = np.zeros(IMAGE_SHAPE[1:], dtype=bool)
+MASK[1:4, 2:6] = True
+
+
+@pytest.fixture(scope="module")
+def painter():
+    """Trained to do without a rectangle, on images that three numbers decide."""
+    model = clone(IMAGES[0]).set_params(noise=0.3, noise_kind="block", n_components=3, max_iter=60, init="pca")
+    return model.fit(SMOOTH)
+
+
+SMOOTH = (rng.standard_normal((200, 3)) @ rng.standard_normal((3, N_CELLS)) + 5).reshape(-1, *IMAGE_SHAPE)
+
+
+def test_inpainting_fills_what_is_hidden_and_nothing_else(painter):
+    filled = painter.inpaint(SMOOTH, MASK)
+    np.testing.assert_array_equal(filled[..., ~MASK], SMOOTH[..., ~MASK])
+    by_mean = np.square(SMOOTH - SMOOTH.mean(axis=0))[..., MASK].sum()
+    assert np.square(filled - SMOOTH)[..., MASK].sum() < 0.5 * by_mean
+
+
+def test_inpainting_does_not_look_at_what_is_hidden(painter):
+    expected = painter.inpaint(SMOOTH, MASK)
+    np.testing.assert_array_equal(painter.inpaint(np.where(MASK, np.nan, SMOOTH), MASK), expected)
+    np.testing.assert_array_equal(painter.inpaint(np.where(MASK, 1e300, SMOOTH), MASK), expected)
+
+
+def test_inpainting_keeps_form_and_dtype(painter):
+    expected = painter.inpaint(SMOOTH, MASK)
+    flat = painter.inpaint(SMOOTH.reshape(len(SMOOTH), -1), MASK.ravel())
+    np.testing.assert_array_equal(flat, expected.reshape(len(SMOOTH), -1))
+    assert painter.inpaint(SMOOTH.astype(np.float32), MASK).dtype == np.float32
+    by_row = np.broadcast_to(MASK, SMOOTH.shape) & (np.arange(len(SMOOTH)) < 5)[:, None, None, None]
+    filled = painter.inpaint(SMOOTH, by_row)
+    np.testing.assert_array_equal(filled[:5], expected[:5])
+    np.testing.assert_array_equal(filled[5:], SMOOTH[5:])
+
+
+def test_inpainting_rows_that_are_no_images():
+    frame = pd.DataFrame(FLAT[:, :4], columns=list("abcd"))
+    model = AutoencoderTransformer(2, max_iter=2, noise=0.3, noise_kind="masking", random_state=0).fit(frame)
+    hidden = frame.to_numpy() > 8
+    filled = model.inpaint(frame.mask(hidden), hidden)
+    np.testing.assert_array_equal(filled[~hidden], frame.to_numpy()[~hidden])
+    assert np.isfinite(filled).all()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
+def test_inpainting_whatever_the_likelihood(likelihood):
+    counts = rng.poisson(1.0, X.shape)
+    counts = counts.clip(max=1) if likelihood == "bernoulli" else counts
+    model = clone(IMAGES[0]).set_params(likelihood=likelihood, init="auto", noise=0.2, noise_kind="block").fit(counts)
+    filled = model.inpaint(counts, MASK)
+    np.testing.assert_array_equal(filled[..., ~MASK], counts[..., ~MASK])
+    np.testing.assert_array_equal(model.inpaint(np.where(MASK, 1, counts), MASK), filled)
+
+
+def test_what_inpainting_refuses(painter):
+    with pytest.raises(ValueError, match=r"mask must be an array of bool.*int64"):
+        painter.inpaint(SMOOTH, MASK.astype(int))
+    with pytest.raises(ValueError, match=r"mask must broadcast to the shape of X, \(200, 1, 5, 8\).*\(3, 3\)"):
+        painter.inpaint(SMOOTH, np.ones((3, 3), dtype=bool))
+    with pytest.raises(ValueError, match="NaN"):
+        painter.inpaint(np.full_like(SMOOTH, np.nan), MASK)
+    with pytest.raises(ValueError, match="float32"):
+        painter.inpaint(np.full_like(SMOOTH, 1e300), MASK)
+    with pytest.raises(ValueError, match=r"noise_kind='block' needs rows that hold images"):
+        AutoencoderTransformer(noise=0.1, noise_kind="block").fit(FLAT)
+    categories = AutoencoderTransformer(2, likelihood="categorical", max_iter=1).fit(FLAT[:, :3].round().clip(0, 3))
+    with pytest.raises(ValueError, match="likelihood='categorical' has categories"):
+        categories.inpaint(np.zeros((1, 3)), np.ones(3, dtype=bool))

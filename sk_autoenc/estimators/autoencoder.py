@@ -4,11 +4,15 @@ import math
 from functools import partial
 from numbers import Integral, Real
 
+import numpy as np
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, Convolutional, as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
+from sk_autoenc.base import as_array, check_range, flattened
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, as_likelihood
@@ -74,8 +78,10 @@ class AutoencoderTransformer(BaseAutoencoder):
     noise : float, default=0.0
         Amount of corruption of what the encoder sees in training, the target staying clean [1]_. For
         ``"gaussian"`` the standard deviation, in units of the scaled rows; otherwise the share of cells.
-    noise_kind : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
+    noise_kind : {"gaussian", "masking", "salt_and_pepper", "block"}, default="gaussian"
         Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
+        ``"block"``: set a rectangle of each image, ``noise`` being its share of the area, to the mean, its shape and
+        place at random; for ``architecture=Convolutional(...)``, and the training for :meth:`inpaint`.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
         are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
@@ -300,6 +306,11 @@ class AutoencoderTransformer(BaseAutoencoder):
             raise ValueError(
                 f"noise is a share of cells for noise_kind={self.noise_kind!r}: at most 1, got {self.noise}."
             )
+        if self.noise_kind == "block" and not isinstance(self._architecture(), Convolutional):
+            raise ValueError(
+                f"noise_kind='block' needs rows that hold images: architecture=Convolutional(...), "
+                f"got {self.architecture!r}."
+            )
         if self.sparsity_target is not None and not self.sparsity:
             raise ValueError(
                 f"sparsity_target={self.sparsity_target} has no effect with sparsity=0; set sparsity above 0."
@@ -314,7 +325,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             architecture.make_encoder(n_inputs, self.n_components, linear_path=linear_path),
             architecture.make_decoder(self.n_components, n_outputs, linear_path=linear_path, bounded=bounded),
             standardize=self._make_standardize(n_features, likelihood),
-            corruption=Corruption(self.noise_kind, self.noise, n_inputs) if self.noise else None,
+            corruption=Corruption(self.noise_kind, self.noise, n_inputs, architecture.layout) if self.noise else None,
             contractive=self.contraction > 0,
         )
 
@@ -336,3 +347,69 @@ class AutoencoderTransformer(BaseAutoencoder):
             module.corruption.set_range(seen.low, seen.high)
         if self._starts_linear():
             start_at_pca(module, rows)
+
+    # -- public
+
+    def inpaint(self, X, mask):
+        """Fill what a mask hides; the rest is returned as it is.
+
+        Hidden cells take their training means, the row goes through encoder and decoder, and hidden cells are taken
+        from what comes out. Train with ``noise_kind="block"``, or ``"masking"`` for scattered cells, so that the
+        network has learned to do without them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *row_shape)
+            Rows; what is hidden in them may be missing (NaN) and is not looked at.
+        mask : array-like of bool
+            True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
+            as (height, width) for images of shape (channels, height, width).
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            Rows in the dtype of ``X`` (float64 unless that is float32), bit for bit the same where nothing is hidden.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from sk_autoenc import AutoencoderTransformer, Convolutional
+        >>> images = load_digits().images[:, None]
+        >>> model = AutoencoderTransformer(
+        ...     16, architecture=Convolutional((8, 16)), noise=0.3, noise_kind="block", max_iter=2, random_state=0
+        ... ).fit(images)
+        >>> hidden = np.zeros((8, 8), dtype=bool)
+        >>> hidden[2:5] = True
+        >>> filled = model.inpaint(images, hidden)
+        >>> np.array_equal(filled[..., ~hidden], images[..., ~hidden])
+        True
+        """
+        check_is_fitted(self)
+        rows = self._validate(X, reset=False, finite=False)
+        shape = flattened(as_array(X))[1] or rows.shape[1:]
+        hidden = _broadcast_mask(mask, (len(rows), *shape)).reshape(rows.shape)
+        seen = np.where(hidden, self._typical_row().astype(rows.dtype), rows)
+        assert_all_finite(seen, input_name="X")
+        check_range(seen, "X")
+        out = np.where(hidden, self._reconstruct(seen).reshape(rows.shape), rows)
+        return out.reshape(-1, *shape)
+
+    def _typical_row(self) -> np.ndarray:
+        """What a corrupted cell is set to, in the units of X."""
+        if self._likelihood.scales_rows:
+            return self._scaling.center
+        center = self.net_.module_.standardize.center.cpu().numpy()
+        if len(center) != self.n_features_in_:
+            raise ValueError(f"inpaint needs values that have a mean; likelihood={self.likelihood!r} has categories.")
+        return center
+
+
+def _broadcast_mask(mask, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.asarray(as_array(mask))
+    if mask.dtype != bool:
+        raise ValueError(f"mask must be an array of bool, True for cells to fill; got dtype {mask.dtype}.")
+    try:
+        return np.broadcast_to(mask, shape)
+    except ValueError as error:
+        raise ValueError(f"mask must broadcast to the shape of X, {shape}; got shape {mask.shape}.") from error
