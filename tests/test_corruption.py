@@ -140,7 +140,7 @@ def test_a_block_has_its_share_of_the_area(amount):
 
 
 def test_blocks_have_every_shape_and_place():
-    hidden = hidden_by_blocks(0.25, ImageLayout(1, 12, 12, False))[:, 0]
+    hidden = hidden_by_blocks(0.25, ImageLayout(1, 12, 12, False), n_rows=5000)[:, 0]
     heights = hidden.any(2).sum(1)
     assert heights.unique().tolist() == list(range(3, 13))
     assert hidden.double().mean(0).min() > 0.005  # corners are hidden too
