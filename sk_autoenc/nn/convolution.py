@@ -91,7 +91,7 @@ class UpsampledConvolution(nn.Conv2d):
         if self.bounded:
             norms = torch.linalg.vector_norm(kernel, dim=(1, 2, 3), keepdim=True)
             kernel = kernel / norms.clamp_min(1.0)
-        return kernel
+        return kernel.contiguous()  # the order in which the convolution is fastest
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.enlarge(maps, self.bias)
