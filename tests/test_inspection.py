@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 import sk_autoenc.inspection
-from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer
+from sk_autoenc import AutoencoderTransformer, Convolutional, ReconstructionOutlierDetector, VAETransformer
 from sk_autoenc.inspection import (
     ComponentKLDisplay,
     LatentDisplay,
@@ -284,6 +284,17 @@ def test_samples_fill_a_grid_of_images(generative):
         assert image.get_clim() == (rows.min(), rows.max()), "one scale for all"
         assert image.cmap.name == "viridis"
     assert [panel.get_visible() for panel in display.axes_.flat] == [True] * 7 + [False]
+
+
+def test_images_with_axes_of_their_own_are_shown(X):
+    images = X.reshape(-1, 1, 2, 3)
+    options = {"architecture": Convolutional((2,)), "max_iter": 1, "random_state": 0, "device": "cpu"}
+    model = VAETransformer(2, **options).fit(images)
+    shown = ReconstructionDisplay.from_estimator(model, images, n_samples=3, image_shape=(2, 3))
+    expected = [*images[:3, 0], *model.reconstruct(images[:3])[:, 0]]
+    for panel, image in zip(shown.axes_.flat, expected, strict=True):
+        np.testing.assert_allclose(panel.images[0].get_array(), image)
+    assert SampleGridDisplay.from_estimator(model, n_samples=4, image_shape=(2, 3)).axes_.shape == (2, 2)
 
 
 def test_samples_as_lines(generative):

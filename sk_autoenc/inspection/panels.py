@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sk_autoenc.inspection.pyplot import import_pyplot
 
@@ -15,6 +16,12 @@ def check_image_shape(image_shape: tuple[int, int] | None, n_features: int) -> N
             f"image_shape must be a height and a width whose product is the number of features, {n_features}; "
             f"got {image_shape!r}."
         )
+
+
+def flat_rows(rows: ArrayLike) -> np.ndarray:
+    """Rows, which may have axes of their own, as floats of shape (n_samples, n_features)."""
+    values = np.asarray(rows, dtype=float)
+    return values.reshape(len(values), -1)
 
 
 def open_panels(ax: Any, caller: str, n_tiers: int, n_columns: int, *, height: float = 1.1) -> tuple[Any, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, open_panels
+from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, flat_rows, open_panels
 
 
 class ReconstructionDisplay:
@@ -137,7 +137,7 @@ class ReconstructionDisplay:
             The display, with ``axes_``, ``ax_`` and ``figure_``.
         """
         kinds = {"row": self.rows, "noisy": self.noisy, "reconstruction": self.reconstructions}
-        data = {name: np.asarray(values, dtype=float) for name, values in kinds.items() if values is not None}
+        data = {name: flat_rows(values) for name, values in kinds.items() if values is not None}
         n_samples, n_features = data["row"].shape
         check_image_shape(self.image_shape, n_features)
         caller = "ReconstructionDisplay.plot"

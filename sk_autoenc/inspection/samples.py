@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, open_panels
+from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, flat_rows, open_panels
 
 
 class SampleGridDisplay:
@@ -122,7 +122,7 @@ class SampleGridDisplay:
         self : SampleGridDisplay
             The display, with ``axes_``, ``ax_`` and ``figure_``.
         """
-        rows = np.asarray(self.rows, dtype=float)
+        rows = flat_rows(self.rows)
         check_image_shape(self.image_shape, rows.shape[1])
         n_columns = math.ceil(math.sqrt(len(rows))) if self.n_columns is None else self.n_columns
         check_scalar(n_columns, "n_columns", Integral, min_val=1)
