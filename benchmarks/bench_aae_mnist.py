@@ -31,7 +31,13 @@ SHARED = {
     "device": "cpu",
     "random_state": 0,
 }
-SETTINGS = {"critic": (256, 256), "max_iter": 60}
+SETTINGS = {
+    "critic": (256, 256),
+    "max_iter": 60,
+    "batch_size": 256,
+    "learning_rate": 0.002,
+    "critic_learning_rate": 0.004,
+}
 
 
 def codes_auroc(drawn: np.ndarray, codes: np.ndarray) -> float:
@@ -71,7 +77,7 @@ def report(options):
     validation, rng = held_out[:1000] if not options.validate else X[:1000], np.random.default_rng(0)
 
     figures = {}
-    model, minutes = fitted(AAETransformer(N_COMPONENTS, **SHARED, **settings), X)
+    model, minutes = fitted(AAETransformer(N_COMPONENTS, **{**SHARED, **settings}), X)
     drawn = model.prior_.sample(n_compared, torch.Generator().manual_seed(1)).numpy()
     figures["AAE"] = {
         "auroc": codes_auroc(drawn, model.transform(test)),

@@ -34,13 +34,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         module, likelihood = self.net_.module_, self._likelihood
         module.eval()
         errors, start = torch.empty(len(rows), dtype=torch.float64), 0
+        scale = np.atleast_1d(self._scaling.scale) if likelihood.scales_rows else np.ones(1)
+        share = torch.from_numpy(scale / scale.max()).float().to(self.device_)
         with torch.inference_mode():
             for x in WholeBatches(rows, LARGE_BLOCK):
                 expected = likelihood.mean(module(x).raw) * likelihood.row_size(x)
-                errors[start : start + len(x)] = (x - expected).square().sum(-1)
+                errors[start : start + len(x)] = ((x - expected) * share).square().sum(-1)
                 start += len(x)
-        unit = self._scaling.scale if likelihood.scales_rows else 1.0
-        return errors.numpy() * unit**2
+        return errors.numpy() * scale.max() ** 2
 
     # -- holes that autoencoders share
 

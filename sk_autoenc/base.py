@@ -110,6 +110,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
         """Act on what the held-out rows say, where any were held out; ``rows`` are all of them."""
 
+    def _scales_features(self, likelihood: Likelihood) -> bool:
+        """Whether each feature has a scale of its own, which only a model without a metric may have."""
+        return False
+
     def _needs_verdict(self) -> bool:
         """Whether a network that no held-out rows could judge is dropped again."""
         return False
@@ -243,7 +247,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._likelihood, self._seed = likelihood, seed
             self._dtype = X.dtype.name
             # Rows that are held out from the final network touch nothing that is fitted.
-            self._scaling = fit_scaling(X, splits[0][0].numpy() if len(splits) == 1 else np.arange(len(X)))
+            chosen = splits[0][0].numpy() if len(splits) == 1 else np.arange(len(X))
+            self._scaling = fit_scaling(X, chosen, by_feature=self._scales_features(likelihood))
         return torch.from_numpy(self._to_network(X)).to(self.device_), splits
 
     def _splits(self, n_rows: int, generator: torch.Generator, fresh: bool) -> list[Split]:

@@ -1,18 +1,19 @@
 """What models that generate can do: say where codes lie, draw rows, and walk from one row to another."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.architectures import as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.base import as_array
+from sk_autoenc.base import as_array, check_range
 from sk_autoenc.floor import moments, start_at_mean, summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
 from sk_autoenc.linear_gaussian import (
@@ -49,6 +50,10 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _starts_linear(self) -> bool:
         return self.init == "pca" or (self.init == "auto" and self._why_not_linear() is None)
+
+    def _scales_features(self, likelihood: Likelihood) -> bool:
+        # Where noise has a variance by feature, a density does not depend on their units, and neither should training.
+        return isinstance(likelihood, Gaussian) and likelihood.variance in ("row", "feature")
 
     def _check_configuration(self) -> None:
         super()._check_configuration()
@@ -112,8 +117,10 @@ class GenerativeAutoencoder(BaseAutoencoder):
         start_at_linear_gaussian(module, model, rows)
 
     def _log_unit(self) -> float:
-        """By how much the log-density of scaled rows is above that of rows: the scale, once for each feature."""
-        return self.n_features_in_ * np.log(self._scaling.scale) if self._likelihood.scales_rows else 0.0
+        """By how much the log-density of scaled rows is above that of rows: the logarithms of all features' scales."""
+        if not self._likelihood.scales_rows:
+            return 0.0
+        return float(np.broadcast_to(np.log(self._scaling.scale), self.n_features_in_).sum())
 
     # -- public
 
@@ -161,10 +168,11 @@ class GenerativeAutoencoder(BaseAutoencoder):
             ``set_output(transform="pandas")`` or ``"polars"``.
         """
         check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral)
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
         generator = make_generator(draw_seed(random_state), "sampling")
-        codes = self.prior_.sample(n_samples, generator)
+        codes = self.prior_.sample(n_samples, generator).float()
         module, likelihood = self.net_.module_, self._likelihood
         parts = []
         with torch.inference_mode():
@@ -192,12 +200,15 @@ class GenerativeAutoencoder(BaseAutoencoder):
             What the decoder expects along the line; a DataFrame after ``set_output(transform="pandas")``.
         """
         check_is_fitted(self)
+        check_scalar(n_steps, "n_steps", Integral)
         if n_steps < 2:
             raise ValueError(f"n_steps must be at least 2, got {n_steps}.")
         ends = np.stack([np.asarray(as_array(end)).reshape(-1) for end in (a, b)])
         ends = check_array(ends, dtype=[np.float64, np.float32], input_name="a and b")
         if ends.shape[1] != self.n_features_in_:
             raise ValueError(f"a and b must have {self.n_features_in_} features, got {ends.shape[1]}.")
+        check_range(ends, "a and b")
+        self._likelihood.check(ends)
         codes = self._encode(ends)
         share = np.linspace(0, 1, n_steps, dtype=codes.dtype)[:, None]
         rows = self.inverse_transform((1 - share) * codes[:1] + share * codes[1:])

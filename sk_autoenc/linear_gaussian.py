@@ -71,7 +71,7 @@ def split_covariance(
 ) -> LinearGaussian:
     """The model whose loadings are the leading axes of the covariance in units of the features' noise.
 
-    ``variance`` is that of each feature's noise. The maximum of the likelihood for it, if nothing is shrunk or all.
+    ``variance`` is that of each feature's noise. The maximum of the likelihood for it if all is shrunk.
     """
     n_features, unit = len(mean), np.sqrt(variance)
     values, axes = np.linalg.eigh(covariance / np.outer(unit, unit))

@@ -4,6 +4,7 @@ A prior draws by ``sample(n, generator)``, a tensor of shape (n, n_components) o
 density model can use also has ``log_prob(code)``. Any object with the first, or both, will do.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.base import BaseEstimator, clone
 from sklearn.mixture import GaussianMixture
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 from sk_autoenc.nn.variational import normal_log_prob
@@ -238,17 +239,25 @@ class SwissRollPrior(BaseEstimator):
 
 def as_prior(prior: Any, n_components: int) -> Any:
     """A copy of the prior for codes of this length; anything that can sample may be one."""
-    if not hasattr(prior, "sample"):
-        raise ValueError(f"prior must be a name or an object with sample(n, generator), got {prior!r}.")
+    if not hasattr(prior, "sample") or isinstance(
+        prior, nn.Module | GaussianMixture | torch.distributions.Distribution
+    ):
+        raise ValueError(
+            f"prior must be a name or an object with sample(n, generator), got {prior!r}; networks, distributions of "
+            "torch and mixtures of scikit-learn have another sample: wrap it in a class of your own."
+        )
     if isinstance(prior, BaseEstimator):
         prior = clone(prior)
         if prior.n_components is None:
             prior.set_params(n_components=n_components)
-    found = tuple(prior.sample(2, torch.Generator().manual_seed(0)).shape)
+    else:
+        prior = copy.deepcopy(prior)
+    with torch.device("cpu"):  # also where a module is being built without memory
+        found = tuple(prior.sample(2, torch.Generator().manual_seed(0)).shape)
     if found != (2, n_components):
         raise ValueError(
-            f"prior={prior!r} gives codes of shape {found} for two draws, but n_components={n_components} asks for "
-            f"{(2, n_components)}."
+            f"prior={type(prior).__name__} gives codes of shape {found} for two draws, but n_components={n_components} "
+            f"asks for {(2, n_components)}."
         )
     return prior
 

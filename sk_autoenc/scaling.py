@@ -1,4 +1,5 @@
-"""One centre per feature and one scale for all: like PCA's centring it changes no metric, unlike feature scaling."""
+"""One centre per feature and one scale for all, which like PCA's centring changes no metric; for densities, that have
+none, a scale per feature."""
 
 from typing import NamedTuple
 
@@ -15,16 +16,17 @@ class Scaling(NamedTuple):
     ----------
     center : ndarray of shape (n_features,)
         Mean of the training rows, float64.
-    scale : float
-        Root of the mean variance of the features; 1 where all are constant.
+    scale : float or ndarray of shape (n_features,)
+        Root of the mean variance of the features, 1 where all are constant; or each feature's standard deviation, that
+        root for constant ones.
     """
 
     center: np.ndarray
-    scale: float
+    scale: float | np.ndarray
 
     def apply(self, X: np.ndarray, out: np.ndarray) -> None:
         """Write the scaled rows into ``out``, float32, computing in the dtype of ``X``."""
-        center, inverse = self.center.astype(X.dtype), X.dtype.type(1 / self.scale)
+        center, inverse = self.center.astype(X.dtype), np.asarray(1 / self.scale).astype(X.dtype)
         if out.dtype == X.dtype:
             np.subtract(X, center, out=out)
             np.multiply(out, inverse, out=out)
@@ -33,10 +35,10 @@ class Scaling(NamedTuple):
 
     def undo(self, X: np.ndarray) -> np.ndarray:
         """Scaled rows in the original units, in the dtype of ``X``."""
-        return X * X.dtype.type(self.scale) + self.center.astype(X.dtype)
+        return X * np.asarray(self.scale).astype(X.dtype) + self.center.astype(X.dtype)
 
 
-def fit_scaling(X: np.ndarray, chosen: np.ndarray) -> Scaling:
+def fit_scaling(X: np.ndarray, chosen: np.ndarray, *, by_feature: bool = False) -> Scaling:
     """Centre and scale of the chosen rows, in float64 and block by block, so that no copy of ``X`` is made."""
     blocks = [chosen[block] for block in gen_batches(len(chosen), _BLOCK)]
     guess = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(chosen)
@@ -46,4 +48,5 @@ def fit_scaling(X: np.ndarray, chosen: np.ndarray) -> Scaling:
     # A spread that rounding alone could produce is that of a constant column, and counts as none.
     rounding = 4 * np.finfo(X.dtype).eps * np.abs(guess)
     variance = np.where(variance > rounding**2, variance, 0.0)
-    return Scaling(guess + shift, float(np.sqrt(variance.mean())) or 1.0)
+    scale = float(np.sqrt(variance.mean())) or 1.0
+    return Scaling(guess + shift, np.where(variance > 0, np.sqrt(variance), scale) if by_feature else scale)

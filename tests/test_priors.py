@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.base import clone
+from sklearn.mixture import GaussianMixture
 
 from sk_autoenc import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.priors import as_prior
@@ -150,7 +151,19 @@ class Halves:
 
 def test_anything_that_samples_may_be_a_prior():
     given = Halves()
-    assert as_prior(given, 3) is given
+    found = as_prior(given, 3)
+    assert type(found) is Halves
+    assert found is not given
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [torch.nn.Linear(1, 1), GaussianMixture(2), torch.distributions.Normal(0.0, 1.0)],
+    ids=lambda p: type(p).__name__,
+)
+def test_what_samples_in_another_way_is_refused(prior):
+    with pytest.raises(ValueError, match="wrap it in a class of your own"):
+        as_prior(prior, 2)
 
 
 def test_the_length_of_codes_is_filled_in_in_a_copy():

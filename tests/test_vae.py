@@ -11,6 +11,7 @@ from sk_autoenc import (
     Bernoulli,
     Categorical,
     Gaussian,
+    UniformPrior,
     VAETransformer,
 )
 from sk_autoenc.estimators.vae import negative_elbo, negative_importance_bound
@@ -63,7 +64,7 @@ def joint_on_a_grid(model, X):
     codes = codes[:, :, 0].double().numpy()
     return (
         codes,
-        log_likelihood - X.shape[1] * np.log(model._scaling.scale),
+        log_likelihood - np.log(model._scaling.scale).sum(),
         stats.norm(mean[:, 0], std[:, 0]).logpdf(codes),
     )
 
@@ -199,7 +200,7 @@ def test_held_out_rows_are_judged_by_an_elbo():
     """With codes that are drawn: at the posterior mean the figure would be far better."""
     X = linear_rows(300)
     model = make(init="random", early_stopping=False, max_iter=30).fit(X)
-    scaled, unit = torch.from_numpy(model._to_network(X)), D * np.log(model._scaling.scale)
+    scaled, unit = torch.from_numpy(model._to_network(X)), np.log(model._scaling.scale).sum()
     judged = -model.net_.judge(Rows(scaled, torch.arange(len(X)))).mean().item() - unit
     elbo = model.elbo(X)
     assert judged == pytest.approx(elbo.total.mean(), abs=0.15)
@@ -287,7 +288,7 @@ def test_more_samples_do_not_lower_the_score(curved):
 def test_importance_weighted_training_has_a_tighter_bound():
     model = make(1, init="random", early_stopping=False, max_iter=40, n_importance_samples=8).fit(X_CURVED)
     assert list(model.loss_curves_) == ["bound"]
-    elbo, unit = model.elbo(X_CURVED).total.mean(), 3 * np.log(model._scaling.scale)
+    elbo, unit = model.elbo(X_CURVED).total.mean(), np.log(model._scaling.scale).sum()
     bound = (
         -model.net_.judge(Rows(torch.from_numpy(model._to_network(X_CURVED)), torch.arange(400))).mean().item() - unit
     )
@@ -333,3 +334,16 @@ def test_a_rows_score_is_bit_equal_in_any_company(params):
         np.testing.assert_array_equal(model.elbo(X[chosen]).kl, elbo.kl[chosen])
         np.testing.assert_array_equal(model.posterior(X[chosen])[1], std[chosen])
     np.testing.assert_array_equal(mean, model.transform(X))
+
+
+@pytest.mark.parametrize("likelihood", ["student_t", Gaussian("feature")])
+def test_units_of_features_do_not_matter_to_a_density(likelihood):
+    X, units = linear_rows(200), 2.0 ** np.arange(-10, 10, 4)[:D]
+    a, b = (make(likelihood=likelihood, early_stopping=False).fit(rows) for rows in (X, X * units))
+    np.testing.assert_allclose(b.score_samples(X * units), a.score_samples(X) - np.log(units).sum(), rtol=1e-4)
+    np.testing.assert_allclose(b.sample(9, 0), a.sample(9, 0) * units, rtol=1e-3)
+
+
+def test_a_bounded_prior_is_refused():
+    with pytest.raises(ValueError, match="AAETransformer can use it"):
+        make(prior=UniformPrior(), init="random").fit(linear_rows(50))

@@ -52,6 +52,10 @@ _PRIORS: dict[str, Callable[[], Any]] = {
 }
 
 
+#: The names among them that have a density.
+_DENSITIES = {name for name, make in _PRIORS.items() if hasattr(make(), "log_prob")}
+
+
 def negative_log_likelihood(output: DrawnOutput, x: Tensor) -> dict[str, Tensor]:
     """Minus the log-probability of each row given its code; ``(batch,)``."""
     return {"reconstruction": -output.log_likelihood}
@@ -65,8 +69,8 @@ def adversarial_turns(
     The autoencoder raises :math:`\log p(x|z)`; the critic learns to tell draws of the prior from codes,
     :math:`-\log D(z_p) - \log(1 - D(z))`; the encoder learns to be taken for the prior, :math:`-\log D(z)`.
     """
-    x = module.likelihood.target(next(batches), state.generator)
-    output = module(x, state.generator)
+    output = module(next(batches), state.generator)
+    x = output.target
     yield "autoencoder", negative_log_likelihood(output, x)["reconstruction"].mean()
     drawn = module.prior.sample(len(x), state.generator).to(x.dtype)
     code = output.code.detach()
@@ -76,7 +80,7 @@ def adversarial_turns(
 
 def _prior_has_density(estimator: "AAETransformer") -> bool:
     prior = getattr(estimator, "prior_", estimator.prior)
-    if isinstance(prior, str) or hasattr(prior, "log_prob"):
+    if prior in _DENSITIES if isinstance(prior, str) else hasattr(prior, "log_prob"):
         return True
     raise AttributeError(f"prior={prior!r} has no log_prob, which a score of codes needs.")
 
@@ -114,7 +118,8 @@ class AAETransformer(GenerativeAutoencoder):
     encoder : {"deterministic", "gaussian"}, default="deterministic"
         Whether each row has one code, or a normal distribution of codes whose mean is its code.
     init : {"auto", "pca", "random"}, default="auto"
-        ``"pca"`` starts at whitened PCA of the rows, for the gaussian likelihood; ``"auto"`` where that is possible.
+        ``"pca"`` starts at probabilistic PCA of the rows (whitened, shrunken codes), for real-valued likelihoods;
+        ``"auto"`` where that is possible.
     max_iter : int, default=200
         Number of epochs.
     batch_size : int or "auto", default="auto"
@@ -357,7 +362,7 @@ class AAETransformer(GenerativeAutoencoder):
         drawn = self.prior_.sample(len(chosen), generator).numpy()
         noise = make_generator(self._seed, "validation", self.device_)
         with torch.inference_mode():
-            codes = self.net_.module_.draw_code(rows[chosen], noise).cpu().numpy()
+            codes = self.net_.module_(rows[chosen], noise).code.cpu().numpy()
         neighbors = KNeighborsClassifier(max(1, math.isqrt(len(chosen)) // 2))
         found = classifier_two_sample_test(drawn, codes, classifier=neighbors, random_state=self._seed)
         return max(0.0, 2 * found.auroc - 1)
@@ -395,7 +400,7 @@ class AAETransformer(GenerativeAutoencoder):
 
     @available_if(_prior_has_density)
     def score(self, X, y=None):
-        """Mean of :meth:`score_samples`, for model selection.
+        """Mean of :meth:`score_samples`; it cannot compare models with other priors or other lengths of code.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
-from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, as_prior
+from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.judging import NATS
@@ -65,8 +65,8 @@ class VAETransformer(DensityAutoencoder):
 
     Rows are explained by a code :math:`z` from a prior and a decoder that says how rows with this code are
     distributed; an encoder gives each row the distribution of its code. By default training starts at factor
-    analysis or probabilistic PCA, whichever makes left-out rows more probable, and that is the result unless the
-    network makes held-out rows more probable still.
+    analysis or probabilistic PCA, whichever makes left-out rows more probable, and with ``beta=1`` that is the result
+    unless the network makes held-out rows more probable still.
 
     Training maximises, averaged over rows, the evidence lower bound [1]_
 
@@ -333,6 +333,8 @@ class VAETransformer(DensityAutoencoder):
         prior = self._training_prior()
         if prior is not None and not hasattr(prior, "log_prob"):
             raise ValueError(f"prior={self.prior!r} has no log_prob, which a density needs; AAETransformer needs none.")
+        if isinstance(prior, UniformPrior):
+            raise ValueError(f"prior={self.prior!r} is 0 where normal posteriors are not; AAETransformer can use it.")
         if self.free_bits and (prior is not None or self.n_importance_samples > 1):
             raise ValueError(
                 f"free_bits={self.free_bits} needs the KL of each component, which is known for prior='normal' or "
@@ -353,7 +355,8 @@ class VAETransformer(DensityAutoencoder):
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         super()._initialize(module, rows)
-        self.prior_ = self._training_prior() or NormalPrior(n_components=self.n_components)  # for scores of epochs
+        prior = self._training_prior()  # for scores of epochs
+        self.prior_ = NormalPrior(n_components=self.n_components) if prior is None else prior
 
     def _finish(self, rows: Rows) -> None:
         super()._finish(rows)

@@ -12,6 +12,7 @@ from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
 class DrawnOutput(NamedTuple):
     """What the reconstruction phase reads."""
 
+    target: Tensor  # (batch, n_features): the rows, or a draw that they stand for
     code: Tensor  # (batch, n_components)
     log_likelihood: Tensor  # (batch,): log p(x | code)
 
@@ -79,8 +80,9 @@ class AdversarialAutoencoder(VariationalAutoencoder):
         if generator is None:
             code = self.encode(x)
             return AutoencoderOutput(code, self.decode(code), None)
+        x = self.likelihood.target(x, generator)
         code = self.draw_code(x, generator)
-        return DrawnOutput(code, self.likelihood.log_prob(self.observe(code), x))
+        return DrawnOutput(x, code, self.likelihood.log_prob(self.observe(code), x))
 
     def log_odds(self, code: Tensor) -> Tensor:
         """What the critic says, of shape (batch,)."""
