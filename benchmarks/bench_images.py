@@ -83,8 +83,9 @@ def trained(model, train, n_seconds: float, clock: str):
     """The model fitted for as many epochs as fit the time, which short fits of a few rows tell; and its seconds."""
     rows = train.reshape(len(train), -1)
     few = rows[: 8 * BATCH]
-    one, five = (seconds(lambda n=n: model.set_params(max_iter=n).fit(few), clock) for n in (1, 5))
-    epoch = max((five - one) / 4, 1e-3) * len(rows) / len(few)
+    # The first fit of all pays for what is set up once, and does not count.
+    _, one, five = (seconds(lambda n=n: model.set_params(max_iter=n).fit(few), clock) for n in (1, 1, 5))
+    epoch = max((five - one) / 4, 0.02 * five) * len(rows) / len(few)
     model.set_params(max_iter=max(1, int(n_seconds / epoch)))
     return model, seconds(lambda: model.fit(rows), clock)
 
