@@ -24,7 +24,7 @@ from sk_autoenc.metrics import (
 
 N_COMPONENTS, N_SAMPLES, N_JUDGED = 16, 10_000, 3000
 SHARED = {
-    "architecture": (512, 256),
+    "architecture": (256, 128),
     "batch_size": 512,
     "learning_rate": 0.004,
     "weight_decay": 0.01,
@@ -60,7 +60,7 @@ def report(options):
     features = PCA(32, random_state=0).fit(X)
     models = {
         # A round of the game takes about twice a step of the VAE.
-        "AAE": AAETransformer(N_COMPONENTS, **SHARED, likelihood="bernoulli", critic=(512, 512), max_iter=epochs),
+        "AAE": AAETransformer(N_COMPONENTS, **SHARED, likelihood="bernoulli", critic=(256, 256), max_iter=epochs),
         "VAE": VAETransformer(
             N_COMPONENTS, **SHARED, likelihood="bernoulli", max_iter=2 * epochs, early_stopping=False
         ),
@@ -97,5 +97,5 @@ def report(options):
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument("--epochs", type=int, default=40, help="of the AAE; the VAE gets twice as many")
+    parser.add_argument("--epochs", type=int, default=15, help="of the AAE; the VAE gets twice as many")
     report(parser.parse_args())

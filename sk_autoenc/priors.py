@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
@@ -159,11 +160,12 @@ class GaussianMixturePrior(BaseEstimator):
         """
         if len(codes) < 2:
             return cls(codes, 1.0)
-        tried = [
-            GaussianMixture(size, reg_covar=1e-4, random_state=seed).fit(codes)
-            for size in n_clusters
-            if size == 1 or len(codes) >= 10 * size
-        ]
+        with config_context(array_api_dispatch=False):  # with it, mixtures do not start at k-means
+            tried = [
+                GaussianMixture(size, reg_covar=1e-4, random_state=seed).fit(codes)
+                for size in n_clusters
+                if size == 1 or len(codes) >= 10 * size
+            ]
         best = min(tried, key=lambda mixture: mixture.bic(codes))
         return cls(best.means_, best.covariances_, weights=best.weights_)
 
