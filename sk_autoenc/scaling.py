@@ -1,5 +1,4 @@
-"""One centre per feature and one scale for all, which like PCA's centring changes no metric; for densities, that have
-none, a scale per feature."""
+"""Centring and scaling of rows: one scale for all features, or for densities one for each."""
 
 from typing import NamedTuple
 

@@ -283,6 +283,7 @@ def test_units_of_rows_enter_the_score(X):
 
 
 def test_there_is_no_score_where_the_prior_has_no_density(X):
+    assert not hasattr(AAETransformer(prior="swiss_roll"), "score")
     for prior in ("swiss_roll", SwissRollPrior()):
         model = quietly(AAETransformer(2, **CHEAP, prior=prior), X)
         assert not hasattr(model, "score_samples")

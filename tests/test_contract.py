@@ -99,7 +99,7 @@ def test_global_generators_are_untouched(estimator):
     estimator.partial_fit(X)
     pickle.loads(pickle.dumps(estimator))
     assert torch.equal(torch.random.get_rng_state(), torch_before)
-    for left, right in zip(np.random.get_state(), numpy_before, strict=True):  # noqa: NPY002
+    for left, right in zip(np.random.get_state(), numpy_before, strict=True):  # noqa: NPY002 - it is the matter
         np.testing.assert_array_equal(left, right)
 
 

@@ -130,7 +130,7 @@ def test_two_fits_agree_bit_for_bit_and_leave_global_generators(estimator):
     first = outputs(clone(estimator).fit(X), X)
     assert_same(outputs(estimator.fit(X), X), first)
     assert torch.equal(torch.random.get_rng_state(), torch_before)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before[1])  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before[1])  # noqa: NPY002 - it is the matter
     weights = [
         list(model.net_.module_.state_dict().values())
         for model in (estimator, clone(estimator).set_params(random_state=1).fit(X))

@@ -354,12 +354,12 @@ def test_two_fits_agree_and_seeds_matter(detector):
 
 
 def test_global_generators_are_untouched_and_y_is_ignored(detector):
-    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002
+    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002 - it is the matter
     expected = detector.fit(X).score_samples(X)
     detector.explain(X)
     np.testing.assert_array_equal(detector.fit(X, ["a"]).score_samples(X), expected)
     assert torch.equal(torch.random.get_rng_state(), torch_before)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002 - it is the matter
 
 
 def test_a_random_state_instance_advances():

@@ -62,12 +62,12 @@ def test_draws_are_those_of_the_seed(model):
 
 
 def test_drawing_touches_no_global_generator(model):
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - it is the matter
     model.sample(3, random_state=0)
     model.score_samples(X[:3])
     model.interpolate(X[0], X[1])
     assert torch.equal(torch.get_rng_state(), before)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002 - it is the matter
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

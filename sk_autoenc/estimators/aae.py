@@ -52,10 +52,6 @@ _PRIORS: dict[str, Callable[[], Any]] = {
 }
 
 
-#: The names among them that have a density.
-_DENSITIES = {name for name, make in _PRIORS.items() if hasattr(make(), "log_prob")}
-
-
 def negative_log_likelihood(output: DrawnOutput, x: Tensor) -> dict[str, Tensor]:
     """Minus the log-probability of each row given its code; ``(batch,)``."""
     return {"reconstruction": -output.log_likelihood}
@@ -80,7 +76,7 @@ def adversarial_turns(
 
 def _prior_has_density(estimator: "AAETransformer") -> bool:
     prior = getattr(estimator, "prior_", estimator.prior)
-    if prior in _DENSITIES if isinstance(prior, str) else hasattr(prior, "log_prob"):
+    if hasattr(_PRIORS[prior]() if isinstance(prior, str) and prior in _PRIORS else prior, "log_prob"):
         return True
     raise AttributeError(f"prior={prior!r} has no log_prob, which a score of codes needs.")
 
