@@ -157,7 +157,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *row_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Training rows, such as images with axes of their own; float32 and float64 are kept, other numbers become
             float64.
         y : None

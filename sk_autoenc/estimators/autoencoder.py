@@ -359,7 +359,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *row_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows; what is hidden in them may be missing (NaN) and is not looked at.
         mask : array-like of bool
             True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
