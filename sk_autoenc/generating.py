@@ -216,4 +216,4 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
 
 def _to_cpu(raw: Any) -> Any:
-    return raw.cpu() if isinstance(raw, Tensor) else type(raw)(*(part.cpu() for part in raw))
+    return raw.cpu() if isinstance(raw, Tensor) else type(raw)(*(part if part is None else part.cpu() for part in raw))

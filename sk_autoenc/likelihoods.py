@@ -161,8 +161,8 @@ class Gaussian(Likelihood):
 
     def log_prob(self, raw: NoiseOutput, x: Tensor) -> Tensor:
         """Log-density of the row, in units of the scaled rows."""
-        noise = raw.whiten(x)
-        return raw.log_det() - 0.5 * (noise.square().sum(-1) + x.shape[-1] * math.log(2 * math.pi))
+        log_density_of_mean = raw.log_det() - 0.5 * x.shape[-1] * math.log(2 * math.pi)
+        return torch.sub(log_density_of_mean, raw.whiten(x).square().sum(-1), alpha=0.5)
 
     def row_score(self, raw: Tensor, x: Tensor) -> Tensor:
         """Minus the squared error, summed over features."""

@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.autoencoder import AutoencoderOutput, Standardize
@@ -28,7 +29,7 @@ class Posterior(NamedTuple):
 
     def kl_from_normal(self) -> Tensor:
         """KL divergence to the standard normal distribution, by component; of shape (batch, n_components)."""
-        return 0.5 * (self.mean.square() + (2 * self.log_scale).exp() - 1) - self.log_scale
+        return 0.5 * (self.mean.square() + (2 * self.log_scale).expm1()) - self.log_scale
 
 
 class VariationalOutput(NamedTuple):
@@ -82,7 +83,7 @@ class VariationalAutoencoder(nn.Module):
     def posterior(self, x: Tensor) -> Posterior:
         """The distribution of each row's code."""
         mean, log_scale = self.encoder(self.encoder_input(x)).chunk(2, -1)
-        return Posterior(mean, log_scale.clamp(LEAST, GREATEST))
+        return Posterior(mean, F.hardtanh(log_scale, LEAST, GREATEST))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(x).mean

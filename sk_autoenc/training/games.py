@@ -116,5 +116,5 @@ class AdversarialNet(ObjectiveNet):
             self.optimizer_[name].zero_grad()
             loss.backward(inputs=self.moved_[name])
             self.optimizer_[name].step()
-            self._add_to_losses(name, loss, batches.n_rows)
+            self._add_to_losses((name,), loss[None], batches.n_rows)
         self.state_.n_rounds += 1

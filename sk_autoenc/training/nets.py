@@ -1,9 +1,8 @@
 """The skorch net that trains one module on one objective, at the speed of a loop written by hand."""
 
 import contextlib
-import functools
+import itertools
 import math
-import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -208,29 +207,27 @@ class ObjectiveNet(NeuralNet):
 
     def train_step_single(self, batch, **fit_params):
         terms = self.criterion_(self.module_(batch, self.noise_), batch, **self.schedule_)
-        means = {name: term.mean() for name, term in terms.items()}
-        for name, mean in means.items():
-            self._add_to_losses(name, mean, len(batch))
-        loss = functools.reduce(operator.add, means.values())
+        means = torch.stack([term.mean() for term in terms.values()])
+        self._add_to_losses(tuple(terms), means, len(batch))
+        loss = means.sum()
         loss.backward()
         return {"loss": loss, "y_pred": None}
 
-    def _add_to_losses(self, name: str, mean: Tensor, n_rows: int) -> None:
+    def _add_to_losses(self, names: tuple[str, ...], means: Tensor, n_rows: int) -> None:
         # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
-        if name not in self._sums:
-            self._n_rows[name], self._sums[name] = 0, torch.zeros((), dtype=torch.float64, device=mean.device)
-        self._n_rows[name] += n_rows
-        self._sums[name].add_(mean.detach(), alpha=n_rows)
+        if names not in self._sums:
+            self._n_rows[names], self._sums[names] = 0, torch.zeros_like(means, dtype=torch.float64)
+        self._n_rows[names] += n_rows
+        self._sums[names].add_(means.detach(), alpha=n_rows)
 
     def _record_losses(self, n_batches: int) -> None:
-        n_rows = torch.tensor([self._n_rows[name] for name in self._sums])
-        means = (torch.stack(list(self._sums.values())).cpu() / n_rows).tolist()
+        means = torch.cat([sums / self._n_rows[names] for names, sums in self._sums.items()]).tolist()
         total = math.fsum(means)
         earlier = [row["train_loss"] for row in self.history[:-1] if "train_loss" in row]
         self.history.record("train_batch_count", n_batches)
         self.history.record("train_loss", total)
         self.history.record("train_loss_best", all(total < loss for loss in earlier))
-        for name, mean in zip(self._sums, means, strict=True):
+        for name, mean in zip(itertools.chain(*self._sums), means, strict=True):
             self.history.record(f"train_{name}", mean)
 
     # -- judging
