@@ -43,6 +43,11 @@ class NormalPrior(BaseEstimator):
         self.scale = scale
         self.n_components = n_components
 
+    def check(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        if not self.scale > 0:
+            raise ValueError(f"NormalPrior: scale must be positive, got {self.scale!r}.")
+
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
         return self.scale * torch.randn(n, _known(self), generator=generator, device=generator.device)
@@ -76,6 +81,11 @@ class UniformPrior(BaseEstimator):
         self.low = low
         self.high = high
         self.n_components = n_components
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        if not self.low < self.high:
+            raise ValueError(f"UniformPrior: low must be below high, got low={self.low!r} and high={self.high!r}.")
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
@@ -172,7 +182,33 @@ class GaussianMixturePrior(BaseEstimator):
     @property
     def n_components(self) -> int:
         """Length of a code."""
+        self._check_means()
         return np.shape(self.means)[1]
+
+    def _check_means(self) -> None:
+        if np.ndim(self.means) != 2:
+            shape = np.shape(self.means)
+            raise ValueError(f"GaussianMixturePrior: means must be of shape (n_clusters, n_components), got {shape}.")
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        self._check_means()
+        n_clusters, n_components = np.shape(self.means)
+        shape, wanted = np.shape(self.covariances), (n_clusters, n_components, n_components)
+        if shape not in ((), wanted):
+            raise ValueError(f"GaussianMixturePrior: covariances must be a number or of shape {wanted}, got {shape}.")
+        if np.ndim(self.covariances) == 0 and not self.covariances > 0:
+            raise ValueError(f"GaussianMixturePrior: covariances must be positive, got {self.covariances!r}.")
+        weights = np.ones(n_clusters) if self.weights is None else np.asarray(self.weights)
+        if weights.shape != (n_clusters,) or not (weights >= 0).all() or not weights.sum() > 0:
+            raise ValueError(
+                f"GaussianMixturePrior: weights must be {n_clusters} numbers of 0 or more, not all 0, "
+                f"got {self.weights!r}."
+            )
+        try:
+            self._parts()
+        except np.linalg.LinAlgError as error:
+            raise ValueError("GaussianMixturePrior: covariances must be positive definite, one is not.") from error
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, means, and Cholesky factors of the covariances."""
@@ -230,6 +266,13 @@ class SwissRollPrior(BaseEstimator):
         self.scale = scale
         self.noise = noise
 
+    def check(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        if not self.scale > 0:
+            raise ValueError(f"SwissRollPrior: scale must be positive, got {self.scale!r}.")
+        if not self.noise >= 0:
+            raise ValueError(f"SwissRollPrior: noise must be 0 or more, got {self.noise!r}.")
+
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, 2)."""
         device = generator.device
@@ -250,6 +293,8 @@ def as_prior(prior: Any, n_components: int) -> Any:
         )
     if isinstance(prior, BaseEstimator):
         prior = clone(prior)
+        if hasattr(prior, "check"):
+            prior.check()
         if prior.n_components is None:
             prior.set_params(n_components=n_components)
     else:

@@ -189,3 +189,23 @@ def test_what_cannot_sample_is_refused():
 @pytest.mark.parametrize("prior", [*PRIORS.values(), SWISS_ROLL], ids=[*PRIORS, "swiss_roll"])
 def test_priors_can_be_cloned(prior):
     assert torch.equal(clone(prior).sample(3, seeded()), prior.sample(3, seeded()))
+
+
+@pytest.mark.parametrize(
+    ("prior", "match"),
+    [
+        (NormalPrior(-1.0), "scale must be positive, got -1"),
+        (UniformPrior(2.0, 1.0), "low=2.0 and high=1.0"),
+        (GaussianMixturePrior([0.0, 1.0]), r"\(n_clusters, n_components\), got \(2,\)"),
+        (GaussianMixturePrior(MEANS, -1.0), "covariances must be positive, got -1"),
+        (GaussianMixturePrior(MEANS, np.eye(2)), r"of shape \(3, 2, 2\), got \(2, 2\)"),
+        (GaussianMixturePrior(MEANS, -COVARIANCES), "positive definite"),
+        (GaussianMixturePrior(MEANS, weights=[1.0, 2.0]), "weights must be 3 numbers"),
+        (GaussianMixturePrior(MEANS, weights=[1.0, -2.0, 3.0]), "weights must be 3 numbers of 0 or more"),
+        (SwissRollPrior(0.0), "scale must be positive, got 0"),
+        (SwissRollPrior(noise=-0.1), "noise must be 0 or more, got -0.1"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_with_their_values(prior, match):
+    with pytest.raises(ValueError, match=match):
+        as_prior(prior, 2)

@@ -336,15 +336,17 @@ class AAETransformer(GenerativeAutoencoder):
         critic_loss = self.loss_curves_.get("critic", [math.inf])[-1]  # none if the first epoch was broken off
         if critic_loss < _CRITIC_WINS:
             problem = f"The critic has won: its loss is {critic_loss:.3g} (2 log 2 = 1.39 when codes match the prior)"
+            remedy = "a critic_learning_rate below learning_rate, encoder='gaussian', or"
         elif abs(critic_loss - 2 * math.log(2)) < _SILENT:
             problem = "The critic has fallen silent: it says the same of all codes"
+            remedy = "a critic with other widths or a leaky activation, or"
         elif self.prior_mismatch_ > _MISMATCH:
             problem = f"Codes are not distributed like the prior: prior_mismatch_ is {self.prior_mismatch_:.3g}"
+            remedy = "a wider critic, encoder='gaussian', or"
         else:
             return
         warnings.warn(
-            f"{problem}, so samples will not look like rows. Try a larger max_iter than {self.max_iter}, a "
-            "critic_learning_rate below learning_rate, or encoder='gaussian'.",
+            f"{problem}, so samples will not look like rows. Try {remedy} a larger max_iter than {self.max_iter}.",
             ConvergenceWarning,
             stacklevel=2,
         )
