@@ -27,6 +27,7 @@ from sk_autoenc.nn.convolution import (
     Convolution,
     ImageLayout,
     ImageNetwork,
+    Pair,
     ToMaps,
     ToRows,
     UpsampledConvolution,
@@ -142,24 +143,26 @@ class MLP(Architecture):
 
 
 class Convolutional(Architecture):
-    """Convolutional encoder of images and the mirrored decoder.
+    """Convolutional encoder of images or series and the mirrored decoder.
 
     Every stage of the encoder is a convolution that shrinks the image by ``stride``; a linear layer makes the code of
     what is left. The decoder goes the same way back. It enlarges images by repeating pixels before it convolves them,
     so that no checkerboard appears [1]_, and comes back to the very height and width of the rows, odd ones included.
+    Series of one length are convolved along time.
 
     Parameters
     ----------
     channels : sequence of int, default=(32, 64)
         Number of channels after each stage of the encoder; the decoder has them in reverse.
     kernel_size : int, default=3
-        Side of the convolutions' kernels, an odd number of pixels.
+        Side of the convolutions' kernels, an odd number of pixels or time points.
     stride : int, default=2
-        By how much a stage shrinks height and width, rounded up.
-    input_shape : tuple of three int or None, default=None
-        What image a flat row holds: channels, height and width. None where ``X`` has four axes and says it itself.
+        By how much a stage shrinks height and width, or length, rounded up.
+    input_shape : tuple of three or two int or None, default=None
+        What a flat row holds: channels, height and width of an image, or channels and length of a series. None where
+        ``X`` has four or three axes and says it itself.
     channels_last : bool, default=False
-        Whether rows, and ``input_shape``, are in the order height, width, channels.
+        Whether channels come last, in rows and in ``input_shape``.
     hidden_layer_sizes : sequence of int, default=()
         Widths of fully connected layers between the last stage and the code.
     normalization : {"layer"} or None, default=None
@@ -192,7 +195,7 @@ class Convolutional(Architecture):
         *,
         kernel_size: int = 3,
         stride: int = 2,
-        input_shape: tuple[int, int, int] | None = None,
+        input_shape: tuple[int, ...] | None = None,
         channels_last: bool = False,
         hidden_layer_sizes: Sequence[int] = (),
         normalization: str | None = None,
@@ -225,22 +228,24 @@ class Convolutional(Architecture):
         self._check_choice("code_activation", sorted(ACTIVATIONS))
         if self.input_shape is not None:
             self._check_widths("input_shape")
-            if len(self.input_shape) != 3:
-                raise ValueError(
-                    f"Convolutional: input_shape must be {self._order}, three integers, got {self.input_shape!r}."
-                )
+            if len(self.input_shape) not in (2, 3):
+                raise ValueError(f"Convolutional: input_shape must be {self._order}, got {self.input_shape!r}.")
 
     @property
     def _order(self) -> str:
-        return "(height, width, channels)" if self.channels_last else "(channels, height, width)"
+        return (
+            "(height, width, channels) or (length, channels)"
+            if self.channels_last
+            else "(channels, height, width) or (channels, length)"
+        )
 
     def fitted_to(self, row_shape: tuple[int, ...]) -> "Convolutional":
         """This architecture with the shape of the images, where rows of this shape hold some."""
         shape = row_shape if self.input_shape is None else tuple(int(side) for side in self.input_shape)
-        if self.input_shape is None and len(row_shape) != 3:
+        if self.input_shape is None and len(row_shape) not in (2, 3):
             raise ValueError(
-                f"Convolutional: rows of shape {row_shape} do not say what image they hold; give input_shape as "
-                f"{self._order}, or X with four axes."
+                f"Convolutional: rows of shape {row_shape} do not say what image or series they hold; give "
+                f"input_shape as {self._order}, or X with four or three axes."
             )
         if row_shape not in (shape, (math.prod(shape),)):
             raise ValueError(
@@ -255,28 +260,38 @@ class Convolutional(Architecture):
         """How rows hold images; None as long as that is not known."""
         if self.input_shape is None:
             return None
-        first, second, third = self.input_shape
-        if self.channels_last:
-            return ImageLayout(third, first, second, True)
-        return ImageLayout(first, second, third, False)
+        *sides, n_channels = self.input_shape if self.channels_last else (*self.input_shape[1:], self.input_shape[0])
+        return ImageLayout(n_channels, *([1] * (2 - len(sides))), *sides, self.channels_last)
 
     def _known_layout(self) -> ImageLayout:
         assert self.layout is not None, "fitted_to comes first"
         return self.layout
 
-    def _sides(self) -> list[tuple[int, int]]:
+    @property
+    def _holds_series(self) -> bool:
+        return self.input_shape is not None and len(self.input_shape) == 2
+
+    def _pair(self, size: int) -> Pair:
+        """Along height and width; a series has no height."""
+        return (1, size) if self._holds_series else (size, size)
+
+    def _sides(self) -> list[Pair]:
         """Height and width before the first stage and after each; ``ValueError`` if a stage has nothing to shrink."""
-        layout = self._known_layout()
+        layout, (down, across) = self._known_layout(), self._pair(self.stride)
         sides = [(layout.height, layout.width)]
         for stage in range(len(self.channels)):
             height, width = sides[-1]
-            if min(height, width) < 2:
-                raise ValueError(
-                    f"Convolutional: images of {layout.height} x {layout.width} pixels have a side of 1 pixel after "
-                    f"{stage} of the {len(self.channels)} stages of channels={self.channels!r}, each of which shrinks "
-                    f"them by stride={self.stride}; " + ("use fewer stages." if stage else "use MLP.")
+            if width < 2 or (height < 2 and not self._holds_series):
+                called = "series" if self._holds_series else "images"
+                size = (
+                    f"{layout.width} time points" if self._holds_series else f"{layout.height} x {layout.width} pixels"
                 )
-            sides.append((-(-height // self.stride), -(-width // self.stride)))
+                raise ValueError(
+                    f"Convolutional: {called} of {size} have a side of 1 after {stage} of the {len(self.channels)} "
+                    f"stages of channels={self.channels!r}, each of which shrinks them by stride={self.stride}; "
+                    + ("use fewer stages." if stage else "use MLP.")
+                )
+            sides.append((-(-height // down), -(-width // across)))
         return sides
 
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
@@ -288,9 +303,9 @@ class Convolutional(Architecture):
                 "cells; categories do not go with convolutions."
             )
         layers: list[nn.Module] = [ToMaps(layout)]
-        n_in = layout.n_channels
+        n_in, sizes = layout.n_channels, (self._pair(self.kernel_size), self._pair(self.stride))
         for n_out in self.channels:
-            layers += [Convolution(n_in, n_out, self.kernel_size, self.stride), *self._after_stage(n_out)]
+            layers += [Convolution(n_in, n_out, *sizes), *self._after_stage(n_out)]
             n_in = n_out
         height, width = self._sides()[-1]
         layers.append(nn.Flatten())
@@ -301,16 +316,16 @@ class Convolutional(Architecture):
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
         """``(..., n_components) -> (..., n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
         layout, sides, linear = self._known_layout(), self._sides(), BoundedLinear if bounded else Linear
-        height, width = sides[-1]
+        (height, width), sizes = sides[-1], (self._pair(self.kernel_size), self._pair(self.stride))
         *others, n_in = self.channels
         layers = self._dense([n_components, *reversed(self.hidden_layer_sizes), n_in * height * width], linear)
         layers += [Activation(self.activation), nn.Unflatten(1, (n_in, height, width))]
         for n_out, size in zip(reversed(others), reversed(sides[1:-1]), strict=True):
-            stage = UpsampledConvolution(n_in, n_out, self.kernel_size, self.stride, size=size, bounded=bounded)
+            stage = UpsampledConvolution(n_in, n_out, *sizes, size=size, bounded=bounded)
             layers += [stage, *self._after_stage(n_out)]
             n_in = n_out
         n_images = n_outputs // layout.n_cells
-        layers.append(ToRows(n_in, layout, n_images, self.kernel_size, self.stride, bounded=bounded))
+        layers.append(ToRows(n_in, layout, n_images, *sizes, bounded=bounded))
         return self._maybe_with_linear_path(ImageNetwork(*layers), n_components, n_outputs, linear_path, linear)
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:

@@ -25,12 +25,13 @@ def salt_and_pepper(x: Tensor, amount: float, generator: torch.Generator, low: T
 
 
 def block(x: Tensor, amount: float, generator: torch.Generator, layout: Any) -> Tensor:
-    """Set a rectangle of each image, a share ``amount`` of its area, to zero in all channels.
+    """Set a rectangle of each image or a stretch of each series, a share ``amount`` of it, to zero in all channels.
 
     Its shape, from a strip of full height to one of full width, and its place are drawn; sides are whole pixels.
     """
     height, width = layout.height, layout.width
     shape, *place = torch.rand(3, len(x), 1, generator=generator, device=x.device, dtype=x.dtype)
+    shape = shape * (height > 1)  # of a series a stretch
     n_rows, n_columns = (height * amount**shape).round(), (width * amount ** (1 - shape)).round()
     in_rows, in_columns = (
         _inside(torch.arange(side, device=x.device), share, length)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.base import clone
 
-from sk_autoenc import AutoencoderTransformer, Convolutional
+from sk_autoenc import AutoencoderTransformer, Convolutional, VAETransformer
+from sk_autoenc.corruption import block
 from sk_autoenc.nn.blocks import BoundedLinear, Linear
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, ToRows, UpsampledConvolution
 from sk_autoenc.training.seeding import initialize_parameters
@@ -18,6 +20,10 @@ def seeded(seed=0):
 def built(network, seed=1):
     initialize_parameters(network, seeded(seed))
     return network
+
+
+def square(side):
+    return (side, side)
 
 
 def plan(shape=(2, 6, 9), channels=(4, 5), **options):
@@ -52,7 +58,7 @@ def test_several_images_of_a_row_stand_one_after_the_other(channels_last):
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 def test_upsampling_repeats_pixels_and_convolves(kernel_size, stride):
-    layer = built(UpsampledConvolution(3, 4, kernel_size, stride, size=(5 * stride, 4 * stride)))
+    layer = built(UpsampledConvolution(3, 4, square(kernel_size), square(stride), size=(5 * stride, 4 * stride)))
     maps = torch.randn(2, 3, 5, 4, generator=seeded())
     repeated = maps.repeat_interleave(stride, 2).repeat_interleave(stride, 3)
     expected = F.conv2d(repeated, layer.weight, layer.bias, padding=kernel_size // 2)
@@ -61,14 +67,14 @@ def test_upsampling_repeats_pixels_and_convolves(kernel_size, stride):
 
 def test_a_flat_map_stays_flat():
     """No checkerboard: away from the border all pixels of the output are made alike."""
-    layer = built(UpsampledConvolution(3, 1, 3, 2, size=(16, 16)))
+    layer = built(UpsampledConvolution(3, 1, (3, 3), (2, 2), size=(16, 16)))
     inner = layer(torch.ones(1, 3, 8, 8))[0, 0, 2:-2, 2:-2]
     torch.testing.assert_close(inner, inner[0, 0].expand_as(inner))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_bounded_layer_gives_an_impulse_a_norm_of_one_at_most(stride):
-    layer = built(UpsampledConvolution(3, 4, 3, stride, size=(10 * stride, 10 * stride), bounded=True))
+    layer = built(UpsampledConvolution(3, 4, (3, 3), square(stride), size=(10 * stride, 10 * stride), bounded=True))
     with torch.no_grad():
         layer.weight *= torch.tensor([0.01, 10, 100])[None, :, None, None]
         layer.bias.zero_()
@@ -82,19 +88,23 @@ def test_a_bounded_layer_gives_an_impulse_a_norm_of_one_at_most(stride):
 @pytest.mark.parametrize("side", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_training_and_evaluation_compute_the_same_convolution(side, stride):
-    layer, maps = built(Convolution(2, 3, 5, stride)), torch.randn(4, 2, side, 6, generator=seeded())
+    layer, maps = built(Convolution(2, 3, (5, 5), square(stride))), torch.randn(4, 2, side, 6, generator=seeded())
     in_training = layer.train()(maps)
     torch.testing.assert_close(layer.eval()(maps), in_training)
     assert in_training.shape[2:] == (-(-side // stride), -(-6 // stride))
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 2), (16, 4, 3), (2, 9, 31)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 2), (16, 4, 3), (2, 9, 31), (2, 1, 140)])
 def test_an_image_gets_the_same_bits_at_any_place_and_with_any_threads(shape, kernel_size):
     n_in, height, width = shape
     size = (2 * height - 1, 2 * width)
-    down = [built(Convolution(n_in, 7, kernel_size, stride)).eval() for stride in (1, 2, 3)]
-    up = [built(UpsampledConvolution(n_in, 7, kernel_size, stride, size=size)).eval() for stride in (1, 2, 3)]
+    kernel, strides = (
+        (1 if height == 1 else kernel_size, kernel_size),
+        [(1 if height == 1 else s, s) for s in (1, 2, 3)],
+    )
+    down = [built(Convolution(n_in, 7, kernel, stride)).eval() for stride in strides]
+    up = [built(UpsampledConvolution(n_in, 7, kernel, stride, size=size)).eval() for stride in strides]
     maps = torch.randn(64, *shape, generator=seeded())
     order = torch.randperm(64, generator=seeded())
     before = torch.get_num_threads()
@@ -112,7 +122,7 @@ def test_an_image_gets_the_same_bits_at_any_place_and_with_any_threads(shape, ke
 
 
 def test_the_last_layer_has_a_bias_for_each_column():
-    layer = built(ToRows(4, ImageLayout(2, 6, 5, True), 2, 3, 2, bounded=False))
+    layer = built(ToRows(4, ImageLayout(2, 6, 5, True), 2, (3, 3), (2, 2), bounded=False))
     assert layer.bias.shape == (120,)
     out = layer(torch.zeros(3, 4, 3, 3))
     assert torch.equal(out, layer.bias.expand(3, 120))
@@ -215,7 +225,7 @@ def test_codes_lie_in_the_range_of_their_activation():
         ({"activation": "swish"}, "activation must be one of.*got 'swish'"),
         ({"code_activation": None}, "code_activation must be one of.*got None"),
         ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must hold integers of 1 or more"),
-        ({"input_shape": (28, 28)}, r"input_shape must be \(channels, height, width\).*got \(28, 28\)"),
+        ({"input_shape": (1, 2, 28, 28)}, r"input_shape must be \(channels, height, width\) or.*got \(1, 2, 28, 28\)"),
         ({"input_shape": (28,), "channels_last": True}, r"input_shape must be \(height, width, channels\)"),
     ],
 )
@@ -227,7 +237,10 @@ def test_parameters_that_are_refused(options, message):
 
 
 def test_rows_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"rows of shape \(64,\) do not say.*input_shape as \(channels, height, width"):
+    with pytest.raises(
+        ValueError,
+        match=r"rows of shape \(64,\) do not say.*input_shape as \(channels, height, width\) or \(channels, length",
+    ):
         Convolutional().fitted_to((64,))
     with pytest.raises(ValueError, match=r"input_shape=\(1, 8, 8\) has 64 cells, but rows have shape \(65,\)"):
         Convolutional(input_shape=(1, 8, 8)).fitted_to((65,))
@@ -236,9 +249,48 @@ def test_rows_that_do_not_fit_are_refused():
 
 
 def test_images_too_small_for_their_stages_are_refused():
-    with pytest.raises(ValueError, match=r"1 x 9 pixels have a side of 1 pixel after 0 of the 2 stages.*use MLP"):
+    with pytest.raises(ValueError, match=r"1 x 9 pixels have a side of 1 after 0 of the 2 stages.*use MLP"):
         Convolutional().fitted_to((3, 1, 9))
     with pytest.raises(ValueError, match=r"6 x 3 pixels.*after 2 of the 3 stages.*stride=2; use fewer stages"):
         Convolutional((4, 4, 4)).fitted_to((1, 6, 3))
     Convolutional((4, 4)).fitted_to((1, 6, 3))
     Convolutional((4, 4, 4), stride=1).fitted_to((1, 2, 2))
+    with pytest.raises(ValueError, match=r"series of 3 time points have a side of 1 after 2 of the 3 stages"):
+        Convolutional((4, 4, 4)).fitted_to((2, 3))
+
+
+# -- series
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_series_is_convolved_along_time(stride):
+    down = built(Convolution(2, 3, (1, 5), (1, stride)))
+    series = torch.randn(4, 2, 1, 11, generator=seeded())
+    expected = F.conv1d(series[:, :, 0], down.weight[:, :, 0], down.bias, stride=stride, padding=2)
+    torch.testing.assert_close(down(series)[:, :, 0], expected)
+    up = built(UpsampledConvolution(2, 3, (1, 5), (1, stride), size=(1, 11 * stride)))
+    repeated = series[:, :, 0].repeat_interleave(stride, 2)
+    expected = F.conv1d(repeated, up.weight[:, :, 0], up.bias, padding=2)
+    torch.testing.assert_close(up(series)[:, :, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAETransformer])
+def test_series_come_back_in_the_form_in_which_they_came(model_class, channels_last):
+    time = np.linspace(0, 1, 13)
+    phase = np.random.default_rng(0).uniform(0, 6, size=(40, 1))
+    X = np.stack([np.sin(6 * time + phase), np.cos(6 * time + phase)], axis=2 if channels_last else 1)
+    architecture = Convolutional((4, 4), channels_last=channels_last)
+    model = model_class(2, architecture=architecture, max_iter=2, random_state=0).fit(X)
+    assert model.reconstruct(X).shape == X.shape
+    flat = X.reshape(40, -1)
+    again = clone(model).set_params(architecture__input_shape=X.shape[1:]).fit(flat)
+    np.testing.assert_array_equal(again.transform(flat), model.transform(X))
+
+
+def test_a_stretch_of_a_series_is_hidden():
+    hidden = torch.ones(500, 40)
+    hidden = block(hidden, 0.25, seeded(), ImageLayout(2, 1, 20, False)) == 0
+    assert torch.equal(hidden[:, :20], hidden[:, 20:])
+    assert (hidden[:, :20].sum(1) == 5).all()
+    assert (hidden[:, :20].float().diff(dim=1).abs().sum(1) <= 2).all()

@@ -1,4 +1,7 @@
-"""Convolutional networks on rows that hold images: the layers, and how an image lies in a row; torch only."""
+"""Convolutional networks on rows that hold images or series: the layers, and how one lies in a row; torch only.
+
+A series is an image of height 1, with kernels of height 1.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,12 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: Height and width.
+Pair = tuple[int, int]
+
 #: In evaluation so many images go through at once, whatever the number of rows: the kernel is chosen by the shape.
 IMAGES_AT_ONCE = 64
 
 
 class ImageLayout(NamedTuple):
-    """How a row holds an image, or several of one shape one after the other."""
+    """How a row holds an image, or several of one shape one after the other; a series has height 1."""
 
     n_channels: int
     height: int
@@ -50,9 +56,10 @@ class ToMaps(nn.Module):
 class Convolution(nn.Conv2d):
     """A convolution that keeps every ``stride``-th pixel: a side of n pixels becomes one of ceil(n / stride)."""
 
-    def __init__(self, n_in: int, n_out: int, kernel_size: int, stride: int):
-        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2)
-        self.margin = (kernel_size // 2,) * 4
+    def __init__(self, n_in: int, n_out: int, kernel_size: Pair, stride: Pair):
+        height, width = kernel_size
+        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=(height // 2, width // 2))
+        self.margin = (width // 2, width // 2, height // 2, height // 2)
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.training:
@@ -71,23 +78,21 @@ class UpsampledConvolution(nn.Conv2d):
     [1] Odena, Dumoulin, Olah (2016). Deconvolution and checkerboard artifacts. Distill.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, kernel_size: int, stride: int, *, size: tuple[int, int], bounded: bool = False
-    ):
-        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2)
-        self.size, self.bounded, self.margin = size, bounded, kernel_size // 2
+    def __init__(self, n_in: int, n_out: int, kernel_size: Pair, stride: Pair, *, size: Pair, bounded: bool = False):
+        height, width = kernel_size
+        self.margin = (height // 2, width // 2)
+        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=self.margin)
+        self.size, self.bounded = size, bounded
 
     def kernel(self) -> Tensor:
-        """Kernel of the transposed convolution, ``(n_in, n_out, k + stride - 1, k + stride - 1)``.
+        """Kernel of the transposed convolution, ``(n_in, n_out, ...)``, along each axis larger by ``stride - 1``.
 
         ``bounded``: what one input cell adds to the output has norm 1 at most.
         """
-        stride = self.stride[0]
-        if stride == 1:
-            kernel = self.weight.flip(2, 3).transpose(0, 1)
-        else:
-            padded = F.pad(self.weight.flip(2, 3), (stride - 1,) * 4).transpose(0, 1)
-            kernel = F.avg_pool2d(padded, stride, stride=1) * stride**2
+        (down, across), flipped = self.stride, self.weight.flip(2, 3).transpose(0, 1)
+        kernel = F.pad(flipped, (across - 1, across - 1, down - 1, down - 1))
+        if down * across > 1:
+            kernel = F.avg_pool2d(kernel, (down, across), stride=1) * (down * across)
         if self.bounded:
             norms = torch.linalg.vector_norm(kernel, dim=(1, 2, 3), keepdim=True)
             kernel = kernel / norms.clamp_min(1.0)
@@ -108,7 +113,9 @@ class ToRows(UpsampledConvolution):
 
     bias: nn.Parameter
 
-    def __init__(self, n_in: int, layout: ImageLayout, n_images: int, kernel_size: int, stride: int, *, bounded: bool):
+    def __init__(
+        self, n_in: int, layout: ImageLayout, n_images: int, kernel_size: Pair, stride: Pair, *, bounded: bool
+    ):
         size = (layout.height, layout.width)
         super().__init__(n_in, n_images * layout.n_channels, kernel_size, stride, size=size, bounded=bounded)
         self.layout = layout
