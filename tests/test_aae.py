@@ -191,7 +191,9 @@ def test_the_losses_are_those_of_the_paper():
     module = model.net_.module_.eval()
     x = torch.from_numpy(model._to_network(factors(8, seed=2)))
     generator = torch.Generator().manual_seed(3)
-    losses = {player: loss.item() for player, loss in adversarial_turns(module, iter([x]), GameState(generator))}
+    losses = {
+        player: loss.item() for player, loss in adversarial_turns(module, iter([x]), GameState(generator), n_critic=1)
+    }
 
     drawn = model.prior_.sample(8, torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -217,6 +219,16 @@ def test_the_critic_has_a_rate_of_its_own(X):
     model = quietly(AAETransformer(**CHEAP, learning_rate=0.01, critic_learning_rate=0.002), X)
     rates = {name: rate for (_, rate), name in zip(model.net_.optimizers(), model.net_.optimizer_, strict=True)}
     assert rates == {"autoencoder": 1.0, "critic": 0.2, "encoder": 1.0}
+
+
+def test_the_critic_takes_its_steps_on_draws_of_its_own(X):
+    model = quietly(AAETransformer(2, **CHEAP), X)
+    module, x = model.net_.module_, torch.from_numpy(model._to_network(X[:8]))
+    turns = list(adversarial_turns(module, iter([x]), GameState(torch.Generator().manual_seed(0)), n_critic=3))
+    assert [player for player, _ in turns] == ["autoencoder", "critic", "critic", "critic", "encoder"]
+    assert len({loss.item() for player, loss in turns if player == "critic"}) == 3
+    once, often = (quietly(AAETransformer(2, **CHEAP, n_critic=n), X).transform(X) for n in (1, 2))
+    assert not np.array_equal(once, often)
 
 
 # -- codes

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -58,19 +59,21 @@ def negative_log_likelihood(output: DrawnOutput, x: Tensor) -> dict[str, Tensor]
 
 
 def adversarial_turns(
-    module: AdversarialAutoencoder, batches: Iterator[Tensor], state: GameState
+    module: AdversarialAutoencoder, batches: Iterator[Tensor], state: GameState, *, n_critic: int
 ) -> Iterator[tuple[str, Tensor]]:
     r"""One round of an adversarial autoencoder (Makhzani et al. 2015).
 
     The autoencoder raises :math:`\log p(x|z)`; the critic learns to tell draws of the prior from codes,
-    :math:`-\log D(z_p) - \log(1 - D(z))`; the encoder learns to be taken for the prior, :math:`-\log D(z)`.
+    :math:`-\log D(z_p) - \log(1 - D(z))`, in ``n_critic`` steps on fresh draws; the encoder learns to be taken for the
+    prior, :math:`-\log D(z)`.
     """
     output = module(next(batches), state.generator)
     x = output.target
     yield "autoencoder", negative_log_likelihood(output, x)["reconstruction"].mean()
-    drawn = module.prior.sample(len(x), state.generator).to(x.dtype)
     code = output.code.detach()
-    yield "critic", (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code))).mean()
+    for _ in range(n_critic):
+        drawn = module.prior.sample(len(x), state.generator).to(x.dtype)
+        yield "critic", (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code))).mean()
     yield "encoder", F.softplus(-module.log_odds(module.draw_code(x, state.generator))).mean()
 
 
@@ -108,6 +111,9 @@ class AAETransformer(GenerativeAutoencoder):
         do not fall silent while nothing tells codes from the prior.
     critic_learning_rate : float or None, default=None
         Rate of the critic; None is ``learning_rate``.
+    n_critic : int, default=5
+        Steps of the critic for each of the encoder. A critic that lags behind lets codes keep a shape that it could
+        have told from the prior.
     prior : {"normal", "uniform", "gaussian_mixture", "swiss_roll"} or object, default="normal"
         How codes are to be distributed: standard normal, uniform between -1 and 1, ten petals around the origin or a
         spiral, both in two dimensions; or an object of the priors, or any with ``sample(n, generator)``.
@@ -204,6 +210,7 @@ class AAETransformer(GenerativeAutoencoder):
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "critic": ["array-like", MLP],
         "critic_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "n_critic": [Interval(Integral, 1, None, closed="left")],
         "prior": "no_validation",
         "encoder": [StrOptions({"deterministic", "gaussian"})],
         "init": [StrOptions({"auto", "pca", "random"})],
@@ -216,6 +223,7 @@ class AAETransformer(GenerativeAutoencoder):
         "likelihood",
         "critic",
         "critic_learning_rate",
+        "n_critic",
         "prior",
         "encoder",
         "init",
@@ -231,6 +239,7 @@ class AAETransformer(GenerativeAutoencoder):
         likelihood="gaussian",
         critic=(128, 64),
         critic_learning_rate=None,
+        n_critic=5,
         prior="normal",
         encoder="deterministic",
         init="auto",
@@ -256,6 +265,7 @@ class AAETransformer(GenerativeAutoencoder):
         self.likelihood = likelihood
         self.critic = critic
         self.critic_learning_rate = critic_learning_rate
+        self.n_critic = n_critic
         self.prior = prior
         self.encoder = encoder
         self.init = init
@@ -319,7 +329,7 @@ class AAETransformer(GenerativeAutoencoder):
             "critic": Player(("critic",), critic_rate),
             "encoder": Player(("encoder",)),
         }
-        return Game(adversarial_turns, players, _ADAM_OPTIONS)
+        return Game(partial(adversarial_turns, n_critic=self.n_critic), players, _ADAM_OPTIONS)
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         assert isinstance(module, AdversarialAutoencoder)
@@ -342,7 +352,7 @@ class AAETransformer(GenerativeAutoencoder):
             remedy = "a critic with other widths or a leaky activation, or"
         elif self.prior_mismatch_ > _MISMATCH:
             problem = f"Codes are not distributed like the prior: prior_mismatch_ is {self.prior_mismatch_:.3g}"
-            remedy = "a wider critic, encoder='gaussian', or"
+            remedy = f"a wider critic, a larger n_critic than {self.n_critic}, encoder='gaussian', or"
         else:
             return
         warnings.warn(
