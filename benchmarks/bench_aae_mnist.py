@@ -36,7 +36,7 @@ SETTINGS = {
     "max_iter": 60,
     "batch_size": 256,
     "learning_rate": 0.002,
-    "critic_learning_rate": 0.004,
+    "n_critic": 5,
 }
 
 

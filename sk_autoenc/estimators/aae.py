@@ -70,11 +70,11 @@ def adversarial_turns(
     output = module(next(batches), state.generator)
     x = output.target
     yield "autoencoder", negative_log_likelihood(output, x)["reconstruction"].mean()
-    code = output.code.detach()
+    code = module.draw_code(x, state.generator)
     for _ in range(n_critic):
         drawn = module.prior.sample(len(x), state.generator).to(x.dtype)
-        yield "critic", (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code))).mean()
-    yield "encoder", F.softplus(-module.log_odds(module.draw_code(x, state.generator))).mean()
+        yield "critic", (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code.detach()))).mean()
+    yield "encoder", F.softplus(-module.log_odds(code)).mean()
 
 
 def _prior_has_density(estimator: "AAETransformer") -> bool:
