@@ -5,8 +5,8 @@ convolutional network, the two networks trained for the same processor time. Tar
 
 Denoising: Fashion-MNIST and Olivetti faces with N(0, σ²) added, not clipped; PSNR in dB and SSIM over test images.
 Rivals: non-local means with the true σ, total variation and PCA (weight and number of components chosen on held-out
-training images), our MLP. Target: above all. Our networks see whole images, or all patches of 12 x 12 pixels, whose
-reconstructions are averaged where they overlap (``extract_patches_2d`` and ``reconstruct_from_patches_2d`` of
+training images), our MLP. Target: above all. Our networks see whole images, or all patches of 12 x 12 pixels (σ = 0.2) or 20 x 20
+(σ = 0.5), whose reconstructions are averaged where they overlap (``extract_patches_2d`` and ``reconstruct_from_patches_2d`` of
 scikit-learn).
 
 Inpainting: the middle third of the columns is hidden; PSNR inside the hole. Rivals: the mean image, least-squares
@@ -18,7 +18,8 @@ fused Adam. Target: at most 1.15.
 
 The faces are split by person: 30 to train, 4 held out, 6 to test. The number of epochs is what short
 fits of a few rows say fits the time. Channels, hidden layers, start, normalisation and likelihood were compared on
-held-out Fashion-MNIST training images (compression); the other settings were not compared. ``--validate`` judges on
+held-out Fashion-MNIST training images (compression), the size of patches on held-out images of both sets; the other
+settings were not compared. ``--validate`` judges on
 held-out training images.
 """
 
@@ -38,7 +39,7 @@ from sk_autoenc import MLP, AutoencoderTransformer, Convolutional
 SIGMAS = (0.2, 0.5)
 TV_WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 BATCH = 256
-PATCH, N_PATCHES = 12, 100_000
+PATCHES, N_PATCHES = {0.2: 12, 0.5: 20}, 100_000
 
 
 def spread(images) -> float:
@@ -153,7 +154,7 @@ def denoised_by_tv(held_out, noisy_held_out):
 
 def denoised_by_patches(kind: str, train, sigma: float, options):
     """A network of ours that was trained on patches; what it makes of all patches of an image is averaged."""
-    rng, size = np.random.default_rng(0), (PATCH, PATCH)
+    rng, size = np.random.default_rng(0), (PATCHES[sigma], PATCHES[sigma])
     patches = np.concatenate(
         [
             extract_patches_2d(image, size, max_patches=-(-N_PATCHES // len(train)), random_state=rng.integers(2**31))
