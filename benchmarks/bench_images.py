@@ -5,9 +5,9 @@ convolutional network, the two networks trained for the same processor time. Tar
 
 Denoising: Fashion-MNIST and Olivetti faces with N(0, σ²) added, not clipped; PSNR in dB and SSIM over test images.
 Rivals: non-local means with the true σ, total variation and PCA (weight and number of components chosen on held-out
-training images), our MLP. Target: above all. Our networks see whole images, or all patches of 12 x 12 pixels (σ = 0.2) or 20 x 20
-(σ = 0.5), whose reconstructions are averaged where they overlap (``extract_patches_2d`` and ``reconstruct_from_patches_2d`` of
-scikit-learn).
+training images), our MLP. Target: above all. Our networks see whole images, or all patches of 12 x 12 pixels (σ = 0.2)
+or 20 x 20 (σ = 0.5), whose reconstructions are averaged where they overlap (``extract_patches_2d`` and
+``reconstruct_from_patches_2d`` of scikit-learn).
 
 Inpainting: the middle third of the columns is hidden; PSNR inside the hole. Rivals: the mean image, least-squares
 filling by PCA (number of components chosen on held-out training images), biharmonic inpainting, our MLP trained with
@@ -16,11 +16,10 @@ masking noise. Target: above all.
 Speed: 28 x 28, batch 256, against a hand-written loop with the same layers (transposed convolutions in the decoder) and
 fused Adam. Target: at most 1.15.
 
-The faces are split by person: 30 to train, 4 held out, 6 to test. The number of epochs is what short
-fits of a few rows say fits the time. Channels, hidden layers, start, normalisation and likelihood were compared on
-held-out Fashion-MNIST training images (compression), the size of patches on held-out images of both sets; the other
-settings were not compared. ``--validate`` judges on
-held-out training images.
+The faces are split by person: 30 to train, 4 held out, 6 to test. The number of epochs is what short fits of a few rows
+say fits the time. Channels, hidden layers, start, normalisation and likelihood were compared on held-out Fashion-MNIST
+training images (compression), the size of patches on held-out images of both sets; the other settings were not
+compared. ``--validate`` judges on held-out training images.
 """
 
 import warnings
