@@ -76,7 +76,7 @@ def load_faces(options):
 def network(kind: str, n_components: int, shape, options, **parameters) -> AutoencoderTransformer:
     """One of our two networks, for images ``(n, height, width)`` given flat."""
     if kind == "MLP":
-        architecture = MLP((512,), activation="gelu")
+        architecture = MLP((1000, 500) if n_components == 32 else (512,), activation="gelu")
     else:
         architecture = Convolutional(
             (16, 32) if shape[0] <= 32 else (16, 32, 64),
