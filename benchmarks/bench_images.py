@@ -22,11 +22,12 @@ training images (compression), the size of patches on held-out images of both se
 compared. ``--validate`` judges on held-out training images.
 """
 
+import json
 import warnings
 
 import numpy as np
 import torch
-from common import alternate, arguments, data_file, load_images, print_table, ratio, save, seconds, use_threads
+from common import RESULTS, alternate, arguments, data_file, load_images, print_table, ratio, save, seconds, use_threads
 from skimage.metrics import structural_similarity
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, inpaint_biharmonic
 from sklearn.decomposition import PCA
@@ -299,6 +300,12 @@ def speed(options) -> list[dict]:
 PARTS = {"compression": compress, "denoising": denoise, "inpainting": inpaint, "speed": speed}
 
 
+def stored_parts(options) -> dict:
+    """Figures of the parts that other runs measured: each part takes long, and keeps its own settings."""
+    path = RESULTS / "images.json"
+    return json.loads(path.read_text())["figures"] if path.exists() and not options.quick else {}
+
+
 def report(options) -> None:
     """Measure, print, store."""
     use_threads(options.threads)
@@ -307,11 +314,12 @@ def report(options) -> None:
         options.train, options.test, options.seconds, options.inpainted, options.denoised = 300, 20, 2, 3, 3
     figures = {}
     for part in options.parts:
-        figures[part] = PARTS[part](options)
+        rows = PARTS[part](options)
+        figures[part] = {"rows": rows, "settings": {**vars(options)}}
         print(f"\n{part}")
-        print_table(list(figures[part][0]), [list(row.values()) for row in figures[part]])
+        print_table(list(rows[0]), [list(row.values()) for row in rows])
     if not options.validate:
-        save(options, figures)
+        save(options, {**stored_parts(options), **figures})
 
 
 if __name__ == "__main__":
