@@ -1,6 +1,6 @@
 """Autoencoders and generative networks as scikit-learn estimators."""
 
-from sk_autoenc.architectures import MLP, Convolutional
+from sk_autoenc.architectures import MLP, Convolutional, Recurrent
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.outliers import ReconstructionOutlierDetector
@@ -24,6 +24,7 @@ __all__ = [
     "NormalPrior",
     "Poisson",
     "ReconstructionOutlierDetector",
+    "Recurrent",
     "StudentT",
     "SwissRollPrior",
     "UniformPrior",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.likelihoods import Likelihood
+from sk_autoenc.nn.recurrent import initialize_recurrent
 from sk_autoenc.scaling import fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
 from sk_autoenc.training.data import Rows
@@ -372,7 +373,9 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _make_net(self, rows: Rows) -> ObjectiveNet:
         """A net at its start: weights drawn, and what depends on data set from these rows."""
         module = self._empty_module()
-        initialize_parameters(module, make_generator(self._seed, "initialization"))
+        generator = make_generator(self._seed, "initialization")
+        initialize_parameters(module, generator)
+        initialize_recurrent(module, generator)
         self._initialize(module, Rows(rows.data.cpu(), rows.index.cpu()))
         return self._build_net(module, self._batch_size(len(rows)))
 

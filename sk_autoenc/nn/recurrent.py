@@ -1,0 +1,146 @@
+"""Recurrent networks on rows that hold series: the layers, and how a series lies in a row; torch only."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear
+from sk_autoenc.nn.convolution import ImageNetwork
+
+CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class SeriesLayout(NamedTuple):
+    """How a row holds a series, channel after channel, or several of one shape one after the other."""
+
+    n_channels: int
+    n_timepoints: int
+
+    @property
+    def n_cells(self) -> int:
+        """Length of a row that holds one series."""
+        return self.n_channels * self.n_timepoints
+
+    def to_steps(self, rows: Tensor) -> Tensor:
+        """``(n, n_cells) -> (n, n_timepoints, n_channels)``."""
+        return rows.unflatten(1, self).transpose(1, 2)
+
+    def to_rows(self, steps: Tensor) -> Tensor:
+        """``(n, n_timepoints, k * n_channels) -> (n, k * n_cells)``: k series a row."""
+        return steps.transpose(1, 2).flatten(1)
+
+
+class ReadSeries(nn.Module):
+    """Rows as the last states of a recurrent layer that reads them: ``(n, n_cells) -> (n, n_directions * size)``."""
+
+    def __init__(self, layout: SeriesLayout, cell: str, size: int, n_layers: int, *, bidirectional: bool):
+        super().__init__()
+        self.layout, self.n_directions = layout, 1 + bidirectional
+        self.cell = CELLS[cell](layout.n_channels, size, n_layers, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
+        return states[-self.n_directions :].transpose(0, 1).flatten(1)
+
+
+class UnrollCode(nn.Module):
+    """Codes as states over time: ``(n, n_components) -> (n, n_timepoints, size)``.
+
+    The first state is made of the code, and every step reads the code and the time, never what came out before: so all
+    steps are one call, and training and decoding are the same.
+    """
+
+    def __init__(self, n_components: int, n_timepoints: int, cell: str, size: int, n_layers: int):
+        super().__init__()
+        self.n_timepoints, self.n_layers = n_timepoints, n_layers
+        self.start, self.squash = Linear(n_components, n_layers * size), Activation("tanh")
+        self.cell = CELLS[cell](n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
+
+    def forward(self, code: Tensor) -> Tensor:
+        first = self.squash(self.start(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
+        time = clock(self.n_timepoints, code.device).to(code.dtype).expand(len(code), -1, -1)
+        read = torch.cat([code[:, None].expand(-1, self.n_timepoints, -1), time], dim=2)
+        return run(self.cell, read, first)[0]
+
+
+def run(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """States of the last layer over time and last states of all layers; what an LSTM remembers starts at zero.
+
+    In evaluation states are padded with silent units to an aligned width, which gives a row the same bits anywhere.
+    """
+    size, n_directions = cell.hidden_size, 1 + cell.bidirectional
+    spare = 0 if cell.training else -size % ALIGNED_WIDTH
+    if first is None:
+        first = x.new_zeros(cell.num_layers * n_directions, len(x), size)
+    first = F.pad(first, (0, spare))
+    if spare == 0:
+        out, last = cell(x, (first, torch.zeros_like(first)) if isinstance(cell, nn.LSTM) else first)
+        return out, last[0] if isinstance(cell, nn.LSTM) else last
+    options = (True, cell.num_layers, 0.0, False, cell.bidirectional, True)
+    weights = [_padded(name, weight, cell, spare) for name, weight in cell.named_parameters()]
+    if isinstance(cell, nn.LSTM):
+        out, last, _ = torch.lstm(x, (first, torch.zeros_like(first)), weights, *options)
+    else:
+        out, last = torch.gru(x, first, weights, *options)
+    return out.unflatten(2, (n_directions, -1))[..., :size].flatten(2), last[..., :size]
+
+
+def _padded(name: str, weight: Tensor, cell: nn.GRU | nn.LSTM, spare: int) -> Tensor:
+    """Weights of a cell with ``spare`` more units, which stay at zero."""
+    if name.startswith("weight") and not name.startswith("weight_ih_l0"):  # reads states
+        weight = F.pad(weight.unflatten(1, (-1, cell.hidden_size)), (0, spare)).flatten(1)
+    gates = weight.unflatten(0, (-1, cell.hidden_size))
+    return F.pad(gates, (0, spare) if weight.ndim == 1 else (0, 0, 0, spare)).flatten(0, 1)
+
+
+class ToSeries(Linear):
+    """The last layer of a decoder: states over time as rows, with a bias of its own for each of their columns."""
+
+    def __init__(self, size: int, layout: SeriesLayout, n_series: int):
+        super().__init__(size, n_series * layout.n_channels)
+        self.layout = layout
+        self.bias = nn.Parameter(torch.empty(n_series * layout.n_cells))
+
+    def forward(self, states: Tensor) -> Tensor:
+        spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
+        steps = F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
+        return self.layout.to_rows(steps) + self.bias
+
+
+class SeriesNetwork(ImageNetwork):
+    """Layers between rows and codes, as for images: the same bits for a row in any company."""
+
+
+def n_hands(n_timepoints: int) -> int:
+    """Number of columns of the clock: two for each wavelength, from two steps to twice the series."""
+    return 2 * (2 + math.ceil(math.log2(n_timepoints)))
+
+
+def clock(n_timepoints: int, device: torch.device) -> Tensor:
+    """The time of each step as sines and cosines of wavelengths that double; ``(n_timepoints, n_hands)``."""
+    wavelengths = 2.0 ** torch.arange(1, n_hands(n_timepoints) // 2 + 1, device=device, dtype=torch.float64)
+    # Half a step off, so that at the shortest wavelength neither hand stands still.
+    angles = 2 * math.pi * (torch.arange(n_timepoints, device=device)[:, None] + 0.25) / wavelengths
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def initialize_recurrent(module: nn.Module, generator: torch.Generator) -> None:
+    """Fill recurrent layers: what is read as torch does, states orthogonal, no bias but for LSTMs to remember."""
+    for layer in module.modules():
+        if not isinstance(layer, nn.RNNBase):
+            continue
+        bound = 1 / math.sqrt(layer.hidden_size)
+        for name, parameter in layer.named_parameters():
+            if name.startswith("weight_hh"):
+                with torch.no_grad():
+                    for gate in parameter.split(layer.hidden_size):
+                        gate.copy_(nn.init.orthogonal_(torch.empty(gate.shape), generator=generator))
+            elif name.startswith("weight_ih"):
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+            else:
+                nn.init.zeros_(parameter)
+                if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
+                    nn.init.ones_(parameter.detach()[layer.hidden_size : 2 * layer.hidden_size])
