@@ -40,6 +40,9 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
     code_activation: str
 
+    #: Whether series may end early, the cells of their rows being NaN after that.
+    unequal_lengths = False
+
     @property
     def layout(self) -> ImageLayout | None:
         """How rows hold images, where the architecture knows that they do."""
@@ -262,7 +265,8 @@ class Convolutional(Architecture):
         if self.input_shape is None:
             return None
         *sides, n_channels = self.input_shape if self.channels_last else (*self.input_shape[1:], self.input_shape[0])
-        return ImageLayout(n_channels, *([1] * (2 - len(sides))), *sides, self.channels_last)
+        height, width = (1, *sides)[-2:]
+        return ImageLayout(n_channels, height, width, self.channels_last)
 
     def _known_layout(self) -> ImageLayout:
         assert self.layout is not None, "fitted_to comes first"
@@ -364,6 +368,10 @@ class Recurrent(Architecture):
     input_shape : tuple of two int or None, default=None
         What series a flat row holds, channel after channel: channels and timepoints. None where ``X`` has three axes,
         (cases, channels, timepoints), or where a flat row is a single channel.
+    unequal_lengths : bool, default=False
+        Whether series differ in length: ``X`` is then a list of arrays of shape (channels, timepoints) or
+        (timepoints,), or one array with NaN after the ends. The longest series of ``fit``, or ``input_shape``, says how
+        long one may be. For :class:`AutoencoderTransformer` and real values; training starts at random.
     code_activation : {"identity", "relu", "sigmoid", "tanh", ...}, default="identity"
         Function applied to the code; any of the names that ``MLP`` takes.
 
@@ -395,6 +403,7 @@ class Recurrent(Architecture):
         num_layers: int = 1,
         bidirectional: bool = True,
         input_shape: tuple[int, int] | None = None,
+        unequal_lengths: bool = False,
         code_activation: str = "identity",
     ):
         self.hidden_size = hidden_size
@@ -402,6 +411,7 @@ class Recurrent(Architecture):
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.input_shape = input_shape
+        self.unequal_lengths = unequal_lengths
         self.code_activation = code_activation
 
     def check(self) -> None:
@@ -410,8 +420,9 @@ class Recurrent(Architecture):
             if not isinstance(value := getattr(self, name), Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"Recurrent: {name} must be an integer of 1 or more, got {value!r}.")
         self._check_choice("cell", sorted(CELLS))
-        if not isinstance(self.bidirectional, bool | np.bool_):
-            raise ValueError(f"Recurrent: bidirectional must be True or False, got {self.bidirectional!r}.")
+        for name in ("bidirectional", "unequal_lengths"):
+            if not isinstance(value := getattr(self, name), bool | np.bool_):
+                raise ValueError(f"Recurrent: {name} must be True or False, got {value!r}.")
         self._check_choice("code_activation", sorted(ACTIVATIONS))
         if self.input_shape is not None:
             self._check_widths("input_shape")
@@ -449,7 +460,14 @@ class Recurrent(Architecture):
                 f"Recurrent: the encoder would read {n_features} columns where a series has {layout.n_cells} cells; "
                 "categories do not go with recurrent architectures."
             )
-        reader = ReadSeries(layout, self.cell, self.hidden_size, self.num_layers, bidirectional=self.bidirectional)
+        reader = ReadSeries(
+            layout,
+            self.cell,
+            self.hidden_size,
+            self.num_layers,
+            bidirectional=self.bidirectional,
+            unequal=self.unequal_lengths,
+        )
         network = SeriesNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
         encoder = LinearPlusNonlinear(Linear(n_features, n_components), network) if linear_path else network
         return self._with_code_activation(encoder)
@@ -463,7 +481,8 @@ class Recurrent(Architecture):
             )
         layout = self._series_layout()
         states = UnrollCode(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
-        network = SeriesNetwork(states, ToSeries(self.hidden_size, layout, n_outputs // layout.n_cells))
+        n_series = n_outputs // layout.n_cells
+        network = SeriesNetwork(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
         return LinearPlusNonlinear(Linear(n_components, n_outputs), network) if linear_path else network
 
 

@@ -1,6 +1,7 @@
 """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base import NeuralEstimator, as_array, check_range
 from sk_autoenc.floor import summarize
-from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
+from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood, present
 from sk_autoenc.nn.autoencoder import Standardize
+from sk_autoenc.scaling import Scaling, fit_scaling
+from sk_autoenc.sequences import fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
 from sk_autoenc.training.judging import Verdict
@@ -31,7 +34,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     def _squared_errors(self, rows: Rows) -> np.ndarray:
         """Squared error of every row, summed over features, in the units of X."""
-        module, likelihood = self.net_.module_, self._likelihood
+        module, likelihood, complete = self.net_.module_, self._likelihood, self._equal_lengths
         module.eval()
         errors, start = torch.empty(len(rows), dtype=torch.float64), 0
         scale = np.atleast_1d(self._scaling.scale) if likelihood.scales_rows else np.ones(1)
@@ -39,9 +42,53 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         with torch.inference_mode():
             for x in WholeBatches(rows, LARGE_BLOCK):
                 expected = likelihood.mean(module(x).raw) * likelihood.row_size(x)
+                x = x if complete else present(expected, x)
                 errors[start : start + len(x)] = ((x - expected) * share).square().sum(-1)
                 start += len(x)
         return errors.numpy() * scale.max() ** 2
+
+    # -- series of unequal lengths
+
+    @property
+    def _equal_lengths(self) -> bool:
+        """Whether no cell of a row may be missing, in the fit that was or in the one to come."""
+        return not as_architecture(self._plan.architecture).unequal_lengths
+
+    @property
+    def _plan(self) -> Any:
+        return getattr(self, "_blueprint", self)
+
+    @property
+    def _n_channels(self) -> int:
+        architecture: Any = as_architecture(self._plan.architecture).fitted_to(self.input_shape_)
+        return architecture.input_shape[0]
+
+    def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
+        if self._equal_lengths:
+            if is_list_of_series(X) and len({case.shape for case in X}) > 1:
+                raise ValueError(
+                    "X has series of unequal lengths, which need architecture=Recurrent(..., unequal_lengths=True), "
+                    f"got architecture={self._plan.architecture!r}."
+                )
+            return super()._validate(X, reset=reset, finite=finite)
+        if is_list_of_series(X):
+            longest = self._plan.architecture.input_shape if reset else self.input_shape_
+            X = padded(X, None if longest is None else longest[-1])
+        X = super()._validate(X, reset=reset, finite=False)
+        if np.isinf(X).any():
+            raise ValueError("Input X contains infinity.")
+        lengths_of(X, self._n_channels)
+        check_range(np.nan_to_num(X), "X")
+        return X
+
+    def _fit_scaling(self, X: np.ndarray, chosen: np.ndarray, likelihood: Likelihood) -> Scaling:
+        if self._equal_lengths:
+            return fit_scaling(X, chosen, by_feature=self._scales_features(likelihood))
+        return fit_series_scaling(X, chosen, self._n_channels)
+
+    def _scales_features(self, likelihood: Likelihood) -> bool:
+        """Whether each feature has a scale of its own, which only a model without a metric may have."""
+        return False
 
     # -- holes that autoencoders share
 
@@ -160,10 +207,17 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            What the decoder expects for each row's code, in the units and the dtype of ``X``.
+            What the decoder expects for each row's code, in the units and the dtype of ``X``. Series of unequal lengths
+            come back with their own, as a list if ``X`` is one.
         """
         check_is_fitted(self)
-        return self._reconstruct(self._validate(X, reset=False))
+        rows = self._validate(X, reset=False)
+        made = self._reconstruct(rows)
+        if self._equal_lengths:
+            return made
+        if is_list_of_series(X):
+            return trimmed(made, lengths_of(rows, self._n_channels))
+        return np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
 
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         likelihood, module = self._likelihood, self.net_.module_
@@ -190,10 +244,13 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._likelihood.check(X)
-        likelihood, module = self._likelihood, self.net_.module_
+        likelihood, module, complete = self._likelihood, self.net_.module_, self._equal_lengths
+
+        def row_score(raw, x):
+            return likelihood.row_score(raw, x if complete else present(raw, x))
 
         def scores(x):
-            return in_one_thread(lambda raw, x: likelihood.row_score(raw.double(), x.double()), module(x).raw, x)
+            return in_one_thread(lambda raw, x: row_score(raw.double(), x.double()), module(x).raw, x)
 
         unit = self._scaling.scale if likelihood.scales_rows else 1.0
         return (map_rows(scores, X, self.device_, self._prepare) * unit**2).astype(X.dtype, copy=False)

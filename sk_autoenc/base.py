@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.nn.recurrent import initialize_recurrent
-from sk_autoenc.scaling import fit_scaling
+from sk_autoenc.scaling import Scaling, fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
 from sk_autoenc.training.data import Rows
 from sk_autoenc.training.games import Game
@@ -111,9 +111,9 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
         """Act on what the held-out rows say, where any were held out; ``rows`` are all of them."""
 
-    def _scales_features(self, likelihood: Likelihood) -> bool:
-        """Whether each feature has a scale of its own, which only a model without a metric may have."""
-        return False
+    def _fit_scaling(self, X: np.ndarray, chosen: np.ndarray, likelihood: Likelihood) -> Scaling:
+        """Centre and scale of the chosen rows."""
+        return fit_scaling(X, chosen)
 
     def _needs_verdict(self) -> bool:
         """Whether a network that no held-out rows could judge is dropped again."""
@@ -249,7 +249,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._dtype = X.dtype.name
             # Rows that are held out from the final network touch nothing that is fitted.
             chosen = splits[0][0].numpy() if len(splits) == 1 else np.arange(len(X))
-            self._scaling = fit_scaling(X, chosen, by_feature=self._scales_features(likelihood))
+            self._scaling = self._fit_scaling(X, chosen, likelihood)
         return torch.from_numpy(self._to_network(X)).to(self.device_), splits
 
     def _splits(self, n_rows: int, generator: torch.Generator, fresh: bool) -> list[Split]:

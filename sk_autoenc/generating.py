@@ -64,6 +64,10 @@ class GenerativeAutoencoder(BaseAutoencoder):
                 f"architecture: code_activation must be 'identity' where codes follow a prior, got "
                 f"{architecture.code_activation!r}."
             )
+        if architecture.unequal_lengths:
+            raise ValueError(
+                f"architecture: unequal_lengths=True goes with AutoencoderTransformer, got {type(self).__name__}."
+            )
         if self.init == "pca" and (reason := self._why_not_linear()) is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
 

@@ -489,6 +489,11 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 }
 
 
+def present(mean: Tensor, x: Tensor) -> Tensor:
+    """The rows with the mean where cells are missing (NaN): these add nothing to a squared error."""
+    return torch.where(x.isnan(), mean, x)
+
+
 def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
     """The likelihood object; a name is short for its default."""
     return LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else clone(likelihood)

@@ -17,6 +17,7 @@ RANKS = {
     "likelihoods": 2,
     "corruption": 0,
     "scaling": 0,
+    "sequences": 1,
     "nn": 1,
     "metrics": 1,
     "priors": 2,

@@ -15,7 +15,7 @@ from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.base import as_array, check_range, flattened
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
-from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, as_likelihood
+from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, as_likelihood, present
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.training.data import Rows
@@ -29,12 +29,15 @@ def autoencoder_objective(
     sparsity: float,
     sparsity_target: float | None,
     contraction: float,
+    unequal_lengths: bool = False,
 ) -> dict[str, Tensor]:
     """Reconstruction plus weighted penalties; rows of shape (n,), the batch's KL of shape ().
 
-    ``reconstruction`` is minus the likelihood's score: for the gaussian the squared error, summed over features.
+    ``reconstruction`` is minus the likelihood's score: for the gaussian the squared error, summed over features; with
+    ``unequal_lengths`` over the cells that are there.
     """
-    terms = {"reconstruction": -likelihood.row_score(output.raw, x)}
+    seen = present(output.raw, x) if unequal_lengths else x
+    terms = {"reconstruction": -likelihood.row_score(output.raw, seen)}
     if sparsity:
         code = output.code
         penalty = l1_sparsity(code) if sparsity_target is None else kl_sparsity(code, sparsity_target)
@@ -269,6 +272,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         """What stands against starting at PCA; None if nothing does."""
         if not self._make_likelihood().scales_rows:
             return f"likelihood={self.likelihood!r} (PCA is the linear autoencoder of the gaussian likelihood)"
+        if self._architecture().unequal_lengths:
+            return "unequal_lengths=True (PCA needs every cell of a row)"
         if (activation := self._architecture().code_activation) != "identity":
             return f"codes that pass through {activation!r} (PCA's codes are linear)"
         return None
@@ -294,6 +299,11 @@ class AutoencoderTransformer(BaseAutoencoder):
                 f"likelihood={self.likelihood!r}: the noise of rows has no effect here, where the squared error is "
                 "minimised; use Gaussian(), or VAETransformer, which learns it."
             )
+        unequal = self._architecture().unequal_lengths
+        if unequal and not likelihood.scales_rows:
+            raise ValueError(f"architecture: unequal_lengths=True goes with likelihood='gaussian', got {likelihood!r}.")
+        if unequal and self.noise and self.noise_kind == "salt_and_pepper":
+            raise ValueError("noise_kind='salt_and_pepper' does not go with unequal_lengths=True; use 'masking'.")
         if self.contraction and (self.net_params or {}).get("compile"):
             raise ValueError("net_params: 'compile' does not go with contraction > 0, which differentiates twice.")
         activation = as_architecture(self.architecture).code_activation
@@ -336,6 +346,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             sparsity=self.sparsity,
             sparsity_target=self.sparsity_target,
             contraction=self.contraction,
+            unequal_lengths=not self._equal_lengths,
         )
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
@@ -386,6 +397,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         True
         """
         check_is_fitted(self)
+        if not self._equal_lengths:
+            raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
         rows = self._validate(X, reset=False, finite=False)
         shape = flattened(as_array(X))[1] or rows.shape[1:]
         hidden = _broadcast_mask(mask, (len(rows), *shape)).reshape(rows.shape)

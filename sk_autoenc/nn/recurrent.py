@@ -34,14 +34,21 @@ class SeriesLayout(NamedTuple):
 
 
 class ReadSeries(nn.Module):
-    """Rows as the last states of a recurrent layer that reads them: ``(n, n_cells) -> (n, n_directions * size)``."""
+    """Rows as the last states of a recurrent layer that reads them: ``(n, n_cells) -> (n, n_directions * size)``.
 
-    def __init__(self, layout: SeriesLayout, cell: str, size: int, n_layers: int, *, bidirectional: bool):
+    ``unequal``: series may end early, all cells after that being NaN; the last states are those at their own ends.
+    """
+
+    def __init__(
+        self, layout: SeriesLayout, cell: str, size: int, n_layers: int, *, bidirectional: bool, unequal: bool = False
+    ):
         super().__init__()
-        self.layout, self.n_directions = layout, 1 + bidirectional
+        self.layout, self.n_directions, self.unequal = layout, 1 + bidirectional, unequal
         self.cell = CELLS[cell](layout.n_channels, size, n_layers, batch_first=True, bidirectional=bidirectional)
 
     def forward(self, rows: Tensor) -> Tensor:
+        if self.unequal:
+            return read_to_the_end(self.cell, self.layout.to_steps(rows))
         _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
 
@@ -71,8 +78,7 @@ def run(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor | None = None) -> tuple
 
     In evaluation states are padded with silent units to an aligned width, which gives a row the same bits anywhere.
     """
-    size, n_directions = cell.hidden_size, 1 + cell.bidirectional
-    spare = 0 if cell.training else -size % ALIGNED_WIDTH
+    size, n_directions, spare = cell.hidden_size, 1 + cell.bidirectional, _spare(cell)
     if first is None:
         first = x.new_zeros(cell.num_layers * n_directions, len(x), size)
     first = F.pad(first, (0, spare))
@@ -80,12 +86,58 @@ def run(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor | None = None) -> tuple
         out, last = cell(x, (first, torch.zeros_like(first)) if isinstance(cell, nn.LSTM) else first)
         return out, last[0] if isinstance(cell, nn.LSTM) else last
     options = (True, cell.num_layers, 0.0, False, cell.bidirectional, True)
-    weights = [_padded(name, weight, cell, spare) for name, weight in cell.named_parameters()]
+    weights = _weights(cell)
     if isinstance(cell, nn.LSTM):
         out, last, _ = torch.lstm(x, (first, torch.zeros_like(first)), weights, *options)
     else:
         out, last = torch.gru(x, first, weights, *options)
     return out.unflatten(2, (n_directions, -1))[..., :size].flatten(2), last[..., :size]
+
+
+def read_to_the_end(cell: nn.GRU | nn.LSTM, steps: Tensor) -> Tensor:
+    """Last states of the last layer, each series read to its own end, where NaN begins; ``(n, n_directions * size)``.
+
+    Whoever reads backwards reads the series turned round, so that what follows the end comes after it, too.
+    """
+    lengths = (~steps[..., 0].isnan()).sum(1)
+    x = steps[:, : int(lengths.max())].nan_to_num(0.0)
+    n_directions, weights = 1 + cell.bidirectional, _weights(cell)
+    first = x.new_zeros(1, len(x), cell.hidden_size + _spare(cell))
+    last: list[Tensor] = []
+    for layer in range(cell.num_layers):
+        outs, last = [], []
+        for direction in range(n_directions):
+            own = weights[4 * (n_directions * layer + direction) :][:4]
+            out = _one_layer(cell, _turned(x, lengths) if direction else x, first, own)
+            last.append(out[torch.arange(len(out), device=out.device), lengths - 1, : cell.hidden_size])
+            outs.append(_turned(out, lengths) if direction else out)
+        x = torch.cat(outs, dim=2)
+    return torch.cat(last, dim=1)
+
+
+def _one_layer(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor, weights: list[Tensor]) -> Tensor:
+    options = (True, 1, 0.0, cell.training, False, True)
+    if isinstance(cell, nn.LSTM):
+        return torch.lstm(x, (first, first), weights, *options)[0]
+    return torch.gru(x, first, weights, *options)[0]
+
+
+def _turned(x: Tensor, lengths: Tensor) -> Tensor:
+    """Each series turned round within its own length; what follows its end stays where it is."""
+    time = torch.arange(x.shape[1], device=x.device)
+    back = lengths[:, None] - 1 - time
+    index = torch.where(back >= 0, back, time)  # (n, n_timepoints)
+    return x.gather(1, index[..., None].expand_as(x))
+
+
+def _spare(cell: nn.GRU | nn.LSTM) -> int:
+    """How many silent units evaluation adds to the states."""
+    return 0 if cell.training else -cell.hidden_size % ALIGNED_WIDTH
+
+
+def _weights(cell: nn.GRU | nn.LSTM) -> list[Tensor]:
+    spare = _spare(cell)
+    return [_padded(name, weight, cell, spare) if spare else weight for name, weight in cell.named_parameters()]
 
 
 def _padded(name: str, weight: Tensor, cell: nn.GRU | nn.LSTM, spare: int) -> Tensor:
@@ -97,16 +149,22 @@ def _padded(name: str, weight: Tensor, cell: nn.GRU | nn.LSTM, spare: int) -> Te
 
 
 class ToSeries(Linear):
-    """The last layer of a decoder: states over time as rows, with a bias of its own for each of their columns."""
+    """The last layer of a decoder: states over time as rows, with a bias of its own for each of their columns.
 
-    def __init__(self, size: int, layout: SeriesLayout, n_series: int):
+    ``unequal``: the bias is that of a channel, since few series may reach the last columns.
+    """
+
+    def __init__(self, size: int, layout: SeriesLayout, n_series: int, *, unequal: bool = False):
         super().__init__(size, n_series * layout.n_channels)
-        self.layout = layout
-        self.bias = nn.Parameter(torch.empty(n_series * layout.n_cells))
+        self.layout, self.unequal = layout, unequal
+        if not unequal:
+            self.bias = nn.Parameter(torch.empty(n_series * layout.n_cells))
 
     def forward(self, states: Tensor) -> Tensor:
         spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
         steps = F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
+        if self.unequal:
+            return self.layout.to_rows(steps + self.bias)
         return self.layout.to_rows(steps) + self.bias
 
 

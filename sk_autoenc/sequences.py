@@ -1,0 +1,67 @@
+"""Series of unequal lengths as rows of one length, whose cells after a series' end are NaN, and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sk_autoenc.scaling import Scaling
+
+
+def is_list_of_series(X: Any) -> bool:
+    """Whether these are series one by one, each an array with one or two axes."""
+    return isinstance(X, list | tuple) and len(X) > 0 and all(getattr(case, "ndim", 0) in (1, 2) for case in X)
+
+
+def padded(cases: Sequence[Any], n_timepoints: int | None) -> np.ndarray:
+    """A list of series as one array of this length, None for that of the longest, NaN after their ends.
+
+    ``(n_timepoints_i,)`` each gives ``(n, n_timepoints)``, ``(n_channels, n_timepoints_i)`` each gives three axes.
+    """
+    arrays = [np.asarray(case) for case in cases]
+    forms = {array.shape[:-1] for array in arrays}
+    if len(forms) > 1:
+        raise ValueError(f"X has series whose axes before time differ: {sorted(forms)}; all must have the same.")
+    longest = max(array.shape[-1] for array in arrays)
+    n_timepoints = longest if n_timepoints is None else n_timepoints
+    if longest > n_timepoints:
+        raise ValueError(
+            f"X has a series of {longest} timepoints, but the longest possible here has {n_timepoints}, which "
+            "Recurrent(input_shape=(channels, timepoints)) can set in fit."
+        )
+    dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
+    out = np.full((len(arrays), *forms.pop(), n_timepoints), np.nan, dtype=dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[..., : array.shape[-1]] = array
+    return out
+
+
+def lengths_of(rows: np.ndarray, n_channels: int) -> np.ndarray:
+    """Number of timepoints of each row; ``ValueError`` for NaN that is not what follows a series' end."""
+    absent = np.isnan(rows).reshape(len(rows), n_channels, -1)
+    lengths = (~absent[:, 0]).sum(axis=1)
+    after = np.arange(absent.shape[2]) >= lengths[:, None]
+    if (wrong := (absent != after[:, None]).any(axis=(1, 2))).any():
+        raise ValueError(
+            f"X has NaN inside series {int(wrong.argmax())}; NaN may only follow the end of a series, in all channels "
+            "from the same timepoint on."
+        )
+    if (lengths == 0).any():
+        raise ValueError(f"X has NaN only in series {int(lengths.argmin())}; each needs 1 timepoint or more.")
+    return lengths
+
+
+def trimmed(rows: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """Series one by one, without what follows their ends."""
+    return [row[..., :length].copy() for row, length in zip(rows, lengths, strict=True)]
+
+
+def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int) -> Scaling:
+    """A centre for each channel and one scale for all, of what is there in the chosen rows."""
+    by_channel = X[chosen].reshape(len(chosen), n_channels, -1)
+    center = np.asarray(np.nanmean(by_channel, axis=(0, 2), dtype=np.float64))
+    left = by_channel - center[:, None]
+    variance = np.asarray(np.nanmean(np.square(left), axis=(0, 2), dtype=np.float64))
+    rounding = 4 * np.finfo(X.dtype).eps * np.abs(center)
+    scale = float(np.sqrt(np.where(variance > rounding**2, variance, 0.0).mean())) or 1.0
+    return Scaling(np.repeat(center, X.shape[1] // n_channels), scale)

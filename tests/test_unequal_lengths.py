@@ -1,0 +1,223 @@
+"""Series of unequal lengths: what goes in and out, and that nothing depends on what follows a series' end."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sk_autoenc import AAETransformer, AutoencoderTransformer, Recurrent, VAETransformer, load, save
+from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, initialize_recurrent, run
+from sk_autoenc.sequences import fit_series_scaling, lengths_of, padded, trimmed
+
+rng = np.random.default_rng(0)
+LENGTHS = rng.integers(4, 12, 90)
+LENGTHS[0] = 11
+#: Waves of two channels, of 4 to 11 steps.
+X = [
+    np.sin(rng.uniform(0, 6) + np.arange(n) / 2 * np.array([[1.0], [2.0]])) * [[3.0], [1.0]] + [[5.0], [-2.0]]
+    for n in LENGTHS
+]
+_CHEAP = {"max_iter": 2, "random_state": 0, "device": "cpu", "early_stopping": False}
+SERIES = [
+    AutoencoderTransformer(architecture=Recurrent(4, num_layers=2, unequal_lengths=True), **_CHEAP),
+    AutoencoderTransformer(
+        architecture=Recurrent(5, cell="lstm", bidirectional=False, unequal_lengths=True),
+        **{**_CHEAP, "early_stopping": True},
+        noise=0.2,
+        noise_kind="masking",
+    ),
+]
+METHODS = ("transform", "score_samples")
+
+
+@pytest.fixture(params=SERIES, ids=["gru", "lstm"])
+def estimator(request):
+    return clone(request.param)
+
+
+# -- lists and arrays
+
+
+def test_a_list_becomes_an_array_with_nan_after_the_ends_and_comes_back():
+    rows = padded(X, None)
+    assert rows.shape == (90, 2, 11)
+    np.testing.assert_array_equal(lengths_of(rows.reshape(90, -1), 2), LENGTHS)
+    for back, series in zip(trimmed(rows, LENGTHS), X, strict=True):
+        np.testing.assert_array_equal(back, series)
+    assert padded(X, 15).shape == (90, 2, 15)
+    assert padded([series.astype(np.float32) for series in X], None).dtype == np.float32
+
+
+def test_centre_and_scale_are_those_of_what_is_there():
+    rows, chosen = padded(X, None).reshape(90, -1), np.arange(3, 60)
+    found = fit_series_scaling(rows, chosen, 2)
+    together = np.concatenate([X[i] for i in chosen], axis=1)
+    np.testing.assert_allclose(found.center, np.repeat(together.mean(1), 11))
+    assert found.scale == pytest.approx(np.sqrt(together.var(1).mean()))
+    assert fit_series_scaling(np.full((3, 4), 0.1), np.arange(3), 2).scale == 1
+
+
+# -- the encoder
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("training", [True, False])
+def test_each_series_is_read_to_its_own_end(cell, training):
+    reader = ReadSeries(SeriesLayout(2, 11), cell, 5, 2, bidirectional=True, unequal=True).train(training)
+    initialize_recurrent(reader, torch.Generator().manual_seed(0))
+    rows = torch.from_numpy(padded(X, None)).float().flatten(1)
+    found = reader(rows)
+    for i in (0, 5, 17):
+        alone = torch.from_numpy(X[i].T).float()[None]
+        states = run(reader.cell, alone)[1][-2:].transpose(0, 1).flatten(1)
+        torch.testing.assert_close(found[i : i + 1], states)
+
+
+# -- results depend on the series alone
+
+
+def test_a_series_is_bit_equal_in_any_company(estimator):
+    estimator.fit(X)
+    expected = {name: getattr(estimator, name)(X) for name in METHODS}
+    made, order = estimator.reconstruct(X), np.random.default_rng(1).permutation(90)
+    shortest = [i for i in order if LENGTHS[i] == 4]
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            for some in (order, order[:1], shortest, shortest[:1], [*order] * 12):
+                cases = [X[i] for i in some]
+                for name in METHODS:
+                    np.testing.assert_array_equal(getattr(estimator, name)(cases), expected[name][some])
+                for one, i in zip(estimator.reconstruct(cases), some, strict=True):
+                    np.testing.assert_array_equal(one, made[i])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_room_that_no_series_needs_changes_no_code(estimator):
+    """Weights do not depend on the longest possible length here, as both lengths have the same clock."""
+    estimator.set_params(noise=0.0)  # whose draws go by the shape of rows
+    short = clone(estimator).set_params(architecture__input_shape=(2, 11)).fit(X)
+    long = estimator.set_params(architecture__input_shape=(2, 16)).fit(X)
+    assert long.reconstruct(X)[0].shape == X[0].shape
+    np.testing.assert_allclose(long.transform(X), short.transform(X), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(long.score_samples(X), short.score_samples(X), rtol=1e-4)
+
+
+# -- what goes in and out
+
+
+def test_series_come_back_with_their_own_lengths(estimator):
+    estimator.fit(X)
+    made, rows = estimator.reconstruct(X), padded(X, None)
+    assert [one.shape for one in made] == [series.shape for series in X]
+    as_array = estimator.reconstruct(rows)
+    np.testing.assert_array_equal(np.isnan(as_array), np.isnan(rows))
+    np.testing.assert_array_equal(trimmed(as_array, LENGTHS)[7], made[7])
+    np.testing.assert_array_equal(estimator.transform(rows), estimator.transform(X))
+    assert estimator.transform(X).shape == (90, 2)
+    full = estimator.inverse_transform(estimator.transform(X))
+    assert full.shape == (90, 2, 11)
+    np.testing.assert_allclose(full[3, :, : LENGTHS[3]], made[3], rtol=1e-5)
+
+
+def test_scores_are_sums_over_what_is_there(estimator):
+    estimator.fit(X)
+    errors = [np.square(one - series).sum() for one, series in zip(estimator.reconstruct(X), X, strict=True)]
+    np.testing.assert_allclose(estimator.score_samples(X), np.negative(errors), rtol=1e-4)
+    assert estimator.reconstruction_err_ == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+def test_series_of_one_channel_are_arrays_of_one_axis(estimator):
+    flat, deep = [series[0] for series in X], [series[:1] for series in X]
+    one, two = clone(estimator).fit(flat), estimator.fit(deep)
+    np.testing.assert_array_equal(one.transform(flat), two.transform(deep))
+    assert one.reconstruct(flat)[3].shape == flat[3].shape
+    np.testing.assert_array_equal(one.reconstruct(flat)[3], two.reconstruct(deep)[3][0])
+
+
+def test_training_learns_from_series_of_all_lengths():
+    waves = [series[0] for series in X]
+    model = AutoencoderTransformer(
+        2,
+        architecture=Recurrent(8, cell="lstm", unequal_lengths=True),
+        **{**_CHEAP, "max_iter": 60},
+        learning_rate=0.02,
+    ).fit(waves)
+    mean = np.concatenate(waves).mean()
+    assert model.reconstruction_err_ < 0.3 * np.mean([np.square(wave - mean).sum() for wave in waves])
+    assert model.loss_curve_[-1] < 0.5 * model.loss_curve_[0]
+
+
+def test_two_fits_agree_and_files_keep_them(estimator, tmp_path):
+    expected = clone(estimator).fit(X).score_samples(X)
+    np.testing.assert_array_equal(estimator.fit(X).score_samples(X), expected)
+    save(estimator, tmp_path / "model")
+    for opened in (pickle.loads(pickle.dumps(estimator)), load(tmp_path / "model")):
+        np.testing.assert_array_equal(opened.score_samples(X), expected)
+        opened.partial_fit(X)
+    before = estimator.transform(X)
+    estimator.set_params(architecture=(3,))
+    np.testing.assert_array_equal(estimator.transform(X), before)
+
+
+def test_codes_go_into_a_pipeline_and_a_search(estimator):
+    y = (LENGTHS > 7).astype(int)
+    search = GridSearchCV(
+        make_pipeline(estimator, LogisticRegression()), {"autoencodertransformer__n_components": [1, 3]}, cv=2
+    )
+    assert search.fit(X, y).best_score_ > 0.5
+
+
+# -- what is refused
+
+
+def test_unequal_lengths_are_refused_where_nothing_says_that_they_may_be():
+    for model in (AutoencoderTransformer(), AutoencoderTransformer(architecture=Recurrent(4))):
+        with pytest.raises(
+            ValueError, match=r"unequal lengths, which need .*unequal_lengths=True\), got architecture="
+        ):
+            model.fit(X)
+    for kind in (VAETransformer, AAETransformer):
+        with pytest.raises(
+            ValueError, match=f"unequal_lengths=True goes with AutoencoderTransformer, got {kind.__name__}"
+        ):
+            kind(architecture=Recurrent(4, unequal_lengths=True)).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init": "pca"}, r"init='pca' does not go with unequal_lengths=True \(PCA needs every cell"),
+        ({"likelihood": "poisson"}, r"unequal_lengths=True goes with likelihood='gaussian', got Poisson\(\)"),
+        ({"noise": 0.1, "noise_kind": "salt_and_pepper"}, "'salt_and_pepper' does not go with unequal_lengths=True"),
+    ],
+)
+def test_what_needs_every_cell_is_refused(estimator, options, message):
+    with pytest.raises(ValueError, match=message):
+        estimator.set_params(**options).fit(X)
+
+
+def test_bad_series_name_themselves(estimator):
+    estimator.fit(X)
+    rows = padded(X, None)
+    rows[3, 1, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN inside series 3"):
+        estimator.fit(rows)
+    with pytest.raises(ValueError, match="infinity"):
+        clone(estimator).fit([*X, np.full((2, 3), np.inf)])
+    with pytest.raises(ValueError, match="NaN only in series 90"):
+        clone(estimator).fit([*X, np.empty((2, 0))])
+    with pytest.raises(ValueError, match=r"axes before time differ: \[\(1,\), \(2,\)\]"):
+        clone(estimator).fit([*X, np.ones((1, 3))])
+    estimator.fit(X)
+    with pytest.raises(ValueError, match="series of 12 timepoints, but the longest possible here has 11"):
+        estimator.transform([np.ones((2, 12))])
+    with pytest.raises(ValueError, match="inpaint does not go with unequal_lengths=True"):
+        estimator.inpaint(X, np.ones((2, 11), dtype=bool))
