@@ -14,6 +14,7 @@ import time
 import numpy as np
 import torch
 from common import arguments, load_images, print_table, save, use_threads
+from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
@@ -114,7 +115,9 @@ def report(options):
         f"target AUROC <= {TARGET}: {'met' if figures['AAE']['auroc'] <= TARGET else 'MISSED'}; published {PUBLISHED}"
     )
     if not options.validate:
-        save(options, figures, estimators={"AAE": repr(model), "VAE": repr(vae)}, judged=len(test))
+        with config_context(print_changed_only=False):
+            estimators = {"AAE": repr(model), "VAE": repr(vae)}
+        save(options, figures, estimators=estimators, judged=len(test))
 
 
 if __name__ == "__main__":

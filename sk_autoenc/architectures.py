@@ -163,8 +163,9 @@ class Convolutional(Architecture):
     stride : int, default=2
         By how much a stage shrinks height and width, or length, rounded up.
     input_shape : tuple of three or two int or None, default=None
-        What a flat row holds: channels, height and width of an image, or channels and length of a series. None where
-        ``X`` has four or three axes and says it itself.
+        What a row holds: channels, height and width of an image, or channels and length of a series. None where ``X``
+        has four axes and says it itself; one with three axes might be of grey images or of series. Rows may be flat, or
+        lack axes of length 1.
     channels_last : bool, default=False
         Whether channels come last, in rows and in ``input_shape``.
     hidden_layer_sizes : sequence of int, default=()
@@ -246,12 +247,12 @@ class Convolutional(Architecture):
     def fitted_to(self, row_shape: tuple[int, ...]) -> "Convolutional":
         """This architecture with the shape of the images, where rows of this shape hold some."""
         shape = row_shape if self.input_shape is None else tuple(int(side) for side in self.input_shape)
-        if self.input_shape is None and len(row_shape) not in (2, 3):
+        if self.input_shape is None and len(row_shape) != 3:
             raise ValueError(
                 f"Convolutional: rows of shape {row_shape} do not say what image or series they hold; give "
-                f"input_shape as {self._order}, or X with four or three axes."
+                f"input_shape as {self._order}, or X with four axes."
             )
-        if row_shape not in (shape, (math.prod(shape),)):
+        if row_shape not in (shape, (math.prod(shape),), tuple(side for side in shape if side > 1)):
             raise ValueError(
                 f"Convolutional: input_shape={shape} has {math.prod(shape)} cells, but rows have shape {row_shape}."
             )

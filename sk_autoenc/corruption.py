@@ -27,12 +27,15 @@ def salt_and_pepper(x: Tensor, amount: float, generator: torch.Generator, low: T
 def block(x: Tensor, amount: float, generator: torch.Generator, layout: Any) -> Tensor:
     """Set a rectangle of each image or a stretch of each series, a share ``amount`` of it, to zero in all channels.
 
-    Its shape, from a strip of full height to one of full width, and its place are drawn; sides are whole pixels.
+    Its place is drawn, and of an image its shape, from a strip of full height to one of full width; sides are whole
+    pixels, one at least where ``amount`` is above 0.
     """
     height, width = layout.height, layout.width
     shape, *place = torch.rand(3, len(x), 1, generator=generator, device=x.device, dtype=x.dtype)
     shape = shape * (height > 1)  # of a series a stretch
-    n_rows, n_columns = (height * amount**shape).round(), (width * amount ** (1 - shape)).round()
+    least = float(amount > 0)
+    n_rows = (height * amount**shape).round().clamp_min(least)
+    n_columns = (width * amount ** (1 - shape)).round().clamp_min(least)
     in_rows, in_columns = (
         _inside(torch.arange(side, device=x.device), share, length)
         for side, share, length in ((height, place[0], n_rows), (width, place[1], n_columns))

@@ -7,6 +7,7 @@ density model can use also has ``log_prob(code)``. Any object with the first, or
 import copy
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,10 @@ class NormalPrior(BaseEstimator):
         self.scale = scale
         self.n_components = n_components
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
-        if not self.scale > 0:
-            raise ValueError(f"NormalPrior: scale must be positive, got {self.scale!r}.")
+        if not _is_number(self.scale) or self.scale <= 0:
+            raise ValueError(f"NormalPrior: scale must be a positive number, got {self.scale!r}.")
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
@@ -82,10 +83,13 @@ class UniformPrior(BaseEstimator):
         self.high = high
         self.n_components = n_components
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
-        if not self.low < self.high:
-            raise ValueError(f"UniformPrior: low must be below high, got low={self.low!r} and high={self.high!r}.")
+        if not _is_number(self.low) or not _is_number(self.high) or self.low >= self.high:
+            raise ValueError(
+                "UniformPrior: low and high must be numbers, low below high, "
+                f"got low={self.low!r} and high={self.high!r}."
+            )
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
@@ -186,21 +190,27 @@ class GaussianMixturePrior(BaseEstimator):
         return np.shape(self.means)[1]
 
     def _check_means(self) -> None:
-        if np.ndim(self.means) != 2:
-            shape = np.shape(self.means)
-            raise ValueError(f"GaussianMixturePrior: means must be of shape (n_clusters, n_components), got {shape}.")
+        means = np.asarray(self.means)
+        if means.ndim != 2 or 0 in means.shape or not _are_numbers(means):
+            raise ValueError(
+                f"GaussianMixturePrior: means must be numbers of shape (n_clusters, n_components), got {self.means!r}."
+            )
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
         self._check_means()
         n_clusters, n_components = np.shape(self.means)
-        shape, wanted = np.shape(self.covariances), (n_clusters, n_components, n_components)
-        if shape not in ((), wanted):
-            raise ValueError(f"GaussianMixturePrior: covariances must be a number or of shape {wanted}, got {shape}.")
-        if np.ndim(self.covariances) == 0 and not self.covariances > 0:
-            raise ValueError(f"GaussianMixturePrior: covariances must be positive, got {self.covariances!r}.")
+        covariances, wanted = np.asarray(self.covariances), (n_clusters, n_components, n_components)
+        if covariances.shape not in ((), wanted) or not _are_numbers(covariances):
+            raise ValueError(
+                f"GaussianMixturePrior: covariances must be a number or numbers of shape {wanted}, "
+                f"got {self.covariances!r}."
+            )
+        if covariances.ndim and not np.allclose(covariances, np.swapaxes(covariances, 1, 2)):
+            raise ValueError("GaussianMixturePrior: covariances must be symmetric, one is not.")
         weights = np.ones(n_clusters) if self.weights is None else np.asarray(self.weights)
-        if weights.shape != (n_clusters,) or not (weights >= 0).all() or not weights.sum() > 0:
+        in_range = weights.shape == (n_clusters,) and _are_numbers(weights) and (weights >= 0).all()
+        if not in_range or weights.sum() == 0:
             raise ValueError(
                 f"GaussianMixturePrior: weights must be {n_clusters} numbers of 0 or more, not all 0, "
                 f"got {self.weights!r}."
@@ -208,7 +218,9 @@ class GaussianMixturePrior(BaseEstimator):
         try:
             self._parts()
         except np.linalg.LinAlgError as error:
-            raise ValueError("GaussianMixturePrior: covariances must be positive definite, one is not.") from error
+            raise ValueError(
+                f"GaussianMixturePrior: covariances must be positive definite, got {self.covariances!r}."
+            ) from error
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, means, and Cholesky factors of the covariances."""
@@ -266,12 +278,12 @@ class SwissRollPrior(BaseEstimator):
         self.scale = scale
         self.noise = noise
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
-        if not self.scale > 0:
-            raise ValueError(f"SwissRollPrior: scale must be positive, got {self.scale!r}.")
-        if not self.noise >= 0:
-            raise ValueError(f"SwissRollPrior: noise must be 0 or more, got {self.noise!r}.")
+        if not _is_number(self.scale) or self.scale <= 0:
+            raise ValueError(f"SwissRollPrior: scale must be a positive number, got {self.scale!r}.")
+        if not _is_number(self.noise) or self.noise < 0:
+            raise ValueError(f"SwissRollPrior: noise must be a number of 0 or more, got {self.noise!r}.")
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, 2)."""
@@ -280,6 +292,17 @@ class SwissRollPrior(BaseEstimator):
         angle = 3 * math.pi * share
         line = self.scale * share[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
         return line + self.noise * torch.randn(n, 2, generator=generator, device=device)
+
+
+_OWN = (NormalPrior, UniformPrior, GaussianMixturePrior, SwissRollPrior)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _are_numbers(values: np.ndarray) -> bool:
+    return values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
 
 
 def as_prior(prior: Any, n_components: int) -> Any:
@@ -293,8 +316,8 @@ def as_prior(prior: Any, n_components: int) -> Any:
         )
     if isinstance(prior, BaseEstimator):
         prior = clone(prior)
-        if hasattr(prior, "check"):
-            prior.check()
+        if isinstance(prior, _OWN):
+            prior._check()
         if prior.n_components is None:
             prior.set_params(n_components=n_components)
     else:

@@ -1,12 +1,14 @@
 """Convolutional layers and architectures: what they compute, the shapes they build, what they refuse."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 
-from sk_autoenc import AutoencoderTransformer, Convolutional, VAETransformer
+from sk_autoenc import AAETransformer, AutoencoderTransformer, Convolutional, VAETransformer
 from sk_autoenc.corruption import block
 from sk_autoenc.nn.blocks import BoundedLinear, Linear
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, ToRows, UpsampledConvolution
@@ -242,6 +244,8 @@ def test_rows_that_do_not_fit_are_refused():
         match=r"rows of shape \(64,\) do not say.*input_shape as \(channels, height, width\) or \(channels, length",
     ):
         Convolutional().fitted_to((64,))
+    with pytest.raises(ValueError, match=r"rows of shape \(8, 8\) do not say"):  # a grey image, or a series
+        Convolutional().fitted_to((8, 8))
     with pytest.raises(ValueError, match=r"input_shape=\(1, 8, 8\) has 64 cells, but rows have shape \(65,\)"):
         Convolutional(input_shape=(1, 8, 8)).fitted_to((65,))
     with pytest.raises(ValueError, match=r"input_shape=\(1, 8, 8\).*rows have shape \(8, 8, 1\)"):
@@ -256,7 +260,7 @@ def test_images_too_small_for_their_stages_are_refused():
     Convolutional((4, 4)).fitted_to((1, 6, 3))
     Convolutional((4, 4, 4), stride=1).fitted_to((1, 2, 2))
     with pytest.raises(ValueError, match=r"series of 3 time points have a side of 1 after 2 of the 3 stages"):
-        Convolutional((4, 4, 4)).fitted_to((2, 3))
+        Convolutional((4, 4, 4), input_shape=(2, 3)).fitted_to((2, 3))
 
 
 # -- series
@@ -275,17 +279,43 @@ def test_a_series_is_convolved_along_time(stride):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAETransformer, AAETransformer])
+@pytest.mark.filterwarnings("ignore:.*so samples will not look like rows")
 def test_series_come_back_in_the_form_in_which_they_came(model_class, channels_last):
     time = np.linspace(0, 1, 13)
     phase = np.random.default_rng(0).uniform(0, 6, size=(40, 1))
     X = np.stack([np.sin(6 * time + phase), np.cos(6 * time + phase)], axis=2 if channels_last else 1)
-    architecture = Convolutional((4, 4), channels_last=channels_last)
+    architecture = Convolutional((4, 4), channels_last=channels_last, input_shape=X.shape[1:])
     model = model_class(2, architecture=architecture, max_iter=2, random_state=0).fit(X)
     assert model.reconstruct(X).shape == X.shape
     flat = X.reshape(40, -1)
-    again = clone(model).set_params(architecture__input_shape=X.shape[1:]).fit(flat)
-    np.testing.assert_array_equal(again.transform(flat), model.transform(X))
+    np.testing.assert_array_equal(clone(model).fit(flat).transform(flat), model.transform(X))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
+
+
+def test_grey_images_need_no_axis_of_channels():
+    images = np.random.default_rng(0).normal(size=(50, 6, 8))
+    plan = AutoencoderTransformer(
+        2, architecture=Convolutional((3,), input_shape=(1, 6, 8)), max_iter=2, random_state=0
+    )
+    model, with_axis = clone(plan).fit(images), clone(plan).fit(images[:, None])
+    np.testing.assert_array_equal(model.transform(images), with_axis.transform(images[:, None]))
+    assert model.reconstruct(images).shape == images.shape
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_stretch_of_a_series_is_filled(channels_last):
+    shape = (20, 2) if channels_last else (2, 20)
+    X = np.random.default_rng(0).normal(size=(60, *shape))
+    architecture = Convolutional((4,), input_shape=shape, channels_last=channels_last)
+    model = AutoencoderTransformer(
+        2, architecture=architecture, noise=0.25, noise_kind="block", max_iter=2, random_state=0
+    ).fit(X)
+    hidden = np.zeros(shape, dtype=bool)
+    hidden[(slice(5, 9), slice(None)) if channels_last else (slice(None), slice(5, 9))] = True
+    filled = model.inpaint(np.where(hidden, np.nan, X), hidden)
+    np.testing.assert_array_equal(filled[:, ~hidden], X[:, ~hidden])
+    assert np.isfinite(filled).all()
 
 
 def test_a_stretch_of_a_series_is_hidden():
@@ -294,3 +324,5 @@ def test_a_stretch_of_a_series_is_hidden():
     assert torch.equal(hidden[:, :20], hidden[:, 20:])
     assert (hidden[:, :20].sum(1) == 5).all()
     assert (hidden[:, :20].float().diff(dim=1).abs().sum(1) <= 2).all()
+    little = block(torch.ones(50, 20), 0.01, seeded(), ImageLayout(1, 1, 20, False)) == 0
+    assert (little.sum(1) == 1).all()  # not nothing

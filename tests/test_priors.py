@@ -194,18 +194,35 @@ def test_priors_can_be_cloned(prior):
 @pytest.mark.parametrize(
     ("prior", "match"),
     [
-        (NormalPrior(-1.0), "scale must be positive, got -1"),
+        (NormalPrior(-1.0), "scale must be a positive number, got -1"),
+        (NormalPrior(np.inf), "scale must be a positive number, got inf"),
+        (NormalPrior("a"), "scale must be a positive number, got 'a'"),
         (UniformPrior(2.0, 1.0), "low=2.0 and high=1.0"),
-        (GaussianMixturePrior([0.0, 1.0]), r"\(n_clusters, n_components\), got \(2,\)"),
-        (GaussianMixturePrior(MEANS, -1.0), "covariances must be positive, got -1"),
-        (GaussianMixturePrior(MEANS, np.eye(2)), r"of shape \(3, 2, 2\), got \(2, 2\)"),
+        (UniformPrior(0.0, np.inf), "low=0.0 and high=inf"),
+        (GaussianMixturePrior([0.0, 1.0]), r"\(n_clusters, n_components\), got \[0.0, 1.0\]"),
+        (GaussianMixturePrior(np.zeros((0, 2))), "means must be numbers of shape"),
+        (GaussianMixturePrior([[np.nan, 0.0]]), r"means must be numbers.*got \[\[nan"),
+        (GaussianMixturePrior(MEANS, -1.0), "positive definite, got -1"),
+        (GaussianMixturePrior(MEANS, "full"), "covariances must be a number .*got 'full'"),
+        (GaussianMixturePrior(MEANS, np.inf), "covariances must be a number .*got inf"),
+        (GaussianMixturePrior(MEANS, np.eye(2)), r"of shape \(3, 2, 2\), got array"),
+        (GaussianMixturePrior(MEANS, COVARIANCES + np.array([[0, 0.1], [0, 0]])), "symmetric"),
         (GaussianMixturePrior(MEANS, -COVARIANCES), "positive definite"),
         (GaussianMixturePrior(MEANS, weights=[1.0, 2.0]), "weights must be 3 numbers"),
         (GaussianMixturePrior(MEANS, weights=[1.0, -2.0, 3.0]), "weights must be 3 numbers of 0 or more"),
-        (SwissRollPrior(0.0), "scale must be positive, got 0"),
-        (SwissRollPrior(noise=-0.1), "noise must be 0 or more, got -0.1"),
+        (GaussianMixturePrior(MEANS, weights=[1.0, np.inf, 3.0]), "weights must be 3 numbers of 0 or more"),
+        (SwissRollPrior(0.0), "scale must be a positive number, got 0"),
+        (SwissRollPrior(noise=-0.1), "noise must be a number of 0 or more, got -0.1"),
     ],
 )
 def test_parameters_out_of_range_are_refused_with_their_values(prior, match):
     with pytest.raises(ValueError, match=match):
         as_prior(prior, 2)
+
+
+def test_a_prior_of_the_user_s_own_may_have_a_method_of_any_name():
+    class Mine(NormalPrior):
+        def check(self, X):
+            raise AssertionError
+
+    assert as_prior(Mine(2.0), 3).n_components == 3

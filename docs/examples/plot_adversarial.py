@@ -20,13 +20,9 @@ from sk_autoenc.metrics import classifier_two_sample_test
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=1 / 3, random_state=0)
-aae = AAETransformer(
-    2, prior="gaussian_mixture", learning_rate=0.001, critic_learning_rate=0.005, max_iter=200, random_state=0
-).fit(X_train)
+aae = AAETransformer(2, prior="gaussian_mixture", learning_rate=0.001, max_iter=200, random_state=0).fit(X_train)
 
 # %%
-# The critic learns faster than the others here: a slower one gives up on petals as narrow as these.
-#
 # Codes and prior
 # ---------------
 # Draws from the prior at the left, codes of images at the right. ``prior_mismatch_`` says how well nearest neighbours

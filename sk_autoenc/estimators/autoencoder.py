@@ -70,7 +70,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_components : int, default=2
         Length of the code; may exceed the number of features.
     architecture : sequence of int or architecture object, default=(128, 64)
-        Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` for images.
+        Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` is for images and
+        series, ``Recurrent(...)`` for series.
     likelihood : {"gaussian", "bernoulli", "categorical", "poisson", "multinomial"} or Likelihood, default="gaussian"
         What rows are: real values (squared error), values in [0, 1] (cross-entropy), numbered categories, counts, or
         counts of a total.
@@ -84,7 +85,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     noise_kind : {"gaussian", "masking", "salt_and_pepper", "block"}, default="gaussian"
         Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
         ``"block"``: set a rectangle of each image, ``noise`` being its share of the area, to the mean, its shape and
-        place at random; for ``architecture=Convolutional(...)``, and the training for :meth:`inpaint`.
+        place at random, or a stretch of each series; for ``architecture=Convolutional(...)``, and the training for
+        :meth:`inpaint`.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
         are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
@@ -318,7 +320,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             )
         if self.noise_kind == "block" and not isinstance(self._architecture(), Convolutional):
             raise ValueError(
-                f"noise_kind='block' needs rows that hold images: architecture=Convolutional(...), "
+                f"noise_kind='block' needs rows that hold images or series: architecture=Convolutional(...), "
                 f"got {self.architecture!r}."
             )
         if self.sparsity_target is not None and not self.sparsity:
@@ -374,7 +376,8 @@ class AutoencoderTransformer(BaseAutoencoder):
             Rows; what is hidden in them may be missing (NaN) and is not looked at.
         mask : array-like of bool
             True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
-            as (height, width) for images of shape (channels, height, width).
+            as (height, width) for images of shape (channels, height, width), or (length, 1) for series of shape
+            (length, channels).
 
         Returns
         -------

@@ -87,7 +87,8 @@ class VAETransformer(DensityAutoencoder):
     n_components : int, default=2
         Length of the code; may exceed the number of features.
     architecture : sequence of int or architecture object, default=(128, 64)
-        Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` for images.
+        Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` is for images and
+        series, ``Recurrent(...)`` for series.
     likelihood : {"student_t", "gaussian", "bernoulli", ...} or Likelihood, default="student_t"
         How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
         ``"student_t"`` learns how heavy the tails of the noise are, those of ``"gaussian"`` included. Objects say
