@@ -27,7 +27,19 @@ import warnings
 
 import numpy as np
 import torch
-from common import RESULTS, alternate, arguments, data_file, load_images, print_table, ratio, save, seconds, use_threads
+from common import (
+    RESULTS,
+    alternate,
+    arguments,
+    data_file,
+    load_images,
+    machine,
+    print_table,
+    ratio,
+    save,
+    seconds,
+    use_threads,
+)
 from skimage.metrics import structural_similarity
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, inpaint_biharmonic
 from sklearn.decomposition import PCA
@@ -152,25 +164,38 @@ def denoised_by_tv(held_out, noisy_held_out):
     return lambda images: apply(images, weight)
 
 
-def denoised_by_patches(kind: str, train, sigma: float, options):
-    """A network of ours that was trained on patches; what it makes of all patches of an image is averaged."""
+def some_patches(train, sigma: float):
+    """Patches of training images, at random places, and their shape."""
     rng, size = np.random.default_rng(0), (PATCHES[sigma], PATCHES[sigma])
-    patches = np.concatenate(
-        [
-            extract_patches_2d(image, size, max_patches=-(-N_PATCHES // len(train)), random_state=rng.integers(2**31))
-            for image in train[rng.permutation(len(train))[:N_PATCHES]]
-        ]
-    )
-    model = network(kind, 64, size, options, noise=sigma / spread(patches))
-    model, _ = trained(model, patches, options.seconds, options.clock)
+    images = train[rng.permutation(len(train))[:N_PATCHES]]
+    of_each = -(-N_PATCHES // len(train))
+    found = [extract_patches_2d(i, size, max_patches=of_each, random_state=rng.integers(2**31)) for i in images]
+    return np.concatenate(found), size
+
+
+def by_patches(model, size):
+    """What the model makes of all patches of an image, averaged where they overlap."""
 
     def apply(images):
-        shape = images.shape[1:]
-        return np.stack(
-            [reconstruct_from_patches_2d(reconstruct(model, extract_patches_2d(i, size)), shape) for i in images]
-        )
+        rebuilt = (reconstruct(model, extract_patches_2d(image, size)) for image in images)
+        return np.stack([reconstruct_from_patches_2d(patches, images.shape[1:]) for patches in rebuilt])
 
     return apply
+
+
+def denoised_by_pca_patches(train, held_out, noisy_held_out, sigma: float):
+    """PCA of patches with the number of components that brings held-out noisy images nearest to the clean ones."""
+    patches, size = some_patches(train, sigma)
+    tried = [by_patches(PCA(k).fit(patches.reshape(len(patches), -1)), size) for k in (4, 8, 16, 32, 64)]
+    some = slice(40)
+    return max(tried, key=lambda apply: psnr(held_out[some], apply(noisy_held_out[some])))
+
+
+def denoised_by_patches(kind: str, train, sigma: float, options):
+    """A network of ours that was trained on patches."""
+    patches, size = some_patches(train, sigma)
+    model = network(kind, 64, size, options, noise=sigma / spread(patches))
+    return by_patches(trained(model, patches, options.seconds, options.clock)[0], size)
 
 
 def denoise(options) -> list[dict]:
@@ -190,6 +215,7 @@ def denoise(options) -> list[dict]:
                 ),
                 "total variation": denoised_by_tv(held_out, noisy_held_out),
                 "PCA": denoised_by_pca(train, held_out, noisy_held_out),
+                "PCA, patches": denoised_by_pca_patches(train, held_out, noisy_held_out, sigma),
             }
             for kind in ("MLP", "convolutional"):
                 few = {"batch_size": 32} if len(train) < 1000 else {}
@@ -315,7 +341,7 @@ def report(options) -> None:
     figures = {}
     for part in options.parts:
         rows = PARTS[part](options)
-        figures[part] = {"rows": rows, "settings": {**vars(options)}}
+        figures[part] = {"rows": rows, "settings": dict(vars(options)), "machine": machine()}
         print(f"\n{part}")
         print_table(list(rows[0]), [list(row.values()) for row in rows])
     if not options.validate:
