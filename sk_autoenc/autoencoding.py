@@ -15,7 +15,7 @@ from sk_autoenc.floor import summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood, present
 from sk_autoenc.nn.autoencoder import Standardize
 from sk_autoenc.scaling import Scaling, fit_scaling
-from sk_autoenc.sequences import fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.sequences import check_lengths, fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
 from sk_autoenc.training.judging import Verdict
@@ -59,9 +59,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return getattr(self, "_blueprint", self)
 
     @property
-    def _n_channels(self) -> int:
+    def _series_shape(self) -> tuple[int, int]:
+        """Channels and timepoints of a row, for architectures that read series."""
         architecture: Any = as_architecture(self._plan.architecture).fitted_to(self.input_shape_)
-        return architecture.input_shape[0]
+        return architecture.input_shape
+
+    @property
+    def _n_channels(self) -> int:
+        return self._series_shape[0]
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
         if self._equal_lengths:
@@ -72,7 +77,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
                 )
             return super()._validate(X, reset=reset, finite=finite)
         if is_list_of_series(X):
-            longest = self._plan.architecture.input_shape if reset else self.input_shape_
+            longest = self._plan.architecture.input_shape if reset else self._series_shape
             X = padded(X, None if longest is None else longest[-1])
         X = super()._validate(X, reset=reset, finite=False)
         if np.isinf(X).any():
@@ -172,20 +177,27 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _encode(self, X: np.ndarray) -> np.ndarray:
         return map_rows(self.net_.module_.encode, X, self.device_, self._prepare).astype(X.dtype, copy=False)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X, lengths=None):
         """Rows that codes stand for: the decoder's mean.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components)
             Codes.
+        lengths : array-like of int of shape (n_samples,) or None, default=None
+            Number of timepoints of each series, where these may differ: ``Recurrent(unequal_lengths=True)``.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            Rows, in the dtype of ``X`` (float64 unless that is float32).
+        ndarray of shape (n_samples, n_features), or list of ndarray
+            Rows, in the dtype of ``X`` (float64 unless that is float32); with ``lengths`` a list of series.
         """
         check_is_fitted(self)
+        if lengths is not None and self._equal_lengths:
+            raise ValueError(
+                "lengths needs architecture=Recurrent(..., unequal_lengths=True), "
+                f"got architecture={self._plan.architecture!r}."
+            )
         codes = check_array(as_array(X), dtype=[np.float64, np.float32])
         check_range(codes, "X")
         if codes.shape[1] != self._n_features_out:
@@ -194,7 +206,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             )
         likelihood, module = self._likelihood, self.net_.module_
         rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
-        return self._in_units_of_rows(rows, codes.dtype)
+        rows = self._in_units_of_rows(rows, codes.dtype)
+        if lengths is None:
+            return rows
+        n_channels, longest = self._series_shape
+        form = (n_channels, longest) if n_channels > 1 else (*rows.shape[1:-1], longest)
+        return trimmed(rows.reshape(-1, *form), check_lengths(lengths, len(rows), longest))
 
     def reconstruct(self, X):
         """Rows of ``X`` through encoder and decoder.

@@ -51,6 +51,19 @@ def lengths_of(rows: np.ndarray, n_channels: int) -> np.ndarray:
     return lengths
 
 
+def check_lengths(lengths: Any, n_series: int, longest: int) -> np.ndarray:
+    """Lengths that the user gives, as an array; ``ValueError`` if they are not what so many series can have."""
+    found = np.asarray(lengths)
+    if found.shape != (n_series,) or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(
+            f"lengths must be one integer for each of the {n_series} rows of X, got shape {found.shape} of "
+            f"{found.dtype}."
+        )
+    if (wrong := (found < 1) | (found > longest)).any():
+        raise ValueError(f"lengths must lie between 1 and {longest}, got {found[wrong][0]}.")
+    return found
+
+
 def trimmed(rows: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
     """Series one by one, without what follows their ends."""
     return [row[..., :length].copy() for row, length in zip(rows, lengths, strict=True)]

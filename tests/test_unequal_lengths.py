@@ -125,6 +125,20 @@ def test_series_come_back_with_their_own_lengths(estimator):
     full = estimator.inverse_transform(estimator.transform(X))
     assert full.shape == (90, 2, 11)
     np.testing.assert_allclose(full[3, :, : LENGTHS[3]], made[3], rtol=1e-5)
+    cut = estimator.inverse_transform(estimator.transform(X), lengths=LENGTHS)
+    for one, expected in zip(cut, made, strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-5)
+
+
+def test_flat_rows_hold_channels_one_after_the_other(estimator):
+    rows = padded(X, None).reshape(90, -1)
+    codes = clone(estimator).fit(X).transform(X)
+    flat = estimator.set_params(architecture__input_shape=(2, 11)).fit(rows)
+    np.testing.assert_array_equal(flat.transform(rows), codes)
+    assert flat.reconstruct(rows).shape == (90, 22)
+    assert flat.inverse_transform(codes[:2], lengths=[3, 11])[0].shape == (2, 3)
+    with pytest.raises(ValueError, match=r"rows of shape \(2, 11\), but .* fitted on rows of shape \(22,\)"):
+        flat.transform(X)
 
 
 def test_scores_are_sums_over_what_is_there(estimator):
@@ -176,6 +190,21 @@ def test_codes_go_into_a_pipeline_and_a_search(estimator):
 
 
 # -- what is refused
+
+
+def test_lengths_that_cannot_be_are_refused(estimator):
+    codes = estimator.fit(X).transform(X[:2])
+    for lengths, message in (
+        ([3], r"one integer for each of the 2 rows of X, got shape \(1,\)"),
+        ([3.0, 2.0], "got shape .* of float64"),
+        ([3, 12], "between 1 and 11, got 12"),
+        ([0, 3], "between 1 and 11, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            estimator.inverse_transform(codes, lengths=lengths)
+    plain = AutoencoderTransformer(**_CHEAP).fit(np.eye(5))
+    with pytest.raises(ValueError, match=r"lengths needs .*unequal_lengths=True"):
+        plain.inverse_transform([[0.0, 0.0]], lengths=[3])
 
 
 def test_unequal_lengths_are_refused_where_nothing_says_that_they_may_be():
