@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 demo: .venv/ready-demo ## digits: PCA and its relatives beside the autoencoder; a table and pictures
 	$(BIN)/python -m benchmarks.demo
 
+# Two processes fill two cores; with threads of their own they would only wait for each other.
+test: export OMP_NUM_THREADS = 1
 test: .venv/ready-tests ## the tests
 	$(BIN)/python -m pytest -n 2
 	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -n 2 tests/test_common.py
