@@ -21,18 +21,18 @@ from sk_autoenc.nn.blocks import (
     BoundedLinear,
     Linear,
     LinearPlusNonlinear,
+    SteadyNetwork,
     multilayer_perceptron,
 )
 from sk_autoenc.nn.convolution import (
     Convolution,
     ImageLayout,
-    ImageNetwork,
     Pair,
     ToMaps,
     ToRows,
     UpsampledConvolution,
 )
-from sk_autoenc.nn.recurrent import CELLS, ReadSeries, SeriesLayout, SeriesNetwork, ToSeries, UnrollCode
+from sk_autoenc.nn.recurrent import CELLS, ReadSeries, SeriesLayout, ToSeries, UnrollCode
 
 
 class Architecture(BaseEstimator, metaclass=ABCMeta):
@@ -76,6 +76,12 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     def _check_choice(self, name: str, choices: Any) -> None:
         if (value := getattr(self, name)) not in choices or isinstance(value, bool):
             raise ValueError(f"{type(self).__name__}: {name} must be one of {choices}, got {value!r}.")
+
+    @staticmethod
+    def _maybe_with_linear_path(
+        network: SteadyNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
+    ) -> nn.Module:
+        return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
 
     def _with_code_activation(self, encoder: nn.Module) -> nn.Module:
         if self.code_activation == "identity":
@@ -316,7 +322,7 @@ class Convolutional(Architecture):
         height, width = self._sides()[-1]
         layers.append(nn.Flatten())
         layers += self._dense([n_in * height * width, *self.hidden_layer_sizes, n_components], Linear)
-        encoder = self._maybe_with_linear_path(ImageNetwork(*layers), n_features, n_components, linear_path, Linear)
+        encoder = self._maybe_with_linear_path(SteadyNetwork(*layers), n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
@@ -332,7 +338,7 @@ class Convolutional(Architecture):
             n_in = n_out
         n_images = n_outputs // layout.n_cells
         layers.append(ToRows(n_in, layout, n_images, *sizes, bounded=bounded))
-        return self._maybe_with_linear_path(ImageNetwork(*layers), n_components, n_outputs, linear_path, linear)
+        return self._maybe_with_linear_path(SteadyNetwork(*layers), n_components, n_outputs, linear_path, linear)
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:
         norm = [nn.GroupNorm(1, n_channels, affine=False)] if self.normalization == "layer" else []
@@ -340,12 +346,6 @@ class Convolutional(Architecture):
 
     def _dense(self, sizes: list[int], linear: type[Linear]) -> list[nn.Module]:
         return list(multilayer_perceptron(sizes, self.activation, linear=linear))
-
-    @staticmethod
-    def _maybe_with_linear_path(
-        network: ImageNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
-    ) -> nn.Module:
-        return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
 
 
 class Recurrent(Architecture):
@@ -469,8 +469,8 @@ class Recurrent(Architecture):
             bidirectional=self.bidirectional,
             unequal=self.unequal_lengths,
         )
-        network = SeriesNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
-        encoder = LinearPlusNonlinear(Linear(n_features, n_components), network) if linear_path else network
+        network = SteadyNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
+        encoder = self._maybe_with_linear_path(network, n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
@@ -483,8 +483,8 @@ class Recurrent(Architecture):
         layout = self._series_layout()
         states = UnrollCode(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
-        network = SeriesNetwork(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
-        return LinearPlusNonlinear(Linear(n_components, n_outputs), network) if linear_path else network
+        network = SteadyNetwork(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
+        return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)
 
 
 def as_architecture(architecture: Sequence[int] | Architecture) -> Architecture:

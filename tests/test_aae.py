@@ -14,6 +14,7 @@ from torch import nn
 from sk_autoenc import AAETransformer, Gaussian, GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.estimators.aae import adversarial_turns
 from sk_autoenc.metrics import classifier_two_sample_test
+from sk_autoenc.nn.adversarial import AdversarialAutoencoder
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.games import AdversarialNet, FreshBatches, Game, GameState, Player
 from sk_autoenc.training.judging import SQUARED_ERRORS
@@ -259,6 +260,12 @@ def test_a_critic_that_wins_is_told(X):
             learning_rate=1e-5,
             critic_learning_rate=0.02,
         ).fit(X)
+
+
+def test_a_silent_critic_is_told(X, monkeypatch):
+    monkeypatch.setattr(AdversarialAutoencoder, "log_odds", lambda module, code: 0 * module.critic(code)[:, 0])
+    with pytest.warns(ConvergenceWarning, match="critic has fallen silent.*critic_learning_rate.*max_iter than 3"):
+        AAETransformer(2, **CHEAP).fit(X)
 
 
 @pytest.mark.parametrize("encoder", ["deterministic", "gaussian"])

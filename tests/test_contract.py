@@ -27,27 +27,16 @@ from skorch.callbacks import Callback
 
 from sk_autoenc import AutoencoderTransformer
 from tests.instances import INSTANCES
+from tests.outputs import METHODS, assert_same, outputs
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((90, 6)) * [1, 2, 3, 1, 1, 1] + 5
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 
-METHODS = ("transform", "reconstruct", "score_samples")
-
 
 @pytest.fixture(params=INSTANCES, ids=[f"{i}" for i in range(len(INSTANCES))])
 def estimator(request):
     return clone(request.param)
-
-
-def outputs(estimator, X):
-    return {name: getattr(estimator, name)(X) for name in METHODS}
-
-
-def assert_same(left, right):
-    assert left.keys() == right.keys()
-    for name in left:
-        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
 # -- parameters

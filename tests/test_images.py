@@ -23,6 +23,7 @@ from sk_autoenc import (
     save,
 )
 from tests.instances import IMAGE_SHAPE, IMAGES
+from tests.outputs import assert_same, outputs
 
 rng = np.random.default_rng(0)
 N_CELLS = int(np.prod(IMAGE_SHAPE))
@@ -30,21 +31,10 @@ N_CELLS = int(np.prod(IMAGE_SHAPE))
 FLAT = (rng.standard_normal((90, 3)) @ rng.standard_normal((3, N_CELLS)) + rng.standard_normal((90, N_CELLS))) * 2 + 5
 X = FLAT.reshape(-1, *IMAGE_SHAPE)
 
-METHODS = ("transform", "reconstruct", "score_samples")
-
 
 @pytest.fixture(params=IMAGES, ids=[f"{i}" for i in range(len(IMAGES))])
 def estimator(request):
     return clone(request.param)
-
-
-def outputs(estimator, X):
-    return {name: getattr(estimator, name)(X) for name in METHODS}
-
-
-def assert_same(left, right):
-    for name in METHODS:
-        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
 # -- the form of rows

@@ -20,6 +20,7 @@ from sk_autoenc import (
 )
 from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, ToSeries, UnrollCode, clock, initialize_recurrent
 from sk_autoenc.training.seeding import initialize_parameters
+from tests.outputs import assert_same, outputs
 
 rng = np.random.default_rng(0)
 #: Waves of two channels in eleven steps, 90 of them, with noise.
@@ -38,21 +39,11 @@ SERIES = [
     VAETransformer(**_CHEAP, n_score_samples=2, early_stopping=False),
     AAETransformer(**_CHEAP, critic=(8,)),
 ]
-METHODS = ("transform", "reconstruct", "score_samples")
 
 
 @pytest.fixture(params=SERIES, ids=[f"{i}" for i in range(len(SERIES))])
 def estimator(request):
     return clone(request.param)
-
-
-def outputs(estimator, X):
-    return {name: getattr(estimator, name)(X) for name in METHODS}
-
-
-def assert_same(left, right):
-    for name in METHODS:
-        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
 def seeded(seed=0):

@@ -1,5 +1,7 @@
 """Layers that the architectures are made of; torch only, nothing here knows of rows, losses or estimators."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,6 +39,10 @@ ALIGNED_WIDTH = 16
 
 # torch hands elementwise work of up to this many cells to a single thread.
 SERIAL_CELLS = 32768
+
+
+# In evaluation so many images or series go through at once, whatever their number: kernels are chosen by the shape.
+ROWS_AT_ONCE = 64
 
 
 class Linear(nn.Linear):
@@ -149,3 +155,19 @@ class LinearPlusNonlinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         seen = self.shorten(x.clamp(self.low, self.high) / self.spread)
         return self.linear_path(x) + self.gain * self.nonlinear(seen)
+
+
+class SteadyNetwork(nn.Sequential):
+    """Layers between rows and codes whose evaluation gives a row the same bits in any company.
+
+    ``(..., n, n_in) -> (..., n, n_out)``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        through: Any = super().forward
+        flat = x.reshape(-1, x.shape[-1])
+        if not self.training and x.device.type == "cpu":
+            out = torch.cat([through(some) for some in flat.split(ROWS_AT_ONCE)])
+        else:
+            out = through(flat)
+        return out.unflatten(0, x.shape[:-1]) if x.ndim != 2 else out

@@ -3,7 +3,7 @@
 A series is an image of height 1, with kernels of height 1.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 #: Height and width.
 Pair = tuple[int, int]
-
-#: In evaluation so many images go through at once, whatever the number of rows: the kernel is chosen by the shape.
-IMAGES_AT_ONCE = 64
 
 
 class ImageLayout(NamedTuple):
@@ -123,19 +120,3 @@ class ToRows(UpsampledConvolution):
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.layout.to_rows(self.enlarge(maps, None)) + self.bias
-
-
-class ImageNetwork(nn.Sequential):
-    """Layers between rows and codes whose evaluation gives a row the same bits in any company.
-
-    ``(..., n, n_in) -> (..., n, n_out)``.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        through: Any = super().forward
-        flat = x.reshape(-1, x.shape[-1])
-        if not self.training and x.device.type == "cpu":
-            out = torch.cat([through(some) for some in flat.split(IMAGES_AT_ONCE)])
-        else:
-            out = through(flat)
-        return out.unflatten(0, x.shape[:-1]) if x.ndim != 2 else out

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear
-from sk_autoenc.nn.convolution import ImageNetwork
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -166,10 +165,6 @@ class ToSeries(Linear):
         if self.unequal:
             return self.layout.to_rows(steps + self.bias)
         return self.layout.to_rows(steps) + self.bias
-
-
-class SeriesNetwork(ImageNetwork):
-    """Layers between rows and codes, as for images: the same bits for a row in any company."""
 
 
 def n_hands(n_timepoints: int) -> int:
