@@ -1,0 +1,71 @@
+"""What every architecture answers: parameters in, a matching encoder and decoder out.
+
+An architecture is a scikit-learn object with parameters, so that ``architecture__activation`` works in a grid
+and ``clone`` copies a plan, never weights.
+"""
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from torch import nn
+
+from sk_autoenc.nn.blocks import Activation, Linear, LinearPlusNonlinear, SteadyNetwork
+from sk_autoenc.nn.convolution import ImageLayout
+
+
+class Architecture(BaseEstimator, metaclass=ABCMeta):
+    """What every architecture answers; encoders and decoders read and give flat rows."""
+
+    code_activation: str
+
+    #: Whether series may end early, the cells of their rows being NaN after that.
+    unequal_lengths = False
+
+    @property
+    def layout(self) -> ImageLayout | None:
+        """How rows hold images, where the architecture knows that they do."""
+        return None
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+
+    def fitted_to(self, row_shape: tuple[int, ...]) -> Self:
+        """This architecture for rows of this shape; ``ValueError`` if they do not fit."""
+        return self
+
+    @abstractmethod
+    def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
+        """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
+
+    @abstractmethod
+    def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
+
+    def _check_widths(self, name: str) -> None:
+        sizes = getattr(self, name)
+        called = type(self).__name__
+        if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
+            raise ValueError(f"{called}: {name} must be a sequence of integers, got {sizes!r}.")
+        for size in sizes:
+            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"{called}: {name} must hold integers of 1 or more, got {size!r} in {sizes!r}.")
+
+    def _check_choice(self, name: str, choices: Any) -> None:
+        if (value := getattr(self, name)) not in choices or isinstance(value, bool):
+            raise ValueError(f"{type(self).__name__}: {name} must be one of {choices}, got {value!r}.")
+
+    @staticmethod
+    def _maybe_with_linear_path(
+        network: SteadyNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
+    ) -> nn.Module:
+        return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
+
+    def _with_code_activation(self, encoder: nn.Module) -> nn.Module:
+        if self.code_activation == "identity":
+            return encoder
+        return nn.Sequential(encoder, Activation(self.code_activation))
