@@ -3,7 +3,8 @@
 from sklearn.base import clone
 
 from sk_autoenc.likelihoods.base import Likelihood, present
-from sk_autoenc.likelihoods.discrete import Bernoulli, Categorical, Multinomial, Poisson
+from sk_autoenc.likelihoods.categorical import Categorical, Tokens
+from sk_autoenc.likelihoods.discrete import Bernoulli, Multinomial, Poisson
 from sk_autoenc.likelihoods.real import Gaussian, StudentT
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Multinomial",
     "Poisson",
     "StudentT",
+    "Tokens",
     "as_likelihood",
     "present",
 ]

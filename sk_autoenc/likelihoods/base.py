@@ -19,6 +19,9 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
     #: Whether rows are centred and scaled before the network and its output is scaled back.
     scales_rows = False
 
+    #: Whether an encoder reads rows as numbers, which have a centre and a scale.
+    reads_numbers = True
+
     @abstractmethod
     def check(self, X: np.ndarray) -> None:
         """Raise ``ValueError`` for values that rows of this likelihood cannot have."""
@@ -68,7 +71,7 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         return raw
 
     @abstractmethod
-    def mean(self, raw: Tensor) -> Tensor:
+    def mean(self, raw: Any) -> Tensor:
         """Expected row for the decoder's output."""
 
     @abstractmethod

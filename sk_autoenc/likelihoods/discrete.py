@@ -1,6 +1,4 @@
-"""Zeros and ones, categories, counts."""
-
-from collections.abc import Sequence
+"""Zeros and ones, and counts."""
 
 import numpy as np
 import torch
@@ -83,105 +81,27 @@ class Bernoulli(Likelihood):
         return logit(mean.clip(1e-3, 1 - 1e-3))
 
 
-class _Whole(Likelihood):
+class Whole(Likelihood):
     """Whole numbers from zero on: what counts and categories have in common."""
 
     _called = "counts of 0 or more"
 
+    @property
+    def _name(self) -> str:
+        return type(self).__name__.lower()
+
     def check(self, X: np.ndarray) -> None:
         """Refuse negative values and fractions."""
-        name = type(self).__name__.lower()
         if X.min() < 0:
-            raise ValueError(f"likelihood='{name}' needs {self._called}, but X has the value {X.min():.6g}.")
+            raise ValueError(f"likelihood='{self._name}' needs {self._called}, but X has the value {X.min():.6g}.")
         if (fractions := np.floor(X) != X).any():
             raise ValueError(
-                f"likelihood='{name}' needs whole numbers, but X has the value {X[fractions][0]:.6g}; "
+                f"likelihood='{self._name}' needs whole numbers, but X has the value {X[fractions][0]:.6g}; "
                 "round X, or use likelihood='gaussian'."
             )
 
 
-class Categorical(_Whole):
-    """Categories numbered 0, 1, 2, …, as an ``OrdinalEncoder`` gives them, each feature with its own number of them.
-
-    The encoder reads indicators, the decoder gives a logit for each category of each feature; ``inverse_transform``
-    and ``reconstruct`` give the most probable category.
-
-    Parameters
-    ----------
-    n_categories : int, sequence of int or None, default=None
-        Number of categories of all features, or of each; None takes the highest of the training rows, plus one.
-
-    Examples
-    --------
-    >>> from sk_autoenc import Categorical
-    >>> Categorical(n_categories=[2, 3])
-    Categorical(n_categories=[2, 3])
-    """
-
-    _called = "categories numbered from 0"
-
-    def __init__(self, n_categories: int | Sequence[int] | None = None):
-        self.n_categories = n_categories
-
-    def check(self, X: np.ndarray) -> None:
-        """Refuse what is no category."""
-        super().check(X)
-        if self.n_categories is None:
-            return
-        sizes = np.broadcast_to(self.n_categories, X.shape[1])
-        if (unknown := X.max(axis=0) >= sizes).any():
-            column = int(unknown.argmax())
-            raise ValueError(
-                f"likelihood='categorical': column {column} of X has the category {X[:, column].max():.6g}, but only "
-                f"{sizes[column]} categories, from 0 on, are known; give Categorical(n_categories=...) in fit."
-            )
-
-    def fitted_to(self, X: np.ndarray) -> "Categorical":
-        """With the number of categories of each feature."""
-        found = X.max(axis=0).astype(int) + 1 if self.n_categories is None else self.n_categories
-        return Categorical([int(size) for size in np.broadcast_to(found, X.shape[1])])
-
-    @property
-    def _sizes(self) -> list[int]:
-        assert isinstance(self.n_categories, list)
-        return self.n_categories
-
-    def n_inputs(self, n_features: int) -> int:
-        """One indicator a category."""
-        return sum(self._sizes)
-
-    def n_outputs(self, n_features: int, *, noise: bool) -> int:
-        """One logit a category."""
-        return sum(self._sizes)
-
-    def encoder_input(self, x: Tensor) -> Tensor:
-        """Indicators of the categories."""
-        sizes = self._sizes
-        values = torch.cat([torch.arange(size, device=x.device, dtype=x.dtype) for size in sizes])
-        repeats = torch.tensor(sizes, device=x.device)
-        return (x.repeat_interleave(repeats, dim=-1, output_size=sum(sizes)) == values).to(x.dtype)
-
-    def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Log-probability of the row, summed over features."""
-        indicators = self.encoder_input(x)
-        normalizers = torch.stack([logits.logsumexp(-1) for logits in raw.split(self._sizes, -1)], -1)
-        return (raw * indicators).sum(-1) - normalizers.sum(-1)
-
-    def mean(self, raw: Tensor) -> Tensor:
-        """The most probable category."""
-        return torch.stack([logits.argmax(-1).to(raw.dtype) for logits in raw.split(self._sizes, -1)], -1)
-
-    def draw(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """A category of each feature."""
-        drawn = [torch.multinomial(logits.softmax(-1), 1, generator=generator) for logits in raw.split(self._sizes, -1)]
-        return torch.cat(drawn, -1).to(raw.dtype)
-
-    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Logarithm of the categories' shares, for those that never occur as if it were 0.001."""
-        return np.log(mean.clip(1e-3))
-
-
-class Poisson(_Whole):
+class Poisson(Whole):
     """Counts, the decoder's output being the logarithm of their mean.
 
     Examples
@@ -209,7 +129,7 @@ class Poisson(_Whole):
         return np.log(mean.clip(1e-3))
 
 
-class Multinomial(_Whole):
+class Multinomial(Whole):
     """Counts of one draw per row of known size (words of a document): the output is a logit per feature.
 
     ``inverse_transform`` gives each feature's share of the row, ``reconstruct`` the share times the row's total.
