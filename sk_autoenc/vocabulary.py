@@ -29,8 +29,6 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Largest number of tokens of a string; None takes the longest of the training strings.
     unknown : str or None, default=None
         What stands for every token that is not known, itself the token with number 0; None refuses such tokens.
-    dtype : type, default=numpy.float64
-        Of the rows; ``numpy.float32`` takes half the memory.
 
     Attributes
     ----------
@@ -51,7 +49,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     >>> vocabulary.tokens_.tolist()
     ['C', 'O']
     >>> vocabulary.transform(["CO"])
-    array([[ 0.,  1., nan]])
+    array([[ 0.,  1., nan]], dtype=float32)
     >>> vocabulary.inverse_transform([[0, 0, 1]])
     array(['CCO'], dtype=object)
 
@@ -67,7 +65,6 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         "min_count": [Interval(Integral, 1, None, closed="left")],
         "max_length": [Interval(Integral, 1, None, closed="left"), None],
         "unknown": [str, None],
-        "dtype": "no_validation",
     }
 
     def __init__(
@@ -78,14 +75,12 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         min_count: int = 1,
         max_length: int | None = None,
         unknown: str | None = None,
-        dtype: type = np.float64,
     ):
         self.token_pattern = token_pattern
         self.separator = separator
         self.min_count = min_count
         self.max_length = max_length
         self.unknown = unknown
-        self.dtype = dtype
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -103,16 +98,12 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self : object
             The fitted vocabulary.
         """
-        if np.dtype(self.dtype) not in (np.float32, np.float64):
-            raise ValueError(
-                f"dtype must be float32 or float64, which have NaN for what is not there; got {self.dtype}."
-            )
         cut = self._cut(X)
         counts = Counter(token for tokens in cut for token in tokens)
         known = sorted(token for token, count in counts.items() if count >= self.min_count and token != self.unknown)
         if not known:
             raise ValueError(
-                f"X has no tokens: none is matched by token_pattern={self.token_pattern!r} "
+                f"X has no token that is matched by token_pattern={self.token_pattern!r} "
                 f"min_count={self.min_count} times or more."
             )
         self.tokens_ = np.array(known if self.unknown is None else [self.unknown, *known])
@@ -130,12 +121,12 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Returns
         -------
         ndarray of shape (n_samples, max_length_)
-            Numbers of the tokens in ``tokens_``, NaN after the end of a string.
+            Numbers of the tokens in ``tokens_``, NaN after the end of a string; float32.
         """
         check_is_fitted(self)
         numbers = {token: number for number, token in enumerate(self.tokens_.tolist())}
         cut = self._cut(X)
-        rows = np.full((len(cut), self.max_length_), np.nan, dtype=self.dtype)
+        rows = np.full((len(cut), self.max_length_), np.nan, dtype=np.float32)
         for row, tokens in zip(rows, cut, strict=True):
             if len(tokens) > self.max_length_:
                 raise ValueError(
