@@ -14,12 +14,15 @@ from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
 
 
 class Recurrent(Architecture):
-    """Recurrent encoder of series and a recurrent decoder.
+    """Recurrent encoder of series or sequences of tokens, and a recurrent decoder.
 
     The encoder reads a series step by step; a linear layer makes the code of its last states. The decoder's first state
     is made of the code, and at every step it reads the code and the time, as sines and cosines [1]_; a linear layer
     makes the values of all channels of its state. It never reads values that it has made, so errors do not add up
     along the series. The encoder may read both ways; the decoder goes forward.
+
+    With ``likelihood="categorical"`` rows are sequences of tokens [4]_. Their decoder also reads the token before,
+    since which one comes next depends on what has come; what is decoded is, at each step, the most probable token.
 
     Parameters
     ----------
@@ -37,7 +40,8 @@ class Recurrent(Architecture):
     unequal_lengths : bool, default=False
         Whether series differ in length: ``X`` is then a list of arrays of shape (channels, timepoints) or
         (timepoints,), or one array with NaN after the ends. The longest series of ``fit``, or ``input_shape``, says how
-        long one may be. For :class:`AutoencoderTransformer` and real values; training starts at random.
+        long one may be. For :class:`AutoencoderTransformer` and real values, where training starts at random, and for
+        tokens in every autoencoder, where the end of a sequence is learned and decoded, too.
     code_activation : {"identity", "relu", "sigmoid", "tanh", ...}, default="identity"
         Function applied to the code; any of the names that ``MLP`` takes.
 
@@ -47,6 +51,7 @@ class Recurrent(Architecture):
     .. [2] Cho et al. (2014). Learning phrase representations using RNN encoder-decoder for statistical machine
        translation. EMNLP.
     .. [3] Hochreiter, Schmidhuber (1997). Long short-term memory. Neural Computation 9(8).
+    .. [4] Sutskever, Vinyals, Le (2014). Sequence to sequence learning with neural networks. NeurIPS.
 
     Examples
     --------

@@ -1,0 +1,177 @@
+"""Strings: how many tokens of molecules (SMILES) and captions come back from a code, and what a VAE's samples are.
+
+Trained on training strings, reported on held-out ones. A token counts as right if it stands in its place in what is
+decoded greedily, the end included; beside the autoencoder what one gets without any network: the nearest training
+string in counts of token pairs (TF-IDF), and the most common token of each place. Of samples: the share that is
+well-formed (brackets and ring bonds in pairs; atoms that RDKit accepts, where it is installed), new and distinct.
+
+No figure is set; the issue asks to report them by length.
+"""
+
+import importlib.util
+import re
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+from common import arguments, data_file, print_table, save, use_threads
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.neighbors import NearestNeighbors
+
+from sk_autoenc import AutoencoderTransformer, Recurrent, VAETransformer, Vocabulary
+
+SMILES = r"\[[^]]*\]|Br|Cl|%\d\d|."
+WORDS = r"\w+|[^\w\s]"
+
+
+def molecules(n_train: int, n_test: int) -> tuple[Vocabulary, np.ndarray, np.ndarray]:
+    """SMILES of the ZINC subset: training and test strings."""
+    table = pd.read_csv(data_file("smiles/zinc_subset.csv.gz"))
+    train, test = (table.smiles[table.split == part].to_numpy() for part in ("valid", "test"))
+    order = np.random.default_rng(0).permutation(len(train))[:n_train]
+    return Vocabulary(SMILES, unknown="?", max_length=110), train[order], test[:n_test]
+
+
+def captions(n_train: int, n_test: int) -> tuple[Vocabulary, np.ndarray, np.ndarray]:
+    """English captions of pictures in lower case: training and test strings."""
+    table = pd.read_csv(data_file("multi30k/multi30k_en_de_fr.csv.gz"))
+    train, test = (table.en[table.split == part].str.lower().to_numpy() for part in ("train", "test_2016_flickr"))
+    return Vocabulary(WORDS, separator=" ", min_count=3, unknown="?", max_length=50), train[:n_train], test[:n_test]
+
+
+N_COMPONENTS = 64
+SETS = {"molecules": molecules, "captions": captions}
+
+
+def right(made: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Share of each row's tokens, its end included, that stand in their places."""
+    made, rows = np.nan_to_num(made, nan=-1), np.nan_to_num(rows, nan=-1)
+    lengths = (rows >= 0).sum(axis=1)
+    counted = np.arange(rows.shape[1]) <= lengths[:, None]
+    return ((made == rows) & counted).sum(axis=1) / counted.sum(axis=1)
+
+
+def most_common(train: np.ndarray, n: int) -> np.ndarray:
+    """The most common token of each place, n times."""
+    filled = np.nan_to_num(train, nan=-1).astype(int)
+    row = [Counter(column.tolist()).most_common(1)[0][0] for column in filled.T]
+    return np.tile(np.where(np.array(row) < 0, np.nan, row), (n, 1))
+
+
+def nearest(vocabulary: Vocabulary, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """The training string nearest to each test string, by the angle between counts of tokens and their pairs."""
+    counts = TfidfVectorizer(token_pattern=vocabulary.token_pattern, ngram_range=(1, 2), lowercase=False)
+    known = counts.fit_transform(train)
+    return train[
+        NearestNeighbors(n_neighbors=1, metric="cosine").fit(known).kneighbors(counts.transform(test))[1][:, 0]
+    ]
+
+
+def by_length(shares: np.ndarray, lengths: np.ndarray) -> list[float]:
+    """Mean share of right tokens in all strings and in thirds of them by length; share of strings without an error."""
+    low, high = np.quantile(lengths, [1 / 3, 2 / 3])
+    thirds = lengths <= low, (lengths > low) & (lengths <= high), lengths > high
+    return [float(shares.mean()), *(float(shares[third].mean()) for third in thirds), float((shares == 1).mean())]
+
+
+def is_well_formed(smiles: str) -> bool:
+    """Whether brackets and ring bonds come in pairs, and no bond or branch stands alone."""
+    bare = re.sub(r"\[[^\[\]]*\]", "A", smiles)
+    if not bare or "[" in bare or "]" in bare or bare[0] in "()=#-/\\123456789%" or bare[-1] in "(=#-/\\":
+        return False
+    depth = 0
+    for sign in bare:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if depth < 0:
+            return False
+    rings = Counter(re.findall(r"%\d\d|\d", bare))
+    return depth == 0 and "()" not in bare and all(count % 2 == 0 for count in rings.values())
+
+
+def judge_samples(strings: np.ndarray, train: np.ndarray) -> dict:
+    """Shares of samples that are well-formed, new, distinct; and valid, where RDKit can tell."""
+    found = {
+        "well-formed": np.mean([is_well_formed(s) for s in strings]),
+        "distinct": len(set(strings)) / len(strings),
+        "new": np.mean([s not in set(train) for s in strings]),
+        "valid": np.nan,
+    }
+    if importlib.util.find_spec("rdkit"):
+        from rdkit import Chem
+
+        found["valid"] = np.mean([Chem.MolFromSmiles(s) is not None for s in strings])
+    return found
+
+
+def run(name: str, options) -> dict:
+    """Token accuracy of one set, and for molecules what samples are."""
+    vocabulary, train, test = SETS[name](options.n_train, 1000)
+    if options.validate:
+        train, test = np.split(train, [-(len(train) // 20)])
+    rows, held_out = vocabulary.fit_transform(train), vocabulary.transform(test)
+    lengths = (~np.isnan(held_out)).sum(axis=1)
+    shared = {
+        "architecture": Recurrent(options.hidden_size, unequal_lengths=True),
+        "likelihood": "categorical",
+        "batch_size": 128,
+        "learning_rate": options.learning_rate,
+        "max_iter": options.epochs,
+        "random_state": 0,
+        "device": "cpu",
+    }
+    plain = AutoencoderTransformer(N_COMPONENTS, **shared).fit(rows)
+    vae = VAETransformer(N_COMPONENTS, beta=options.beta, n_warmup_epochs=options.epochs // 2, **shared).fit(rows)
+    made = {
+        "most common token of each place": most_common(rows, len(test)),
+        "nearest training string": vocabulary.transform(nearest(vocabulary, train, test)),
+        "AutoencoderTransformer": plain.reconstruct(held_out),
+        "VAETransformer": vae.reconstruct(held_out),
+    }
+    accuracy = {method: by_length(right(strings, held_out), lengths) for method, strings in made.items()}
+    low, high = np.quantile(lengths, [1 / 3, 2 / 3])
+    header = [name, "all", f"up to {low:.0f}", f"up to {high:.0f}", "longer", "without an error"]
+    print_table(header, [[method, *shares] for method, shares in accuracy.items()])
+    found = {
+        "header": header,
+        "accuracy": accuracy,
+        "kl": float(vae.kl_per_component_.sum()),
+        "nats": float(vae.score(held_out, n_samples=64)),
+        "n_train": len(train),
+        "epochs": options.epochs,
+        "n_tokens": len(vocabulary.tokens_),
+    }
+    samples = vocabulary.inverse_transform(vae.sample(1000, random_state=0))
+    found["samples"] = (
+        judge_samples(samples, train)
+        if name == "molecules"
+        else {
+            "distinct": len(set(samples)) / len(samples),
+            "new": float(np.mean([s not in set(train) for s in samples])),
+        }
+    )
+    print({key: found[key] for key in ("kl", "nats", "samples")}, samples[:5].tolist())
+    return found
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--only", choices=sorted(SETS))
+    parser.add_argument(
+        "--validate", action="store_true", help="on a twentieth of the training strings; nothing is stored"
+    )
+    parser.add_argument("--n-train", type=int, default=24000)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--hidden-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=0.004)
+    parser.add_argument("--beta", type=float, default=0.5)
+    options = parser.parse_args()
+    if options.quick:
+        options.n_train, options.epochs, options.hidden_size = 400, 1, 16
+    use_threads(options.threads)
+    found = {name: run(name, options) for name in SETS if options.only in (None, name)}
+    if not options.validate:
+        save(options, found)
+
+
+if __name__ == "__main__":
+    main()
