@@ -42,7 +42,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         if isinstance(likelihood, Tokens):
             return raw.n_wrong(x).double()
         expected = likelihood.mean(raw) * likelihood.row_size(x)
-        x = present(expected, x) if self._has_missing_cells else x
+        x = present(expected, x) if self._has_missing_cells(self._likelihood) else x
         scale = np.atleast_1d(self._scaling.scale) if likelihood.scales_rows else np.ones(1)
         share = torch.from_numpy(scale / scale.max()).float().to(x.device)
         return ((x - expected) * share).square().sum(-1).double() * scale.max() ** 2
@@ -54,10 +54,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """Whether no cell of a row may be NaN, in the fit that was or in the one to come."""
         return not as_architecture(self._plan.architecture).unequal_lengths
 
-    @property
-    def _has_missing_cells(self) -> bool:
+    def _has_missing_cells(self, likelihood: Likelihood) -> bool:
         """Whether a likelihood of cells has to do without some; that of tokens knows where sequences end."""
-        return not self._equal_lengths and not isinstance(self._likelihood, Tokens)
+        return not self._equal_lengths and not isinstance(likelihood, Tokens)
 
     @property
     def _plan(self) -> Any:
@@ -235,7 +234,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             Rows, in the dtype of ``X`` (float64 unless that is float32); with ``lengths`` a list of series.
         """
         check_is_fitted(self)
-        if lengths is not None and not self._has_missing_cells:
+        if lengths is not None and not self._has_missing_cells(self._likelihood):
             raise ValueError(
                 "lengths needs architecture=Recurrent(..., unequal_lengths=True) and likelihood='gaussian', "
                 f"got architecture={self._plan.architecture!r}, likelihood={self._plan.likelihood!r}."
@@ -274,7 +273,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         made = self._reconstruct(rows)
         if self._equal_lengths:
             return made
-        if self._has_missing_cells:
+        if self._has_missing_cells(self._likelihood):
             made = np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
         if not is_list_of_series(X):
             return made
@@ -305,7 +304,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._likelihood.check(X)
-        likelihood, module, missing = self._likelihood, self.net_.module_, self._has_missing_cells
+        likelihood, module, missing = self._likelihood, self.net_.module_, self._has_missing_cells(self._likelihood)
 
         def row_score(raw, x):
             return likelihood.row_score(raw, present(raw, x) if missing else x)

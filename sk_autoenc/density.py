@@ -58,7 +58,7 @@ def _estimate_piece(
         uniform = (some[:, None] + shift) % 1.0  # (at_once, rows, n_components)
         noise = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).to(x.dtype)
         code = posterior.at(noise)
-        log_likelihood = module.likelihood.log_prob(module.observe(code), x).double()
+        log_likelihood = module.log_likelihood(code, x).double()
         log_ratio = (prior.log_prob(code) - posterior.log_prob(noise)).double()
         log_sum = torch.logaddexp(log_sum, (log_likelihood + log_ratio).logsumexp(0))
         likelihood_sum += log_likelihood.sum(0)
@@ -144,6 +144,6 @@ class DensityAutoencoder(GenerativeAutoencoder):
             lambda x: torch.stack(estimate(module, self.prior_, x, points), dim=1), X, self.device_, self._prepare
         )
         log_prob, log_likelihood, log_ratio = found.T
-        unit = self._log_unit()
+        unit = self._log_unit(X)
         parts = (log_prob - unit, log_likelihood - unit, log_ratio)
         return RowEstimates(*(part.astype(X.dtype) for part in parts))

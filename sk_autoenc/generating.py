@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.base import as_array, check_range
-from sk_autoenc.floor import moments, start_at_mean, summarize
+from sk_autoenc.floor import last_layer, moments, start_at_mean, summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
 from sk_autoenc.linear_gaussian import (
     LEAST_VARIANCE,
@@ -40,12 +40,17 @@ class GenerativeAutoencoder(BaseAutoencoder):
     #: What codes are drawn from; an object of ``priors.py`` or alike.
     prior_: Any
 
+    #: Number of timepoints of each training series, where these differ and do not say it themselves.
+    lengths_: np.ndarray
+
     # -- holes that models which generate share
 
     def _why_not_linear(self) -> str | None:
         """What stands against starting at a linear model; None if nothing does."""
         if not as_likelihood(self.likelihood).scales_rows:
             return f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
+        if self._architecture().unequal_lengths:
+            return "unequal_lengths=True (linear models need every cell of a row)"
         return None
 
     def _starts_linear(self) -> bool:
@@ -64,11 +69,14 @@ class GenerativeAutoencoder(BaseAutoencoder):
                 f"architecture: code_activation must be 'identity' where codes follow a prior, got "
                 f"{architecture.code_activation!r}."
             )
-        if architecture.unequal_lengths and not isinstance(self._make_likelihood(), Tokens):
+        likelihood = self._make_likelihood()
+        if architecture.unequal_lengths and not isinstance(likelihood, Gaussian | Tokens):
             raise ValueError(
-                f"architecture: unequal_lengths=True goes with likelihood='categorical', got {self.likelihood!r}; "
-                "AutoencoderTransformer reads real values of unequal lengths."
+                "architecture: unequal_lengths=True goes with real values and tokens: likelihood='gaussian', "
+                f"'student_t' or 'categorical', got {self.likelihood!r}."
             )
+        if architecture.unequal_lengths and isinstance(likelihood, Gaussian) and likelihood.correlated is True:
+            raise ValueError(f"likelihood={likelihood!r}: correlated=True does not go with unequal_lengths=True.")
         if self.init == "pca" and (reason := self._why_not_linear()) is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
 
@@ -80,7 +88,13 @@ class GenerativeAutoencoder(BaseAutoencoder):
             "likelihood": likelihood,
             "n_features": n_features,
             "standardize": self._make_standardize(n_features, likelihood),
+            "missing_cells": self._has_missing_cells(likelihood),
         }
+
+    def _finish(self, rows: Rows) -> None:
+        super()._finish(rows)
+        if self._has_missing_cells(self._likelihood):
+            self.lengths_ = lengths_of(rows[:].cpu().numpy(), self._n_channels)
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         assert isinstance(module, VariationalAutoencoder)
@@ -88,6 +102,9 @@ class GenerativeAutoencoder(BaseAutoencoder):
             self._start_random(module, rows)
         elif self._starts_linear():
             self._start_linear(module, rows)
+        elif not self._equal_lengths:
+            start_at_mean(module.decoder, np.zeros(len(last_layer(module.decoder).bias)))
+            start_noise(module, np.diag(self._known_variance(rows.data.shape[1], self._channel_variances(rows[:]))))
         else:
             seen = summarize(rows, lambda block: block)
             spare = self._likelihood.n_outputs(len(seen.mean), noise=True) - len(seen.mean)
@@ -118,11 +135,18 @@ class GenerativeAutoencoder(BaseAutoencoder):
             model = split_covariance(*moments(rows), self.n_components, known, shrinkage=1.0)
         start_at_linear_gaussian(module, model, rows)
 
-    def _log_unit(self) -> float:
-        """By how much the log-density of scaled rows is above that of rows: the logarithms of all features' scales."""
+    def _channel_variances(self, rows: Tensor) -> np.ndarray:
+        """Mean square of each channel of series of unequal lengths, for each of its cells."""
+        by_channel = rows.numpy().reshape(len(rows), self._n_channels, -1)
+        variance = np.nanmean(np.square(by_channel), axis=(0, 2), dtype=np.float64)
+        return np.repeat(variance, by_channel.shape[2])
+
+    def _log_unit(self, X: np.ndarray) -> np.ndarray | float:
+        """By how much the log-density of scaled rows is above that of rows: the logarithms of their cells' scales."""
         if not self._likelihood.scales_rows:
             return 0.0
-        return float(np.broadcast_to(np.log(self._scaling.scale), self.n_features_in_).sum())
+        scales = np.broadcast_to(np.log(self._scaling.scale), self.n_features_in_)
+        return float(scales.sum()) if self._equal_lengths else np.where(np.isnan(X), 0.0, scales).sum(axis=1)
 
     # -- public
 
@@ -167,7 +191,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
         -------
         ndarray of shape (n_samples, n_features)
             Rows in the units and the dtype of the rows that ``fit`` saw; a DataFrame with their names after
-            ``set_output(transform="pandas")`` or ``"polars"``.
+            ``set_output(transform="pandas")`` or ``"polars"``. Series of unequal lengths have lengths of training
+            series, drawn with no regard to the code, and NaN after their ends; tokens end where they are drawn to end.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral)
@@ -184,7 +209,16 @@ class GenerativeAutoencoder(BaseAutoencoder):
                 else:  # drawn on the CPU, so that a seed gives the same noise on every device
                     parts.append(likelihood.draw(module.observe(code).cpu(), generator).cpu())
         rows = self._in_units_of_rows(torch.cat(parts).numpy(), np.dtype(self._dtype))
+        if self._has_missing_cells(likelihood):
+            chosen = torch.randint(len(self.lengths_), (n_samples,), generator=generator).numpy()
+            rows = self._ended(rows, self.lengths_[chosen])
         return in_chosen_container(self, rows)
+
+    def _ended(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Series of full length, with NaN after these ends."""
+        n_channels, n_timepoints = self._series_shape
+        after = np.arange(n_timepoints) >= lengths[:, None, None]
+        return np.where(after, np.nan, rows.reshape(-1, n_channels, n_timepoints)).reshape(rows.shape)
 
     def interpolate(self, a, b, n_steps=10):
         """Rows on the way from one row to another: the straight line between their codes, decoded.
@@ -209,14 +243,19 @@ class GenerativeAutoencoder(BaseAutoencoder):
         codes = self._encode(ends)
         share = np.linspace(0, 1, n_steps, dtype=codes.dtype)[:, None]
         rows = self.inverse_transform((1 - share) * codes[:1] + share * codes[1:])
+        if self._has_missing_cells(self._likelihood):
+            first, last = lengths_of(ends, self._n_channels)
+            rows = self._ended(rows, np.rint((1 - share[:, 0]) * first + share[:, 0] * last))
         return in_chosen_container(self, rows)
 
     def _check_ends(self, a, b) -> np.ndarray:
         """Two rows as the encoder reads them."""
         ends = [np.asarray(as_array(end)) for end in (a, b)]
         if not self._equal_lengths:
-            rows = padded([end.reshape(-1) for end in ends], self.n_features_in_)
-            lengths_of(rows, 1)
+            n_channels, longest = self._series_shape
+            ends = [end.reshape(n_channels, -1) for end in ends]
+            rows = padded(ends, longest).reshape(2, -1)
+            lengths_of(rows, n_channels)
         else:
             rows = np.stack([end.reshape(-1) for end in ends])
             rows = check_array(rows, dtype=[np.float64, np.float32], input_name="a and b")

@@ -240,8 +240,6 @@ def test_what_a_fitted_model_refuses(autoencoder):
         autoencoder.inpaint(ROWS, np.zeros(6, dtype=bool))
     with pytest.raises(ValueError, match="1 timepoint or more"):
         autoencoder.transform(np.full((1, 6), NAN))
-    with pytest.raises(ValueError, match="goes with likelihood='categorical'"):
-        VAETransformer(architecture=ARCHITECTURE).fit(ROWS)
 
 
 def test_shares_count_the_end_once():

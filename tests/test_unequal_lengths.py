@@ -1,16 +1,19 @@
 """Series of unequal lengths: what goes in and out, and that nothing depends on what follows a series' end."""
 
+import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sk_autoenc import AAETransformer, AutoencoderTransformer, Recurrent, VAETransformer, load, save
+from sk_autoenc import AAETransformer, AutoencoderTransformer, Gaussian, Recurrent, StudentT, VAETransformer, load, save
+from sk_autoenc.nn.noise import NoiseOutput
 from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, initialize_recurrent, run
 from sk_autoenc.sequences import fit_series_scaling, lengths_of, padded, trimmed
 
@@ -32,11 +35,32 @@ SERIES = [
         noise_kind="masking",
     ),
 ]
+GENERATIVE = [
+    VAETransformer(architecture=Recurrent(4, unequal_lengths=True), n_score_samples=4, **_CHEAP),
+    VAETransformer(
+        architecture=Recurrent(4, cell="lstm", unequal_lengths=True),
+        likelihood=Gaussian("feature"),
+        n_importance_samples=2,
+        n_score_samples=4,
+        **{**_CHEAP, "early_stopping": True},
+    ),
+    AAETransformer(architecture=Recurrent(4, unequal_lengths=True), critic=(8,), **_CHEAP),
+]
 METHODS = ("transform", "score_samples")
 
 
 @pytest.fixture(params=SERIES, ids=["gru", "lstm"])
 def estimator(request):
+    return clone(request.param)
+
+
+@pytest.fixture(params=SERIES + GENERATIVE, ids=["gru", "lstm", "vae", "vae-iwae", "aae"])
+def any_estimator(request):
+    return clone(request.param)
+
+
+@pytest.fixture(params=GENERATIVE, ids=["vae", "vae-iwae", "aae"])
+def generative(request):
     return clone(request.param)
 
 
@@ -81,10 +105,10 @@ def test_each_series_is_read_to_its_own_end(cell, training):
 # -- results depend on the series alone
 
 
-def test_a_series_is_bit_equal_in_any_company(estimator):
-    estimator.fit(X)
-    expected = {name: getattr(estimator, name)(X) for name in METHODS}
-    made, order = estimator.reconstruct(X), np.random.default_rng(1).permutation(90)
+def test_a_series_is_bit_equal_in_any_company(any_estimator):
+    any_estimator.fit(X)
+    expected = {name: getattr(any_estimator, name)(X) for name in METHODS}
+    made, order = any_estimator.reconstruct(X), np.random.default_rng(1).permutation(90)
     shortest = [i for i in order if LENGTHS[i] == 4]
     before = torch.get_num_threads()
     try:
@@ -93,8 +117,8 @@ def test_a_series_is_bit_equal_in_any_company(estimator):
             for some in (order, order[:1], shortest, shortest[:1], [*order] * 12):
                 cases = [X[i] for i in some]
                 for name in METHODS:
-                    np.testing.assert_array_equal(getattr(estimator, name)(cases), expected[name][some])
-                for one, i in zip(estimator.reconstruct(cases), some, strict=True):
+                    np.testing.assert_array_equal(getattr(any_estimator, name)(cases), expected[name][some])
+                for one, i in zip(any_estimator.reconstruct(cases), some, strict=True):
                     np.testing.assert_array_equal(one, made[i])
     finally:
         torch.set_num_threads(before)
@@ -113,27 +137,27 @@ def test_room_that_no_series_needs_changes_no_code(estimator):
 # -- what goes in and out
 
 
-def test_series_come_back_with_their_own_lengths(estimator):
-    estimator.fit(X)
-    made, rows = estimator.reconstruct(X), padded(X, None)
+def test_series_come_back_with_their_own_lengths(any_estimator):
+    any_estimator.fit(X)
+    made, rows = any_estimator.reconstruct(X), padded(X, None)
     assert [one.shape for one in made] == [series.shape for series in X]
-    as_array = estimator.reconstruct(rows)
+    as_array = any_estimator.reconstruct(rows)
     np.testing.assert_array_equal(np.isnan(as_array), np.isnan(rows))
     np.testing.assert_array_equal(trimmed(as_array, LENGTHS)[7], made[7])
-    np.testing.assert_array_equal(estimator.transform(rows), estimator.transform(X))
-    assert estimator.transform(X).shape == (90, 2)
-    full = estimator.inverse_transform(estimator.transform(X))
+    np.testing.assert_array_equal(any_estimator.transform(rows), any_estimator.transform(X))
+    assert any_estimator.transform(X).shape == (90, 2)
+    full = any_estimator.inverse_transform(any_estimator.transform(X))
     assert full.shape == (90, 2, 11)
     np.testing.assert_allclose(full[3, :, : LENGTHS[3]], made[3], rtol=1e-5)
-    cut = estimator.inverse_transform(estimator.transform(X), lengths=LENGTHS)
+    cut = any_estimator.inverse_transform(any_estimator.transform(X), lengths=LENGTHS)
     for one, expected in zip(cut, made, strict=True):
         np.testing.assert_allclose(one, expected, rtol=1e-5)
 
 
-def test_flat_rows_hold_channels_one_after_the_other(estimator):
+def test_flat_rows_hold_channels_one_after_the_other(any_estimator):
     rows = padded(X, None).reshape(90, -1)
-    codes = clone(estimator).fit(X).transform(X)
-    flat = estimator.set_params(architecture__input_shape=(2, 11)).fit(rows)
+    codes = clone(any_estimator).fit(X).transform(X)
+    flat = any_estimator.set_params(architecture__input_shape=(2, 11)).fit(rows)
     np.testing.assert_array_equal(flat.transform(rows), codes)
     assert flat.reconstruct(rows).shape == (90, 22)
     assert flat.inverse_transform(codes[:2], lengths=[3, 11])[0].shape == (2, 3)
@@ -148,9 +172,9 @@ def test_scores_are_sums_over_what_is_there(estimator):
     assert estimator.reconstruction_err_ == pytest.approx(np.mean(errors), rel=1e-4)
 
 
-def test_series_of_one_channel_are_arrays_of_one_axis(estimator):
+def test_series_of_one_channel_are_arrays_of_one_axis(any_estimator):
     flat, deep = [series[0] for series in X], [series[:1] for series in X]
-    one, two = clone(estimator).fit(flat), estimator.fit(deep)
+    one, two = clone(any_estimator).fit(flat), any_estimator.fit(deep)
     np.testing.assert_array_equal(one.transform(flat), two.transform(deep))
     assert one.reconstruct(flat)[3].shape == flat[3].shape
     np.testing.assert_array_equal(one.reconstruct(flat)[3], two.reconstruct(deep)[3][0])
@@ -169,16 +193,16 @@ def test_training_learns_from_series_of_all_lengths():
     assert model.loss_curve_[-1] < 0.5 * model.loss_curve_[0]
 
 
-def test_two_fits_agree_and_files_keep_them(estimator, tmp_path):
-    expected = clone(estimator).fit(X).score_samples(X)
-    np.testing.assert_array_equal(estimator.fit(X).score_samples(X), expected)
-    save(estimator, tmp_path / "model")
-    for opened in (pickle.loads(pickle.dumps(estimator)), load(tmp_path / "model")):
+def test_two_fits_agree_and_files_keep_them(any_estimator, tmp_path):
+    expected = clone(any_estimator).fit(X).score_samples(X)
+    np.testing.assert_array_equal(any_estimator.fit(X).score_samples(X), expected)
+    save(any_estimator, tmp_path / "model")
+    for opened in (pickle.loads(pickle.dumps(any_estimator)), load(tmp_path / "model")):
         np.testing.assert_array_equal(opened.score_samples(X), expected)
         opened.partial_fit(X)
-    before = estimator.transform(X)
-    estimator.set_params(architecture=(3,))
-    np.testing.assert_array_equal(estimator.transform(X), before)
+    before = any_estimator.transform(X)
+    any_estimator.set_params(architecture=(3,))
+    np.testing.assert_array_equal(any_estimator.transform(X), before)
 
 
 def test_codes_go_into_a_pipeline_and_a_search(estimator):
@@ -187,6 +211,51 @@ def test_codes_go_into_a_pipeline_and_a_search(estimator):
         make_pipeline(estimator, LogisticRegression()), {"autoencodertransformer__n_components": [1, 3]}, cv=2
     )
     assert search.fit(X, y).best_score_ > 0.5
+
+
+# -- models with a prior
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), StudentT()])
+def test_missing_cells_add_nothing_to_a_density(likelihood):
+    generator = torch.Generator().manual_seed(0)
+    location, log_scale, x = torch.randn(3, 5, 4, generator=generator)
+    degrees = torch.tensor([1.5, 3.0, 8.0, 1e6]) if isinstance(likelihood, StudentT) else torch.tensor(math.inf)
+    raw = NoiseOutput(location, log_scale, None, degrees)
+    missing = torch.rand(5, 4, generator=generator) < 0.4
+    found = likelihood.log_prob(*raw.without_missing(torch.where(missing, torch.nan, x)))
+    df = np.broadcast_to(degrees.numpy(), (5, 4))
+    each = stats.t.logpdf(x.numpy(), df, location.numpy(), log_scale.exp().numpy())
+    if isinstance(likelihood, Gaussian) and not isinstance(likelihood, StudentT):
+        each = stats.norm.logpdf(x.numpy(), location.numpy(), log_scale.exp().numpy())
+    np.testing.assert_allclose(found, np.where(missing, 0, each).sum(1), rtol=2e-5)
+
+
+def test_a_density_is_for_the_units_of_the_cells_that_are_there(generative):
+    expected = clone(generative).fit(X).score_samples(X)
+    in_other_units = generative.fit([8 * series for series in X]).score_samples([8 * series for series in X])
+    np.testing.assert_allclose(in_other_units, expected - 2 * LENGTHS * np.log(8), rtol=1e-6)
+
+
+def test_samples_have_lengths_of_training_series(generative):
+    rows = generative.fit(X).sample(300, random_state=0)
+    assert rows.shape == (300, 2, 11)
+    lengths = lengths_of(rows.reshape(300, -1), 2)
+    np.testing.assert_array_equal(generative.lengths_, LENGTHS)
+    assert set(lengths) == set(LENGTHS)
+    assert abs(lengths.mean() - LENGTHS.mean()) < 0.5
+    between = generative.interpolate(X[1], X[2], 4)
+    assert lengths_of(between.reshape(4, -1), 2)[[0, -1]].tolist() == [LENGTHS[1], LENGTHS[2]]
+    np.testing.assert_allclose(trimmed(between, LENGTHS[[1, 1, 1, 1]])[0], generative.reconstruct(X[1:2])[0], rtol=1e-4)
+    assert generative.posterior(X)[0].shape == (90, 2)
+
+
+def test_a_vae_of_series_learns():
+    waves = [series[0] for series in X]
+    architecture = Recurrent(8, cell="lstm", unequal_lengths=True)
+    start = VAETransformer(architecture=architecture, **{**_CHEAP, "max_iter": 1}, learning_rate=1e-6).fit(waves)
+    model = VAETransformer(architecture=architecture, **{**_CHEAP, "max_iter": 60}).fit(waves)
+    assert model.score(waves) > start.score(waves) + 3
 
 
 # -- what is refused
@@ -213,11 +282,16 @@ def test_unequal_lengths_are_refused_where_nothing_says_that_they_may_be():
             ValueError, match=r"unequal lengths, which need .*unequal_lengths=True\), got architecture="
         ):
             model.fit(X)
-    for kind in (VAETransformer, AAETransformer):
-        with pytest.raises(
-            ValueError, match=r"unequal_lengths=True goes with likelihood='categorical', got .*AutoencoderTransformer"
-        ):
-            kind(architecture=Recurrent(4, unequal_lengths=True)).fit(X)
+
+
+def test_densities_that_need_every_cell_are_refused(generative):
+    for options, message in (
+        ({"likelihood": "poisson"}, "goes with real values and tokens: .* got 'poisson'"),
+        ({"likelihood": Gaussian(correlated=True)}, "correlated=True does not go with unequal_lengths=True"),
+        ({"init": "pca"}, "init='pca' does not go with unequal_lengths=True"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clone(generative).set_params(**options).fit(X)
 
 
 @pytest.mark.parametrize(

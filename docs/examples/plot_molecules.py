@@ -2,11 +2,12 @@
 Molecules in and out of a code
 ==============================
 
-A molecule written as a string (SMILES) is a sequence of tokens: atoms, bonds, brackets, digits that close rings. A variational
-autoencoder of such sequences gives every molecule a few numbers, turns numbers into molecules, and draws new ones [1]_.
+A molecule written as a string (SMILES) is a sequence of tokens: atoms, bonds, brackets, digits that close rings. A
+variational autoencoder of such sequences gives every molecule a few numbers, turns numbers into molecules, and draws
+new ones [1]_.
 
-.. [1] Gómez-Bombarelli et al. (2018). Automatic chemical design using a data-driven continuous representation of molecules.
-   ACS Central Science 4(2).
+.. [1] Gómez-Bombarelli et al. (2018). Automatic chemical design using a data-driven continuous representation of
+   molecules. ACS Central Science 4(2).
 """
 
 # %%
@@ -15,7 +16,11 @@ autoencoder of such sequences gives every molecule a few numbers, turns numbers 
 
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.decomposition import PCA
+
+from sk_autoenc import Recurrent, VAETransformer, Vocabulary
 
 rng = np.random.default_rng(0)
 RINGS, ATOMS = ["C1CCCC1", "C1CCCCC1", "c1ccccc1"], ["C", "C", "C", "O", "N"]
@@ -40,10 +45,8 @@ print(len(strings), "different ones, such as", *train[:4])
 # %%
 # Strings to rows
 # ---------------
-# :class:`~sk_autoenc.Vocabulary` cuts strings into tokens, here with ``Cl`` as one of them, and numbers these. Cells after the end of a string
-# are NaN.
-
-from sk_autoenc import Recurrent, VAETransformer, Vocabulary
+# :class:`~sk_autoenc.Vocabulary` cuts strings into tokens, here with ``Cl`` as one of them, and numbers these. Cells
+# after the end of a string are NaN.
 
 vocabulary = Vocabulary("Cl|.", max_length=30)
 X_train, X_test = vocabulary.fit_transform(train), vocabulary.transform(test)
@@ -53,8 +56,8 @@ print(train[0], X_train[0])
 # %%
 # A distribution of molecules
 # ---------------------------
-# ``likelihood="categorical"`` makes a :class:`~sk_autoenc.Recurrent` architecture read and write tokens. ``beta`` below 1 leaves codes more room: a
-# decoder that knows what it has written can do much without them.
+# ``likelihood="categorical"`` makes a :class:`~sk_autoenc.Recurrent` architecture read and write tokens. ``beta`` below
+# 1 leaves codes more room: a decoder that knows what it has written can do much without them.
 
 vae = VAETransformer(
     8,
@@ -104,9 +107,6 @@ print(*vocabulary.inverse_transform(vae.interpolate(X_test[0], X_test[1], 6)), s
 # What codes know
 # ---------------
 # No code was told of rings, yet two principal axes of the codes tell molecules with an aromatic ring from others.
-
-import matplotlib.pyplot as plt
-from sklearn.decomposition import PCA
 
 codes = PCA(2).fit_transform(vae.transform(X_test))
 kind = np.array(["aromatic ring" if "c" in s else "other ring" if "1" in s else "no ring" for s in test])

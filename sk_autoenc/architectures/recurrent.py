@@ -40,8 +40,8 @@ class Recurrent(Architecture):
     unequal_lengths : bool, default=False
         Whether series differ in length: ``X`` is then a list of arrays of shape (channels, timepoints) or
         (timepoints,), or one array with NaN after the ends. The longest series of ``fit``, or ``input_shape``, says how
-        long one may be. For :class:`AutoencoderTransformer` and real values, where training starts at random, and for
-        tokens in every autoencoder, where the end of a sequence is learned and decoded, too.
+        long one may be. Training starts at random. Codes of real values say no length; the end of a sequence of tokens
+        is learned and decoded like a token.
     code_activation : {"identity", "relu", "sigmoid", "tanh", ...}, default="identity"
         Function applied to the code; any of the names that ``MLP`` takes.
 

@@ -181,6 +181,8 @@ class AAETransformer(GenerativeAutoencoder):
         Number of columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if they were strings.
+    lengths_ : ndarray of int of shape (n_samples,)
+        Number of timepoints of each training series, where these are real values of unequal lengths.
     input_shape_ : tuple of int
         Shape of one row.
     device_ : str
@@ -398,14 +400,14 @@ class AAETransformer(GenerativeAutoencoder):
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._likelihood.check_scored(X)
-        module, prior, likelihood = self.net_.module_, self.prior_, self._likelihood
+        module, prior = self.net_.module_, self.prior_
 
         def plausibility(x):
             code = module.encode(x)
-            return likelihood.log_prob(module.observe(code), x).double() + prior.log_prob(code).double()
+            return module.log_likelihood(code, x).double() + prior.log_prob(code).double()
 
         found = map_rows(lambda x: in_one_thread(plausibility, x), X, self.device_, self._prepare)
-        return (found - self._log_unit()).astype(X.dtype)
+        return (found - self._log_unit(X)).astype(X.dtype)
 
     @available_if(_prior_has_density)
     def score(self, X, y=None):

@@ -29,14 +29,14 @@ def autoencoder_objective(
     sparsity: float,
     sparsity_target: float | None,
     contraction: float,
-    unequal_lengths: bool = False,
+    missing_cells: bool = False,
 ) -> dict[str, Tensor]:
     """Reconstruction plus weighted penalties; rows of shape (n,), the batch's KL of shape ().
 
     ``reconstruction`` is minus the likelihood's score: for the gaussian the squared error, summed over features; with
-    ``unequal_lengths`` over the cells that are there.
+    ``missing_cells`` over the cells that are there.
     """
-    seen = present(output.raw, x) if unequal_lengths else x
+    seen = present(output.raw, x) if missing_cells else x
     terms = {"reconstruction": -likelihood.row_score(output.raw, seen)}
     if sparsity:
         code = output.code
@@ -351,7 +351,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             sparsity=self.sparsity,
             sparsity_target=self.sparsity_target,
             contraction=self.contraction,
-            unequal_lengths=not self._equal_lengths and not isinstance(likelihood, Tokens),
+            missing_cells=self._has_missing_cells(likelihood),
         )
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:

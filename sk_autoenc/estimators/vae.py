@@ -178,6 +178,8 @@ class VAETransformer(DensityAutoencoder):
         Number of features seen in ``fit``; of images, the number of cells.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where all are strings.
+    lengths_ : ndarray of int of shape (n_samples,)
+        Number of timepoints of each training series, where these are real values of unequal lengths.
     input_shape_ : tuple of int
         Shape of one row.
     device_ : str

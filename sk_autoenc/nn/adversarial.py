@@ -82,7 +82,7 @@ class AdversarialAutoencoder(VariationalAutoencoder):
             return AutoencoderOutput(code, self.decode(code), None)
         x = self.likelihood.target(x, generator)
         code = self.draw_code(x, generator)
-        return DrawnOutput(x, code, self.likelihood.log_prob(self.observe(code), x))
+        return DrawnOutput(x, code, self.log_likelihood(code, x))
 
     def log_odds(self, code: Tensor) -> Tensor:
         """What the critic says, of shape (batch,)."""

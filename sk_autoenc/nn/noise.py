@@ -28,6 +28,15 @@ class NoiseOutput(NamedTuple):
         whitener = None if self.whitener is None else self.whitener.cpu()
         return NoiseOutput(self.location.cpu(), self.log_scale.cpu(), whitener, self.degrees.cpu())
 
+    def without_missing(self, x: Tensor) -> tuple["NoiseOutput", Tensor]:
+        """The same with cells that are missing in the rows (NaN) taken out: these have density 1, whatever they say.
+
+        For noise without correlations.
+        """
+        missing = x.isnan()
+        log_scale = torch.where(missing, student_log_normalizer(self.degrees), self.log_scale)
+        return self._replace(log_scale=log_scale), torch.where(missing, self.location, x)
+
     def whiten(self, x: Tensor) -> Tensor:
         """The rows as noise of scale 1."""
         scaled = (x - self.location) * (-self.log_scale).exp()

@@ -58,6 +58,8 @@ class VariationalAutoencoder(nn.Module):
         Codes drawn per row in training.
     standardize : Standardize or None
         Brings rows to the encoder's scale, when they do not come in it.
+    missing_cells : bool
+        Whether cells may be missing in rows (NaN), which then add nothing to a row's log-probability.
     """
 
     def __init__(
@@ -70,11 +72,12 @@ class VariationalAutoencoder(nn.Module):
         prior: Any = None,
         n_draws: int = 1,
         standardize: Standardize | None = None,
+        missing_cells: bool = False,
     ):
         super().__init__()
         self.encoder, self.decoder, self.head = encoder, decoder, likelihood.make_head(n_features)
         self.likelihood, self.prior, self.n_draws = likelihood, prior, n_draws
-        self.standardize = standardize
+        self.standardize, self.missing_cells = standardize, missing_cells
 
     def encoder_input(self, x: Tensor) -> Tensor:
         """The rows in the scale in which the encoder reads them."""
@@ -96,6 +99,13 @@ class VariationalAutoencoder(nn.Module):
         """Where rows with these codes lie: for ``mean`` of the likelihood."""
         return self.likelihood.location(self.observe(code))
 
+    def log_likelihood(self, code: Tensor, x: Tensor) -> Tensor:
+        """Log-probability of each row given its code; of shape (..., batch)."""
+        raw = self.observe(code)
+        if self.missing_cells:
+            raw, x = raw.without_missing(x)
+        return self.likelihood.log_prob(raw, x)
+
     def log_prior(self, code: Tensor) -> Tensor:
         """Log-density of codes; of shape (..., batch)."""
         return normal_log_prob(code) if self.prior is None else self.prior.log_prob(code)
@@ -109,7 +119,7 @@ class VariationalAutoencoder(nn.Module):
         shape = posterior.mean.shape if self.n_draws == 1 else (self.n_draws, *posterior.mean.shape)
         noise = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
         code = posterior.at(noise)
-        log_likelihood = self.likelihood.log_prob(self.observe(code), x)
+        log_likelihood = self.log_likelihood(code, x)
         if self.n_draws == 1 and self.prior is None:
             return VariationalOutput(posterior, log_likelihood, None)
         return VariationalOutput(posterior, log_likelihood, self.log_prior(code) - posterior.log_prob(noise))
