@@ -8,6 +8,7 @@ from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial, Poisson, StudentT
 from sk_autoenc.persistence import load, save
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
+from sk_autoenc.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "SwissRollPrior",
     "UniformPrior",
     "VAETransformer",
+    "Vocabulary",
     "load",
     "save",
 ]

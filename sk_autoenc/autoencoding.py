@@ -1,5 +1,6 @@
 """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, Recurrent, as_architecture
 from sk_autoenc.base import NeuralEstimator, as_array, check_range
-from sk_autoenc.floor import summarize
-from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood, present
+from sk_autoenc.floor import start_at_mean, summarize
+from sk_autoenc.likelihoods import Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.nn.autoencoder import Standardize
 from sk_autoenc.scaling import Scaling, fit_scaling
 from sk_autoenc.sequences import check_lengths, fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
@@ -29,30 +31,33 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return self._blueprint.n_components
 
     def _finish(self, rows: Rows) -> None:
-        errors = self._squared_errors(rows)
+        self.net_.module_.eval()
+        with torch.inference_mode():
+            errors = torch.cat([self._errors(x) for x in WholeBatches(rows, LARGE_BLOCK)])
         self.reconstruction_err_ = float(errors.mean())
 
-    def _squared_errors(self, rows: Rows) -> np.ndarray:
-        """Squared error of every row, summed over features, in the units of X."""
-        module, likelihood, complete = self.net_.module_, self._likelihood, self._equal_lengths
-        module.eval()
-        errors, start = torch.empty(len(rows), dtype=torch.float64), 0
+    def _errors(self, x: Tensor) -> Tensor:
+        """Squared error of every row, summed over features, in the units of X; of tokens the number of wrong ones."""
+        raw, likelihood = self.net_.module_(x).raw, self._likelihood
+        if isinstance(likelihood, Tokens):
+            return raw.n_wrong(x).double()
+        expected = likelihood.mean(raw) * likelihood.row_size(x)
+        x = present(expected, x) if self._has_missing_cells else x
         scale = np.atleast_1d(self._scaling.scale) if likelihood.scales_rows else np.ones(1)
-        share = torch.from_numpy(scale / scale.max()).float().to(self.device_)
-        with torch.inference_mode():
-            for x in WholeBatches(rows, LARGE_BLOCK):
-                expected = likelihood.mean(module(x).raw) * likelihood.row_size(x)
-                x = x if complete else present(expected, x)
-                errors[start : start + len(x)] = ((x - expected) * share).square().sum(-1)
-                start += len(x)
-        return errors.numpy() * scale.max() ** 2
+        share = torch.from_numpy(scale / scale.max()).float().to(x.device)
+        return ((x - expected) * share).square().sum(-1).double() * scale.max() ** 2
 
     # -- series of unequal lengths
 
     @property
     def _equal_lengths(self) -> bool:
-        """Whether no cell of a row may be missing, in the fit that was or in the one to come."""
+        """Whether no cell of a row may be NaN, in the fit that was or in the one to come."""
         return not as_architecture(self._plan.architecture).unequal_lengths
+
+    @property
+    def _has_missing_cells(self) -> bool:
+        """Whether a likelihood of cells has to do without some; that of tokens knows where sequences end."""
+        return not self._equal_lengths and not isinstance(self._likelihood, Tokens)
 
     @property
     def _plan(self) -> Any:
@@ -70,7 +75,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
         if self._equal_lengths:
-            if is_list_of_series(X) and len({case.shape for case in X}) > 1:
+            if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
                 raise ValueError(
                     "X has series of unequal lengths, which need architecture=Recurrent(..., unequal_lengths=True), "
                     f"got architecture={self._plan.architecture!r}."
@@ -97,8 +102,39 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     # -- holes that autoencoders share
 
+    def _architecture(self) -> Architecture:
+        return as_architecture(self.architecture)
+
     def _make_likelihood(self) -> Likelihood:
-        return as_likelihood(self.likelihood)
+        likelihood, architecture = as_likelihood(self.likelihood), self._architecture()
+        if isinstance(likelihood, Categorical) and isinstance(architecture, Recurrent):
+            return likelihood.of_sequences(may_end=architecture.unequal_lengths)
+        return likelihood
+
+    def _make_coders(
+        self,
+        input_shape: tuple[int, ...],
+        likelihood: Likelihood,
+        n_encoded: int,
+        *,
+        noise: bool,
+        bounded: bool = False,
+    ) -> dict[str, nn.Module]:
+        """Encoder with so many outputs, and decoder; ``noise``: of a model that draws."""
+        architecture: Any = self._architecture().fitted_to(input_shape)
+        if isinstance(likelihood, Tokens):
+            return {
+                "encoder": architecture.make_token_encoder(likelihood.n_tokens, n_encoded),
+                "decoder": architecture.make_token_decoder(self.n_components, likelihood.n_tokens, bounded=bounded),
+            }
+        n_features, linear_path = math.prod(input_shape), self._starts_linear()
+        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=noise)
+        return {
+            "encoder": architecture.make_encoder(n_inputs, n_encoded, linear_path=linear_path),
+            "decoder": architecture.make_decoder(
+                self.n_components, n_outputs, linear_path=linear_path, bounded=bounded
+            ),
+        }
 
     def set_params(self, **params):
         """Set parameters, those of the architecture as ``architecture__<name>`` also where it is a bare tuple.
@@ -120,15 +156,20 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     def _make_standardize(self, n_features: int, likelihood: Likelihood) -> Standardize | None:
         """What brings rows to the encoder's scale, where they do not come in it."""
-        if likelihood.scales_rows:
+        if likelihood.scales_rows or not likelihood.reads_numbers:
             return None
         return Standardize(likelihood.n_inputs(n_features), likelihood.encoder_input)
 
-    def _set_standardize(self, standardize: Standardize, rows: Rows) -> np.ndarray:
-        """Set it from the rows; returns the output of a decoder that says that every row is their mean."""
-        seen = summarize(rows, self._likelihood.encoder_input)
-        standardize.set(seen.mean, seen.scale, *self._likelihood.input_range(seen.low, seen.high))
-        return self._likelihood.raw_of_mean(seen.mean.numpy())
+    def _start_random(self, module: Any, rows: Rows) -> None:
+        """Set what reads rows that are no real values, and let the decoder begin by saying that all are the mean."""
+        likelihood = self._likelihood
+        if isinstance(likelihood, Tokens):
+            mean = likelihood.shares(rows[:])
+        else:
+            seen = summarize(rows, likelihood.encoder_input)
+            module.standardize.set(seen.mean, seen.scale, *likelihood.input_range(seen.low, seen.high))
+            mean = seen.mean.numpy()
+        start_at_mean(module.decoder, likelihood.raw_of_mean(mean))
 
     # -- the linear floor
 
@@ -137,7 +178,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """Whether training starts at a linear model, and may end there."""
 
     @abstractmethod
-    def _start_linear(self, module: torch.nn.Module, rows: Rows) -> None:
+    def _start_linear(self, module: nn.Module, rows: Rows) -> None:
         """Set the module to the linear model of the rows."""
 
     def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
@@ -185,7 +226,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         X : array-like of shape (n_samples, n_components)
             Codes.
         lengths : array-like of int of shape (n_samples,) or None, default=None
-            Number of timepoints of each series, where these may differ: ``Recurrent(unequal_lengths=True)``.
+            Number of timepoints of each series, where these may differ: ``Recurrent(unequal_lengths=True)``. Tokens
+            say themselves where they end.
 
         Returns
         -------
@@ -193,10 +235,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             Rows, in the dtype of ``X`` (float64 unless that is float32); with ``lengths`` a list of series.
         """
         check_is_fitted(self)
-        if lengths is not None and self._equal_lengths:
+        if lengths is not None and not self._has_missing_cells:
             raise ValueError(
-                "lengths needs architecture=Recurrent(..., unequal_lengths=True), "
-                f"got architecture={self._plan.architecture!r}."
+                "lengths needs architecture=Recurrent(..., unequal_lengths=True) and likelihood='gaussian', "
+                f"got architecture={self._plan.architecture!r}, likelihood={self._plan.likelihood!r}."
             )
         codes = check_array(as_array(X), dtype=[np.float64, np.float32])
         check_range(codes, "X")
@@ -225,16 +267,18 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         -------
         ndarray of shape (n_samples, n_features)
             What the decoder expects for each row's code, in the units and the dtype of ``X``. Series of unequal lengths
-            come back with their own, as a list if ``X`` is one.
+            come back with their own, as a list if ``X`` is one; tokens end where they are decoded to end.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
         made = self._reconstruct(rows)
         if self._equal_lengths:
             return made
-        if is_list_of_series(X):
-            return trimmed(made, lengths_of(rows, self._n_channels))
-        return np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
+        if self._has_missing_cells:
+            made = np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
+        if not is_list_of_series(X):
+            return made
+        return trimmed(made, (~np.isnan(made)).reshape(len(made), self._n_channels, -1)[:, 0].sum(axis=1))
 
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         likelihood, module = self._likelihood, self.net_.module_
@@ -261,10 +305,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._likelihood.check(X)
-        likelihood, module, complete = self._likelihood, self.net_.module_, self._equal_lengths
+        likelihood, module, missing = self._likelihood, self.net_.module_, self._has_missing_cells
 
         def row_score(raw, x):
-            return likelihood.row_score(raw, x if complete else present(raw, x))
+            return likelihood.row_score(raw, present(raw, x) if missing else x)
 
         def scores(x):
             return in_one_thread(lambda raw, x: row_score(raw.double(), x.double()), module(x).raw, x)

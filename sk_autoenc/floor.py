@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.blocks import Linear, LinearPlusNonlinear
+from sk_autoenc.nn.tokens import WriteTokens
 from sk_autoenc.training.data import Rows
 
 _BLOCK = 4096
@@ -94,7 +95,7 @@ def linear_path(network: nn.Module) -> Linear:
 
 def last_layer(network: nn.Module) -> Linear:
     """The layer that the output comes from."""
-    return cast(Linear, cast(nn.Sequential, network)[-1])
+    return network.last if isinstance(network, WriteTokens) else cast(Linear, cast(nn.Sequential, network)[-1])
 
 
 def set_linear(linear: Linear, weight: Tensor | np.ndarray | float, bias: Tensor | np.ndarray | float) -> None:

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from sk_autoenc._compat import in_chosen_container
-from sk_autoenc.architectures import as_architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.base import as_array, check_range
 from sk_autoenc.floor import moments, start_at_mean, summarize
-from sk_autoenc.likelihoods import Gaussian, Likelihood, as_likelihood
+from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
 from sk_autoenc.linear_gaussian import (
     LEAST_VARIANCE,
     best_noise,
@@ -27,6 +26,7 @@ from sk_autoenc.linear_gaussian import (
     start_noise,
 )
 from sk_autoenc.nn.variational import VariationalAutoencoder
+from sk_autoenc.sequences import lengths_of, padded
 from sk_autoenc.training.data import Rows
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.seeding import draw_seed, make_generator
@@ -57,16 +57,17 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _check_configuration(self) -> None:
         super()._check_configuration()
-        architecture = as_architecture(self.architecture)
+        architecture = self._architecture()
         architecture.check()
         if architecture.code_activation != "identity":
             raise ValueError(
                 f"architecture: code_activation must be 'identity' where codes follow a prior, got "
                 f"{architecture.code_activation!r}."
             )
-        if architecture.unequal_lengths:
+        if architecture.unequal_lengths and not isinstance(self._make_likelihood(), Tokens):
             raise ValueError(
-                f"architecture: unequal_lengths=True goes with AutoencoderTransformer, got {type(self).__name__}."
+                f"architecture: unequal_lengths=True goes with likelihood='categorical', got {self.likelihood!r}; "
+                "AutoencoderTransformer reads real values of unequal lengths."
             )
         if self.init == "pca" and (reason := self._why_not_linear()) is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
@@ -74,11 +75,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
     def _make_parts(self, input_shape: tuple[int, ...], likelihood: Likelihood, n_encoded: int) -> dict[str, Any]:
         """What the module is made of; the encoder has ``n_encoded`` outputs."""
         n_features = math.prod(input_shape)
-        architecture, linear_path = as_architecture(self.architecture).fitted_to(input_shape), self._starts_linear()
-        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=True)
         return {
-            "encoder": architecture.make_encoder(n_inputs, n_encoded, linear_path=linear_path),
-            "decoder": architecture.make_decoder(self.n_components, n_outputs, linear_path=linear_path, bounded=False),
+            **self._make_coders(input_shape, likelihood, n_encoded, noise=True),
             "likelihood": likelihood,
             "n_features": n_features,
             "standardize": self._make_standardize(n_features, likelihood),
@@ -86,8 +84,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         assert isinstance(module, VariationalAutoencoder)
-        if module.standardize is not None:
-            start_at_mean(module.decoder, self._set_standardize(module.standardize, rows))
+        if not self._likelihood.scales_rows:
+            self._start_random(module, rows)
         elif self._starts_linear():
             self._start_linear(module, rows)
         else:
@@ -182,9 +180,9 @@ class GenerativeAutoencoder(BaseAutoencoder):
         with torch.inference_mode():
             for code in codes.to(self.device_).split(_BLOCK):
                 if mean:
-                    parts.append(likelihood.mean(module.decode(code).cpu()))
+                    parts.append(likelihood.mean(module.decode(code).cpu()).cpu())
                 else:  # drawn on the CPU, so that a seed gives the same noise on every device
-                    parts.append(likelihood.draw(_to_cpu(module.observe(code)), generator))
+                    parts.append(likelihood.draw(module.observe(code).cpu(), generator).cpu())
         rows = self._in_units_of_rows(torch.cat(parts).numpy(), np.dtype(self._dtype))
         return in_chosen_container(self, rows)
 
@@ -207,17 +205,23 @@ class GenerativeAutoencoder(BaseAutoencoder):
         check_scalar(n_steps, "n_steps", Integral)
         if n_steps < 2:
             raise ValueError(f"n_steps must be at least 2, got {n_steps}.")
-        ends = np.stack([np.asarray(as_array(end)).reshape(-1) for end in (a, b)])
-        ends = check_array(ends, dtype=[np.float64, np.float32], input_name="a and b")
-        if ends.shape[1] != self.n_features_in_:
-            raise ValueError(f"a and b must have {self.n_features_in_} features, got {ends.shape[1]}.")
-        check_range(ends, "a and b")
-        self._likelihood.check(ends)
+        ends = self._check_ends(a, b)
         codes = self._encode(ends)
         share = np.linspace(0, 1, n_steps, dtype=codes.dtype)[:, None]
         rows = self.inverse_transform((1 - share) * codes[:1] + share * codes[1:])
         return in_chosen_container(self, rows)
 
-
-def _to_cpu(raw: Any) -> Any:
-    return raw.cpu() if isinstance(raw, Tensor) else type(raw)(*(part if part is None else part.cpu() for part in raw))
+    def _check_ends(self, a, b) -> np.ndarray:
+        """Two rows as the encoder reads them."""
+        ends = [np.asarray(as_array(end)) for end in (a, b)]
+        if not self._equal_lengths:
+            rows = padded([end.reshape(-1) for end in ends], self.n_features_in_)
+            lengths_of(rows, 1)
+        else:
+            rows = np.stack([end.reshape(-1) for end in ends])
+            rows = check_array(rows, dtype=[np.float64, np.float32], input_name="a and b")
+        if rows.shape[1] != self.n_features_in_:
+            raise ValueError(f"a and b must have {self.n_features_in_} features, got {rows.shape[1]}.")
+        check_range(rows, "a and b")
+        self._likelihood.check(rows)
+        return rows

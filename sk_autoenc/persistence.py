@@ -18,9 +18,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sk_autoenc
+from sk_autoenc.likelihoods import Tokens
 from sk_autoenc.scaling import Scaling
 
 _FORMAT = "1"
+
+#: How arrays that are no numbers are stored, by the kind of their dtype.
+_OF_ARRAYS = {"O": "objects", "U": "strings"}
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
@@ -127,12 +131,12 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "OU":
         arrays[where] = np.ascontiguousarray(value)
         return {"array": where}
     if isinstance(value, Scaling):
         return {"Scaling": [_encode(part, f"{where}.{i}", arrays) for i, part in enumerate(value)]}
-    if isinstance(value, BaseEstimator) and type(value).__name__ in sk_autoenc.__all__:
+    if isinstance(value, BaseEstimator) and type(value).__name__ in _classes():
         params = value.get_params(deep=False)
         return {
             "class": type(value).__name__,
@@ -141,7 +145,9 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         return {"dict": {key: _encode(item, f"{where}.{key}", arrays) for key, item in value.items()}}
     if isinstance(value, list | tuple | np.ndarray):
-        kind = "list" if isinstance(value, list) else "tuple" if isinstance(value, tuple) else "objects"
+        kind = (
+            "list" if isinstance(value, list) else "tuple" if isinstance(value, tuple) else _OF_ARRAYS[value.dtype.kind]
+        )
         return {kind: [_encode(item, f"{where}.{i}", arrays) for i, item in enumerate(value)]}
     raise ValueError(f"{where} holds {value!r}, which cannot be stored without pickle; use plain values, or joblib.")
 
@@ -161,16 +167,22 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     items = [_decode(item, arrays) for item in content]
     if kind == "Scaling":
         return Scaling(*items)
-    if kind == "objects":
-        return np.array(items, dtype=object)
+    if kind in ("objects", "strings"):
+        return np.array(items, dtype=object if kind == "objects" else str)
     return tuple(items) if kind == "tuple" else items
 
 
 def _public_class(name: str) -> type:
-    """A class that this library exports; no other is ever built."""
-    if name not in sk_autoenc.__all__ or not isinstance(getattr(sk_autoenc, name), type):
+    """A class of this library; no other is ever built."""
+    if name not in _classes():
         raise ValueError(f"the file names the class {name!r}, which is none of this library's.")
-    return getattr(sk_autoenc, name)
+    return _classes()[name]
+
+
+def _classes() -> dict[str, type]:
+    """What may be stored and built: the public classes, and what stands for one of them inside."""
+    public = {name: getattr(sk_autoenc, name) for name in sk_autoenc.__all__}
+    return {name: kind for name, kind in {**public, "Tokens": Tokens}.items() if isinstance(kind, type)}
 
 
 def _checksum(config: str, arrays: dict[str, np.ndarray]) -> str:

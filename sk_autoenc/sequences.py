@@ -9,8 +9,12 @@ from sk_autoenc.scaling import Scaling
 
 
 def is_list_of_series(X: Any) -> bool:
-    """Whether these are series one by one, each an array with one or two axes."""
-    return isinstance(X, list | tuple) and len(X) > 0 and all(getattr(case, "ndim", 0) in (1, 2) for case in X)
+    """Whether these are series one by one, each an array with one or two axes, or lists of different lengths."""
+    if not isinstance(X, list | tuple) or len(X) == 0:
+        return False
+    if all(isinstance(case, list | tuple) for case in X):
+        return len({len(case) for case in X}) > 1
+    return all(getattr(case, "ndim", 0) in (1, 2) for case in X)
 
 
 def padded(cases: Sequence[Any], n_timepoints: int | None) -> np.ndarray:

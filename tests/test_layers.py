@@ -13,6 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 #: Rank of each module or package; a file imports from lower ranks, or from its own package.
 RANKS = {
     "_compat": 0,
+    "vocabulary": 1,
     "losses": 0,
     "likelihoods": 2,
     "corruption": 0,

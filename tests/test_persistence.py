@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 from skorch.callbacks import GradientNormClipping
 
-from sk_autoenc import AutoencoderTransformer, load, save
+from sk_autoenc import AutoencoderTransformer, Vocabulary, load, save
 from tests.instances import INSTANCES
 
 X = np.random.default_rng(0).standard_normal((50, 4))
@@ -112,3 +112,11 @@ def test_a_full_disk_leaves_the_old_file(model, tmp_path):
         signal.signal(signal.SIGXFSZ, handler)
     assert (tmp_path / "model").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_vocabulary_is_kept(tmp_path):
+    vocabulary = Vocabulary(unknown="?").fit(["ab", "c"])
+    save(vocabulary, tmp_path / "vocabulary")
+    again = load(tmp_path / "vocabulary")
+    assert again.tokens_.dtype == vocabulary.tokens_.dtype
+    np.testing.assert_array_equal(again.transform(["ab", "d"]), vocabulary.transform(["ab", "d"]))

@@ -1,4 +1,4 @@
-"""Recurrent networks, for series."""
+"""Recurrent networks, for series and sequences of tokens."""
 
 import math
 from numbers import Integral
@@ -10,6 +10,7 @@ from torch import nn
 from sk_autoenc.architectures.base import Architecture
 from sk_autoenc.nn.blocks import ACTIVATIONS, Linear, SteadyNetwork
 from sk_autoenc.nn.recurrent import CELLS, ReadSeries, SeriesLayout, ToSeries, UnrollCode
+from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
 
 
 class Recurrent(Architecture):
@@ -117,13 +118,35 @@ class Recurrent(Architecture):
         assert self.input_shape is not None, "fitted_to comes first"
         return SeriesLayout(*self.input_shape)
 
+    def make_token_encoder(self, n_tokens: int, n_components: int) -> nn.Module:
+        """``(batch, n_timepoints) -> (batch, n_components)``: rows of tokens as codes."""
+        if (n_channels := self._series_layout().n_channels) != 1:
+            raise ValueError(
+                f"likelihood='categorical': sequences of tokens have one channel, but rows hold {n_channels}."
+            )
+        reader = ReadTokens(n_tokens, self.cell, self.hidden_size, self.num_layers, bidirectional=self.bidirectional)
+        network = SteadyNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
+        return self._with_code_activation(network)
+
+    def make_token_decoder(self, n_components: int, n_tokens: int, *, bounded: bool) -> nn.Module:
+        """``(..., n_components)`` to the sequences of tokens that they may stand for; a bound on columns is refused."""
+        self._refuse(bounded)
+        return WriteTokens(
+            n_components,
+            self._series_layout().n_timepoints,
+            n_tokens,
+            self.cell,
+            self.hidden_size,
+            self.num_layers,
+            may_end=self.unequal_lengths,
+        )
+
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
         """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
         layout = self._series_layout()
         if n_features != layout.n_cells:
             raise ValueError(
-                f"Recurrent: the encoder would read {n_features} columns where a series has {layout.n_cells} cells; "
-                "categories do not go with recurrent architectures."
+                f"Recurrent: the encoder would read {n_features} columns where a series has {layout.n_cells} cells."
             )
         reader = ReadSeries(
             layout,
@@ -139,13 +162,16 @@ class Recurrent(Architecture):
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
         """``(..., n_components) -> (..., n_outputs)``; a bound on columns is refused, since gates have none."""
-        if bounded:
-            raise ValueError(
-                "architecture=Recurrent(...) does not go with contraction, nor with sparsity without a target: both "
-                "need a decoder whose scale is bounded; set sparsity_target, or use MLP."
-            )
+        self._refuse(bounded)
         layout = self._series_layout()
         states = UnrollCode(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
         network = SteadyNetwork(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
         return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)
+
+    def _refuse(self, bounded: bool) -> None:
+        if bounded:
+            raise ValueError(
+                "architecture=Recurrent(...) does not go with contraction, nor with sparsity without a target: both "
+                "need a decoder whose scale is bounded; set sparsity_target, or use MLP."
+            )

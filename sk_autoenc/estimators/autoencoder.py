@@ -14,8 +14,8 @@ from sk_autoenc.architectures import Architecture, Convolutional, as_architectur
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.base import as_array, check_range, flattened
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
-from sk_autoenc.floor import start_at_mean, start_at_pca, summarize
-from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, as_likelihood, present
+from sk_autoenc.floor import start_at_pca, summarize
+from sk_autoenc.likelihoods import LIKELIHOODS, Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.training.data import Rows
@@ -265,7 +265,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.verbose = verbose
 
     def _architecture(self) -> Architecture:
-        architecture = as_architecture(self.architecture)
+        architecture = super()._architecture()
         if self.sparsity_target is not None:
             architecture.set_params(code_activation="sigmoid")
         return architecture
@@ -301,9 +301,14 @@ class AutoencoderTransformer(BaseAutoencoder):
                 f"likelihood={self.likelihood!r}: the noise of rows has no effect here, where the squared error is "
                 "minimised; use Gaussian(), or VAETransformer, which learns it."
             )
-        unequal = self._architecture().unequal_lengths
-        if unequal and not likelihood.scales_rows:
-            raise ValueError(f"architecture: unequal_lengths=True goes with likelihood='gaussian', got {likelihood!r}.")
+        tokens, unequal = isinstance(self._make_likelihood(), Tokens), self._architecture().unequal_lengths
+        if unequal and not (likelihood.scales_rows or tokens):
+            raise ValueError(
+                "architecture: unequal_lengths=True goes with likelihood='gaussian' or 'categorical', got "
+                f"{likelihood!r}."
+            )
+        if tokens and self.noise:
+            raise ValueError(f"noise does not go with sequences of tokens, got {self.noise}; set noise=0.")
         if unequal and self.noise and self.noise_kind == "salt_and_pepper":
             raise ValueError("noise_kind='salt_and_pepper' does not go with unequal_lengths=True; use 'masking'.")
         if self.contraction and (self.net_params or {}).get("compile"):
@@ -329,15 +334,13 @@ class AutoencoderTransformer(BaseAutoencoder):
             )
 
     def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-        n_features = math.prod(input_shape)
-        architecture, linear_path = self._architecture().fitted_to(input_shape), self._starts_linear()
-        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=False)
+        n_features, layout = math.prod(input_shape), self._architecture().fitted_to(input_shape).layout
+        n_inputs = likelihood.n_inputs(n_features)
         bounded = self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None)
         return Autoencoder(
-            architecture.make_encoder(n_inputs, self.n_components, linear_path=linear_path),
-            architecture.make_decoder(self.n_components, n_outputs, linear_path=linear_path, bounded=bounded),
+            **self._make_coders(input_shape, likelihood, self.n_components, noise=False, bounded=bounded),
             standardize=self._make_standardize(n_features, likelihood),
-            corruption=Corruption(self.noise_kind, self.noise, n_inputs, architecture.layout) if self.noise else None,
+            corruption=Corruption(self.noise_kind, self.noise, n_inputs, layout) if self.noise else None,
             contractive=self.contraction > 0,
         )
 
@@ -348,13 +351,13 @@ class AutoencoderTransformer(BaseAutoencoder):
             sparsity=self.sparsity,
             sparsity_target=self.sparsity_target,
             contraction=self.contraction,
-            unequal_lengths=not self._equal_lengths,
+            unequal_lengths=not self._equal_lengths and not isinstance(likelihood, Tokens),
         )
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         assert isinstance(module, Autoencoder)
-        if module.standardize is not None:
-            start_at_mean(module.decoder, self._set_standardize(module.standardize, rows))
+        if not self._likelihood.scales_rows:
+            self._start_random(module, rows)
         if module.corruption is not None:
             seen = summarize(rows, module.encoder_input)
             module.corruption.set_range(seen.low, seen.high)
@@ -415,10 +418,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         """What a corrupted cell is set to, in the units of X."""
         if self._likelihood.scales_rows:
             return self._scaling.center
-        center = self.net_.module_.standardize.center.cpu().numpy()
-        if len(center) != self.n_features_in_:
+        if isinstance(self._likelihood, Categorical | Tokens):
             raise ValueError(f"inpaint needs values that have a mean; likelihood={self.likelihood!r} has categories.")
-        return center
+        return self.net_.module_.standardize.center.cpu().numpy()
 
 
 def _broadcast_mask(mask, shape: tuple[int, ...]) -> np.ndarray:

@@ -23,6 +23,11 @@ class NoiseOutput(NamedTuple):
     whitener: Tensor | None  # (n_features, n_features)
     degrees: Tensor = torch.tensor(math.inf)  # () or (n_features,): degrees of freedom
 
+    def cpu(self) -> "NoiseOutput":
+        """The same on the CPU."""
+        whitener = None if self.whitener is None else self.whitener.cpu()
+        return NoiseOutput(self.location.cpu(), self.log_scale.cpu(), whitener, self.degrees.cpu())
+
     def whiten(self, x: Tensor) -> Tensor:
         """The rows as noise of scale 1."""
         scaled = (x - self.location) * (-self.log_scale).exp()

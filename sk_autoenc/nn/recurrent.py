@@ -47,7 +47,9 @@ class ReadSeries(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         if self.unequal:
-            return read_to_the_end(self.cell, self.layout.to_steps(rows))
+            steps = self.layout.to_steps(rows)
+            lengths = (~steps[..., 0].isnan()).sum(1)
+            return read_to_the_end(self.cell, steps[:, : int(lengths.max())].nan_to_num(0.0), lengths)
         _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
 
@@ -72,34 +74,45 @@ class UnrollCode(nn.Module):
         return run(self.cell, read, first)[0]
 
 
+State = tuple[Tensor, ...]
+
+
+def initial_state(cell: nn.GRU | nn.LSTM, hidden: Tensor) -> State:
+    """The state of layers that begin with this hidden part; what an LSTM remembers starts at zero."""
+    return (hidden, torch.zeros_like(hidden)) if isinstance(cell, nn.LSTM) else (hidden,)
+
+
 def run(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """States of the last layer over time and last states of all layers; what an LSTM remembers starts at zero.
+    """States of the last layer over time and last states of all layers."""
+    if first is None:
+        first = x.new_zeros(cell.num_layers * (1 + cell.bidirectional), len(x), cell.hidden_size)
+    out, state = go_on(cell, x, initial_state(cell, first))
+    return out, state[0]
+
+
+def go_on(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """States of the last layer over time, and the state after the last step.
 
     In evaluation states are padded with silent units to an aligned width, which gives a row the same bits anywhere.
     """
     size, n_directions, spare = cell.hidden_size, 1 + cell.bidirectional, _spare(cell)
-    if first is None:
-        first = x.new_zeros(cell.num_layers * n_directions, len(x), size)
-    first = F.pad(first, (0, spare))
     if spare == 0:
-        out, last = cell(x, (first, torch.zeros_like(first)) if isinstance(cell, nn.LSTM) else first)
-        return out, last[0] if isinstance(cell, nn.LSTM) else last
+        out, last = cell(x, state if isinstance(cell, nn.LSTM) else state[0])
+        return out, last if isinstance(cell, nn.LSTM) else (last,)
+    state = tuple(F.pad(part, (0, spare)) for part in state)
     options = (True, cell.num_layers, 0.0, False, cell.bidirectional, True)
-    weights = _weights(cell)
     if isinstance(cell, nn.LSTM):
-        out, last, _ = torch.lstm(x, (first, torch.zeros_like(first)), weights, *options)
+        out, *last = torch.lstm(x, state, _weights(cell), *options)
     else:
-        out, last = torch.gru(x, first, weights, *options)
-    return out.unflatten(2, (n_directions, -1))[..., :size].flatten(2), last[..., :size]
+        out, *last = torch.gru(x, state[0], _weights(cell), *options)
+    return out.unflatten(2, (n_directions, -1))[..., :size].flatten(2), tuple(part[..., :size] for part in last)
 
 
-def read_to_the_end(cell: nn.GRU | nn.LSTM, steps: Tensor) -> Tensor:
-    """Last states of the last layer, each series read to its own end, where NaN begins; ``(n, n_directions * size)``.
+def read_to_the_end(cell: nn.GRU | nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
+    """Last states of the last layer, each series read to its own end; ``(n, n_directions * size)``.
 
     Whoever reads backwards reads the series turned round, so that what follows the end comes after it, too.
     """
-    lengths = (~steps[..., 0].isnan()).sum(1)
-    x = steps[:, : int(lengths.max())].nan_to_num(0.0)
     n_directions, weights = 1 + cell.bidirectional, _weights(cell)
     first = x.new_zeros(1, len(x), cell.hidden_size + _spare(cell))
     last: list[Tensor] = []

@@ -55,8 +55,11 @@ def map_rows(
 def in_one_thread(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """``function`` of the rows of the tensors, in pieces that torch does not share out among threads.
 
-    Shared out, a piece may end inside a vector register, and its last cells have other last bits.
+    Shared out, a piece may end inside a vector register, and its last cells have other last bits. What is no tensor
+    sees to that itself.
     """
+    if not isinstance(tensors[0], Tensor):
+        return function(*tensors)
     rows = max(32, SERIAL_CELLS // tensors[0][0].numel() // 32 * 32)
     return torch.cat([function(*pieces) for pieces in zip(*(tensor.split(rows) for tensor in tensors), strict=True)])
 

@@ -25,8 +25,10 @@ def make_generator(seed: int, purpose: str, device: str = "cpu") -> torch.Genera
 
 
 def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None:
-    """Fill every linear or convolutional layer as torch does by default, from ``generator`` alone."""
+    """Fill linear layers, convolutions and embeddings as torch does by default, from ``generator`` alone."""
     for layer in module.modules():
+        if isinstance(layer, nn.Embedding):
+            nn.init.normal_(layer.weight, generator=generator)
         if isinstance(layer, nn.Linear | nn.Conv2d):
             bound = 1 / math.sqrt(layer.weight[0].numel())
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

@@ -1,0 +1,173 @@
+"""Categories: of features side by side, or as sequences of tokens, each depending on those before it."""
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sk_autoenc.likelihoods.base import Likelihood
+from sk_autoenc.likelihoods.discrete import Whole
+from sk_autoenc.nn.tokens import Continuations
+
+
+class Categorical(Whole):
+    """Categories numbered 0, 1, 2, …, as an ``OrdinalEncoder`` gives them, each feature with its own number of them.
+
+    The encoder reads indicators, the decoder gives a logit for each category of each feature; ``inverse_transform``
+    and ``reconstruct`` give the most probable category.
+
+    With :class:`Recurrent`, rows are sequences of tokens: all positions have the same categories, each depends on those
+    before it, and with ``unequal_lengths=True`` a sequence may end before the last column, which is learned, too. What
+    is decoded has NaN after its end.
+
+    Parameters
+    ----------
+    n_categories : int, sequence of int or None, default=None
+        Number of categories of all features, or of each; None takes the highest of the training rows, plus one.
+
+    Examples
+    --------
+    >>> from sk_autoenc import Categorical
+    >>> Categorical(n_categories=[2, 3])
+    Categorical(n_categories=[2, 3])
+    """
+
+    _called = "categories numbered from 0"
+
+    def __init__(self, n_categories: int | Sequence[int] | None = None):
+        self.n_categories = n_categories
+
+    def check(self, X: np.ndarray) -> None:
+        """Refuse what is no category."""
+        super().check(X)
+        if self.n_categories is None:
+            return
+        sizes = np.broadcast_to(self.n_categories, X.shape[1])
+        if (unknown := X.max(axis=0) >= sizes).any():
+            column = int(unknown.argmax())
+            raise ValueError(
+                f"likelihood='categorical': column {column} of X has the category {X[:, column].max():.6g}, but only "
+                f"{sizes[column]} categories, from 0 on, are known; give Categorical(n_categories=...) in fit."
+            )
+
+    def fitted_to(self, X: np.ndarray) -> "Categorical":
+        """With the number of categories of each feature."""
+        found = X.max(axis=0).astype(int) + 1 if self.n_categories is None else self.n_categories
+        return Categorical([int(size) for size in np.broadcast_to(found, X.shape[1])])
+
+    def of_sequences(self, *, may_end: bool) -> Likelihood:
+        """The likelihood of sequences of these categories; ``ValueError`` if positions have different ones."""
+        n_tokens: Any = self.n_categories
+        if n_tokens is not None and not isinstance(n_tokens, Integral):
+            raise ValueError(
+                "Categorical: n_categories must be None or one integer for all positions with architecture="
+                f"Recurrent(...), got {self.n_categories!r}."
+            )
+        return Tokens(None if n_tokens is None else int(n_tokens), may_end=may_end)
+
+    @property
+    def _sizes(self) -> list[int]:
+        assert isinstance(self.n_categories, list)
+        return self.n_categories
+
+    def n_inputs(self, n_features: int) -> int:
+        """One indicator a category."""
+        return sum(self._sizes)
+
+    def n_outputs(self, n_features: int, *, noise: bool) -> int:
+        """One logit a category."""
+        return sum(self._sizes)
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """Indicators of the categories."""
+        sizes = self._sizes
+        values = torch.cat([torch.arange(size, device=x.device, dtype=x.dtype) for size in sizes])
+        repeats = torch.tensor(sizes, device=x.device)
+        return (x.repeat_interleave(repeats, dim=-1, output_size=sum(sizes)) == values).to(x.dtype)
+
+    def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Log-probability of the row, summed over features."""
+        indicators = self.encoder_input(x)
+        normalizers = torch.stack([logits.logsumexp(-1) for logits in raw.split(self._sizes, -1)], -1)
+        return (raw * indicators).sum(-1) - normalizers.sum(-1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """The most probable category."""
+        return torch.stack([logits.argmax(-1).to(raw.dtype) for logits in raw.split(self._sizes, -1)], -1)
+
+    def draw(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """A category of each feature."""
+        drawn = [torch.multinomial(logits.softmax(-1), 1, generator=generator) for logits in raw.split(self._sizes, -1)]
+        return torch.cat(drawn, -1).to(raw.dtype)
+
+    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Logarithm of the categories' shares, for those that never occur as if it were 0.001."""
+        return np.log(mean.clip(1e-3))
+
+
+class Tokens(Whole):
+    r"""Sequences of tokens numbered 0, 1, 2, …, all positions having the same ones.
+
+    What :class:`Categorical` is where an architecture reads series. The log-probability of a sequence is the sum over
+    positions of :math:`\log p(x_t | z, x_1, \dots, x_{t-1})`, with the end of the sequence as one more outcome.
+
+    Parameters
+    ----------
+    n_tokens : int or None
+        Number of tokens; None takes the highest of the training rows, plus one.
+    may_end : bool
+        Whether sequences may end before the last cell, cells after the end being NaN.
+    """
+
+    reads_numbers = False
+    _called, _name = "tokens numbered from 0", "categorical"
+
+    def __init__(self, n_tokens: int | None = None, *, may_end: bool = False):
+        self.n_tokens = n_tokens
+        self.may_end = may_end
+
+    def check(self, X: np.ndarray) -> None:
+        """Refuse what is no token."""
+        tokens = X[~np.isnan(X)]
+        super().check(tokens)
+        if self.n_tokens is not None and tokens.max() >= self.n_tokens:
+            raise ValueError(
+                f"likelihood='categorical': X has the token {tokens.max():.6g}, but only {self.n_tokens} tokens, from "
+                "0 on, are known; give Categorical(n_categories=...) in fit."
+            )
+
+    def fitted_to(self, X: np.ndarray) -> "Tokens":
+        """With the number of tokens."""
+        return self if self.n_tokens is not None else Tokens(int(np.nanmax(X)) + 1, may_end=self.may_end)
+
+    @property
+    def n_outcomes(self) -> int:
+        """What may come at a step: a token, or the end."""
+        assert self.n_tokens is not None, "fitted_to comes first"
+        return self.n_tokens + self.may_end
+
+    def shares(self, rows: Tensor) -> np.ndarray:
+        """How often each outcome comes in these rows, as shares of all."""
+        counts = torch.bincount(rows[~rows.isnan()].long(), minlength=self.n_outcomes).double()
+        if self.may_end:
+            counts[-1] += rows.isnan().any(1).sum()
+        return (counts / counts.sum()).numpy()
+
+    def log_prob(self, raw: Continuations, x: Tensor) -> Tensor:
+        """Log-probability of the row, summed over its tokens and its end."""
+        return raw.log_prob(x)
+
+    def mean(self, raw: Continuations) -> Tensor:
+        """At each step the most probable token after those before it."""
+        return raw.most_probable()
+
+    def draw(self, raw: Continuations, generator: torch.Generator) -> Tensor:
+        """Tokens drawn one after the other."""
+        return raw.draw(generator)
+
+    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Logarithm of the outcomes' shares, for those that never come as if it were one in a million."""
+        return np.log(mean.clip(1e-6))

@@ -1,0 +1,151 @@
+"""Real values: normal noise, and noise of Student's t distribution."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sk_autoenc.likelihoods.base import Likelihood
+from sk_autoenc.nn.noise import GaussianNoise, NoiseOutput, StudentNoise, draw_student, student_log_prob
+
+#: Up to so many features, noise is correlated by default: a matrix of their square is learned.
+MOST_CORRELATED = 128
+
+
+class Gaussian(Likelihood):
+    """Real values around the decoder's output, with normal noise.
+
+    A deterministic autoencoder minimises the squared error, whatever the noise; its score of a row is minus that
+    error, summed over features, in the squared units of the rows. Models with a density learn the noise, too.
+
+    Parameters
+    ----------
+    variance : {"row", "feature", "shared"} or float, default="row"
+        ``"row"``: the decoder predicts a variance for every feature of every row. ``"feature"``: one for each
+        feature, which makes a linear model factor analysis. ``"shared"``: one for all, which makes it
+        probabilistic PCA [1]_. A number is the variance itself, in the squared units of the rows.
+    correlated : bool or "auto", default="auto"
+        Whether the noise of features may be correlated, in the same way for all rows but for its size; codes are
+        then the leading components and the rest is noise. ``"auto"``: with ``variance="row"`` and up to 128 features.
+
+    References
+    ----------
+    .. [1] Tipping, Bishop (1999). Probabilistic principal component analysis. Journal of the Royal Statistical
+       Society B 61(3).
+
+    Examples
+    --------
+    >>> from sk_autoenc import Gaussian
+    >>> Gaussian(variance="feature")
+    Gaussian(variance='feature')
+    """
+
+    scales_rows = True
+
+    def __init__(self, variance: str | float = "row", *, correlated: bool | str = "auto"):
+        self.variance = variance
+        self.correlated = correlated
+
+    def check(self, X: np.ndarray) -> None:
+        """Accept every finite value; refuse parameters out of range."""
+        name = type(self).__name__
+        if isinstance(self.variance, str):
+            if self.variance not in ("row", "feature", "shared"):
+                raise ValueError(
+                    f"{name}: variance must be 'row', 'feature', 'shared' or a number, got {self.variance!r}."
+                )
+        elif not self.variance > 0:
+            raise ValueError(f"{name}: variance must be positive, got {self.variance!r}.")
+        if self.correlated not in (True, False, "auto"):
+            raise ValueError(f"{name}: correlated must be True, False or 'auto', got {self.correlated!r}.")
+        if self.correlated is True and self.variance not in ("row", "feature"):
+            raise ValueError(
+                f"{name}: correlated=True does not go with variance={self.variance!r}; use 'row' or 'feature'."
+            )
+
+    def is_correlated(self, n_features: int) -> bool:
+        """Whether the noise of features may be correlated."""
+        if self.correlated == "auto":
+            return self.variance == "row" and n_features <= MOST_CORRELATED
+        return bool(self.correlated)
+
+    def n_outputs(self, n_features: int, *, noise: bool) -> int:
+        """A mean for each feature, and where variances are predicted one of these."""
+        return n_features * (2 if noise and self.variance == "row" else 1)
+
+    def make_head(self, n_features: int) -> GaussianNoise:
+        """The learned noise."""
+        return GaussianNoise(n_features, self.variance, self.is_correlated(n_features))
+
+    def log_prob(self, raw: NoiseOutput, x: Tensor) -> Tensor:
+        """Log-density of the row, in units of the scaled rows."""
+        log_density_of_mean = raw.log_det() - 0.5 * x.shape[-1] * math.log(2 * math.pi)
+        return torch.sub(log_density_of_mean, raw.whiten(x).square().sum(-1), alpha=0.5)
+
+    def row_score(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Minus the squared error, summed over features."""
+        return -(x - raw).square().sum(-1)
+
+    def location(self, raw: NoiseOutput) -> Tensor:
+        """Where the distribution lies."""
+        return raw.location
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """The location itself."""
+        return raw
+
+    def draw(self, raw: NoiseOutput, generator: torch.Generator) -> Tensor:
+        """The mean, with noise."""
+        return raw.color(torch.randn(raw.location.shape, generator=generator, device=raw.location.device))
+
+    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The mean itself."""
+        return mean
+
+
+class StudentT(Gaussian):
+    r"""Real values around the decoder's output, with noise of Student's t distribution.
+
+    For rows with rare far values. Under normal noise these decide the fit and are still next to impossible when they
+    come up again; here tails are learned, from those of a normal distribution to far heavier ones [1]_. With the noise
+    brought to independent entries of scale 1, the density of entry :math:`j` is
+
+    .. math::
+        \frac{\Gamma((\nu_j + 1) / 2)}{\Gamma(\nu_j / 2) \sqrt{\pi \nu_j}}
+        \left(1 + \frac{t^2}{\nu_j}\right)^{-(\nu_j + 1) / 2}
+
+    with degrees of freedom :math:`\nu_j > 1`, the same for all rows; the decoder's output is the mean of rows. Where
+    training starts at a linear model and that is kept, its noise is normal.
+
+    Parameters
+    ----------
+    variance : {"row", "feature", "shared"} or float, default="row"
+        What has a scale of its own, as in :class:`Gaussian`: the squared scale, which is the variance of normal noise
+        (that of Student's t distribution is larger, by :math:`\nu / (\nu - 2)` where :math:`\nu > 2`).
+    correlated : bool or "auto", default="auto"
+        As in :class:`Gaussian`.
+
+    References
+    ----------
+    .. [1] Lange, Little, Taylor (1989). Robust statistical modeling using the t distribution. Journal of the American
+       Statistical Association 84(408).
+
+    Examples
+    --------
+    >>> from sk_autoenc import StudentT
+    >>> StudentT(variance="feature")
+    StudentT(variance='feature')
+    """
+
+    def make_head(self, n_features: int) -> StudentNoise:
+        """The learned noise."""
+        return StudentNoise(n_features, self.variance, self.is_correlated(n_features))
+
+    def log_prob(self, raw: NoiseOutput, x: Tensor) -> Tensor:
+        """Log-density of the row, in units of the scaled rows."""
+        return raw.log_det() + student_log_prob(raw.whiten(x), raw.degrees).sum(-1)
+
+    def draw(self, raw: NoiseOutput, generator: torch.Generator) -> Tensor:
+        """The mean, with noise."""
+        return raw.color(draw_student(raw.location.shape, raw.degrees, generator).to(raw.location.dtype))

@@ -1,0 +1,163 @@
+"""Recurrent networks on rows of tokens: read to a state, and written one token after the other; torch only."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sk_autoenc.nn.blocks import ROWS_AT_ONCE, Activation, Linear
+from sk_autoenc.nn.recurrent import CELLS, clock, go_on, initial_state, n_hands, read_to_the_end
+
+
+class ReadTokens(nn.Module):
+    """Rows of token numbers as the last states of a recurrent layer: ``(n, n_timepoints) -> (n, n_directions * size)``.
+
+    Rows may end early, all cells after that being NaN; the last states are those at their own ends.
+    """
+
+    def __init__(self, n_tokens: int, cell: str, size: int, n_layers: int, *, bidirectional: bool):
+        super().__init__()
+        self.n_directions = 1 + bidirectional
+        self.embedding = nn.Embedding(n_tokens, size)
+        self.cell = CELLS[cell](size, size, n_layers, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        lengths = (~rows.isnan()).sum(1)
+        tokens = rows[:, : int(lengths.max())].nan_to_num(0.0).long()
+        return read_to_the_end(self.cell, self.embedding(tokens), lengths)
+
+
+class WriteTokens(nn.Module):
+    """Codes as sequences of tokens, each of which depends on the code, the time and all tokens before it [1]_.
+
+    ``may_end``: at every step a sequence may also end, so that all sequences of up to ``n_timepoints`` tokens, the
+    empty one included, have probabilities that add up to one.
+
+    .. [1] Sutskever, Vinyals, Le (2014). Sequence to sequence learning with neural networks. NeurIPS.
+    """
+
+    def __init__(
+        self, n_components: int, n_timepoints: int, n_tokens: int, cell: str, size: int, n_layers: int, *, may_end: bool
+    ):
+        super().__init__()
+        self.n_timepoints, self.n_tokens, self.n_layers, self.may_end = n_timepoints, n_tokens, n_layers, may_end
+        self.start, self.squash = Linear(n_components, n_layers * size), Activation("tanh")
+        self.embedding = nn.Embedding(n_tokens + 1, size)  # the last one stands for what is before the first token
+        self.cell = CELLS[cell](size + n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
+        self.last = Linear(size, n_tokens + may_end)  # the last outcome is the end
+
+    def forward(self, code: Tensor) -> "Continuations":
+        return Continuations(self, code)
+
+    def log_prob(self, code: Tensor, x: Tensor) -> Tensor:
+        """Log-probability of each row of tokens given its code; ``(..., n, n_components) -> (..., n)``."""
+
+        def of_block(code: Tensor, x: Tensor) -> Tensor:
+            outcomes, counted = self._outcomes(x)
+            log_prob = self._logits(code, outcomes).to(x.dtype).log_softmax(-1)
+            return torch.where(counted, log_prob.gather(-1, outcomes[..., None]).squeeze(-1), 0.0).sum(-1)
+
+        return self._in_blocks(of_block, code, x)
+
+    def n_wrong(self, code: Tensor, x: Tensor) -> Tensor:
+        """How many tokens of each row, its end included, are not the most probable one after those before it."""
+
+        def of_block(code: Tensor, x: Tensor) -> Tensor:
+            outcomes, counted = self._outcomes(x)
+            return ((self._logits(code, outcomes).argmax(-1) != outcomes) & counted).sum(-1)
+
+        return self._in_blocks(of_block, code, x)
+
+    def _in_blocks(self, function: Callable[[Tensor, Tensor], Tensor], code: Tensor, x: Tensor) -> Tensor:
+        """``function`` of codes and rows without further axes; in evaluation always for so many rows at once."""
+        flat = code.reshape(-1, code.shape[-1])
+        rows = x.expand(*code.shape[:-1], x.shape[-1]).reshape(-1, x.shape[-1])
+        at_once = len(flat) if self.training or code.device.type != "cpu" else ROWS_AT_ONCE
+        pairs = zip(flat.split(at_once), rows.split(at_once), strict=True)
+        return torch.cat([function(*pair) for pair in pairs]).unflatten(0, code.shape[:-1])
+
+    def _outcomes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes at each step up to the longest row's end, and which steps there are: tokens, then one end."""
+        lengths = (~x.isnan()).sum(1, keepdim=True)
+        n_steps = min(int(lengths.max()) + self.may_end, self.n_timepoints)
+        outcomes = x[:, :n_steps].nan_to_num(float(self.n_tokens)).long()
+        return outcomes, torch.arange(n_steps, device=x.device) < lengths + self.may_end
+
+    def _logits(self, code: Tensor, outcomes: Tensor) -> Tensor:
+        """Of all outcomes at each step, given what came before it; ``(n, n_steps, n_tokens + may_end)``."""
+        n_steps = outcomes.shape[1]
+        before = torch.cat([torch.full_like(outcomes[:, :1], self.n_tokens), outcomes[:, :-1]], dim=1)
+        hidden, _ = go_on(self.cell, self._read(code, before, self._clock(code)[:n_steps]), self._first_state(code))
+        return self.last(hidden)
+
+    def _clock(self, code: Tensor) -> Tensor:
+        return clock(self.n_timepoints, code.device).to(code.dtype)
+
+    def _first_state(self, code: Tensor) -> tuple[Tensor, ...]:
+        hidden = self.squash(self.start(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
+        return initial_state(self.cell, hidden)
+
+    def _read(self, code: Tensor, before: Tensor, time: Tensor) -> Tensor:
+        """What the cell reads at each step: the token before, the code, the time."""
+        n_steps = before.shape[1]
+        expanded = code[:, None].expand(-1, n_steps, -1), time.expand(len(code), -1, -1)
+        return torch.cat([self.embedding(before), *expanded], dim=2)
+
+    def most_probable(self, code: Tensor) -> Tensor:
+        """Rows of tokens, at each step the most probable one, NaN after the end; ``(n, n_timepoints)``."""
+        at_once = len(code) if code.device.type != "cpu" else ROWS_AT_ONCE
+        return torch.cat([self._write(some, lambda logits: logits.argmax(-1)) for some in code.split(at_once)])
+
+    def draw(self, code: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows of tokens, at each step drawn with its probability, NaN after the end; ``(n, n_timepoints)``."""
+
+        def choose(logits: Tensor) -> Tensor:
+            shares = logits.softmax(-1).to(generator.device)  # a seed is to give the same tokens on every device
+            return torch.multinomial(shares, 1, generator=generator).squeeze(-1).to(logits.device)
+
+        return self._write(code, choose)
+
+    def _write(self, code: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        rows = code.new_full((len(code), self.n_timepoints), torch.nan)
+        token = torch.full((len(code),), self.n_tokens, device=code.device)
+        state, alive, time = self._first_state(code), torch.ones_like(token, dtype=torch.bool), self._clock(code)
+        for step in range(self.n_timepoints):
+            hidden, state = go_on(self.cell, self._read(code, token[:, None], time[step : step + 1]), state)
+            token = choose(self.last(hidden[:, 0]))
+            alive &= token < self.n_tokens
+            rows[:, step] = torch.where(alive, token, torch.nan)
+            if not alive.any():
+                break
+        return rows
+
+
+class Continuations(NamedTuple):
+    """The sequences that codes may stand for: what :class:`WriteTokens` returns, to be asked for probabilities."""
+
+    decoder: Any
+    code: Tensor  # (..., n, n_components)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of rows of tokens; of shape (..., n)."""
+        return self.decoder.log_prob(self.code, x)
+
+    def n_wrong(self, x: Tensor) -> Tensor:
+        """How many tokens are not the most probable ones after those before them; of shape (..., n)."""
+        return self.decoder.n_wrong(self.code, x)
+
+    def most_probable(self) -> Tensor:
+        """Rows of tokens, at each step the most probable one."""
+        return self.decoder.most_probable(self.code)
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Rows of tokens, each drawn with its probability."""
+        return self.decoder.draw(self.code, generator)
+
+    def double(self) -> "Continuations":
+        """Itself: probabilities have the precision of the rows that they are asked for."""
+        return self
+
+    def cpu(self) -> "Continuations":
+        """Itself: the decoder stays where it is."""
+        return self

@@ -1,0 +1,188 @@
+"""Strings as rows of token numbers, and back: what stands before an autoencoder of words or molecules."""
+
+import re
+from collections import Counter
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sk_autoenc._compat import Interval, fit_context
+
+
+class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Turn strings into rows of token numbers, NaN after their ends, and such rows into strings.
+
+    What comes out is what ``Recurrent(unequal_lengths=True)`` reads with ``likelihood="categorical"``. By default a
+    token is a character.
+
+    Parameters
+    ----------
+    token_pattern : str, default="."
+        Regular expression of a token. What lies between tokens is lost, unless ``separator`` brings it back.
+    separator : str, default=""
+        What stands between the tokens of a string that is put together again.
+    min_count : int, default=1
+        Tokens that are rarer in the training strings are not known.
+    max_length : int or None, default=None
+        Largest number of tokens of a string; None takes the longest of the training strings.
+    unknown : str or None, default=None
+        What stands for every token that is not known, itself the token with number 0; None refuses such tokens.
+
+    Attributes
+    ----------
+    tokens_ : ndarray of str of shape (n_tokens,)
+        The tokens by their numbers.
+    max_length_ : int
+        Number of columns of a row.
+
+    See Also
+    --------
+    Recurrent : The architecture that reads such rows.
+    sklearn.feature_extraction.text.CountVectorizer : Counts of tokens, without their order.
+
+    Examples
+    --------
+    >>> from sk_autoenc import Vocabulary
+    >>> vocabulary = Vocabulary().fit(["CCO", "CO"])
+    >>> vocabulary.tokens_.tolist()
+    ['C', 'O']
+    >>> vocabulary.transform(["CO"])
+    array([[ 0.,  1., nan]], dtype=float32)
+    >>> vocabulary.inverse_transform([[0, 0, 1]])
+    array(['CCO'], dtype=object)
+
+    Atoms of two letters and what stands in brackets are tokens of their own in
+
+    >>> Vocabulary(r"\\[[^]]*\\]|Br|Cl|.").fit(["ClC[nH]"]).tokens_.tolist()
+    ['C', 'Cl', '[nH]']
+    """
+
+    _parameter_constraints: dict = {
+        "token_pattern": [str],
+        "separator": [str],
+        "min_count": [Interval(Integral, 1, None, closed="left")],
+        "max_length": [Interval(Integral, 1, None, closed="left"), None],
+        "unknown": [str, None],
+    }
+
+    def __init__(
+        self,
+        token_pattern: str = ".",
+        *,
+        separator: str = "",
+        min_count: int = 1,
+        max_length: int | None = None,
+        unknown: str | None = None,
+    ):
+        self.token_pattern = token_pattern
+        self.separator = separator
+        self.min_count = min_count
+        self.max_length = max_length
+        self.unknown = unknown
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn which tokens there are.
+
+        Parameters
+        ----------
+        X : array-like of str of shape (n_samples,)
+            Strings.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted vocabulary.
+        """
+        cut = self._cut(X)
+        counts = Counter(token for tokens in cut for token in tokens)
+        known = sorted(token for token, count in counts.items() if count >= self.min_count and token != self.unknown)
+        if not known:
+            raise ValueError(
+                f"X has no token that is matched by token_pattern={self.token_pattern!r} "
+                f"min_count={self.min_count} times or more."
+            )
+        self.tokens_ = np.array(known if self.unknown is None else [self.unknown, *known])
+        self.max_length_ = max(map(len, cut)) if self.max_length is None else self.max_length
+        return self
+
+    def transform(self, X):
+        """Rows of token numbers.
+
+        Parameters
+        ----------
+        X : array-like of str of shape (n_samples,)
+            Strings of ``max_length_`` tokens at most.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, max_length_)
+            Numbers of the tokens in ``tokens_``, NaN after the end of a string; float32.
+        """
+        check_is_fitted(self)
+        numbers = {token: number for number, token in enumerate(self.tokens_.tolist())}
+        cut = self._cut(X)
+        rows = np.full((len(cut), self.max_length_), np.nan, dtype=np.float32)
+        for row, tokens in zip(rows, cut, strict=True):
+            if len(tokens) > self.max_length_:
+                raise ValueError(
+                    f"X has a string of {len(tokens)} tokens, {self.separator.join(tokens)!r}, but max_length is "
+                    f"{self.max_length_}."
+                )
+            row[: len(tokens)] = [self._number(token, numbers) for token in tokens]
+        return rows
+
+    def inverse_transform(self, X):
+        """Strings that rows of token numbers stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_timepoints)
+            Numbers of tokens, NaN after the end of a string; or a list of arrays of different lengths.
+
+        Returns
+        -------
+        ndarray of str of shape (n_samples,)
+            Strings, with dtype object.
+        """
+        check_is_fitted(self)
+        return np.array([self._string(np.asarray(row, dtype=float)) for row in X], dtype=object)
+
+    def _cut(self, X) -> list[list[str]]:
+        """The tokens of every string."""
+        if isinstance(X, str) or np.ndim(X) != 1:
+            raise ValueError(f"X must be strings in one dimension, got {X!r:.60}.")
+        for string in X:
+            if not isinstance(string, str):
+                raise ValueError(f"X must hold strings, got {string!r:.60}.")
+        pattern = re.compile(self.token_pattern, re.DOTALL)
+        return [[match.group() for match in pattern.finditer(string)] for string in X]
+
+    def _number(self, token: str, numbers: dict[str, int]) -> int:
+        if token in numbers:
+            return numbers[token]
+        if self.unknown is None:
+            raise ValueError(f"X has the token {token!r}, which fit did not see; set unknown, a token for such ones.")
+        return 0
+
+    def _string(self, row: np.ndarray) -> str:
+        length = len(row) if not np.isnan(row).any() else int(np.isnan(row).argmax())
+        found = row[:length]
+        if (wrong := (found < 0) | (found >= len(self.tokens_)) | (found != np.floor(found))).any():
+            raise ValueError(
+                f"X has {found[wrong][0]:.6g}, which is no number of one of the {len(self.tokens_)} tokens."
+            )
+        return self.separator.join(self.tokens_[found.astype(int)])
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.max_length_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.one_d_array, tags.input_tags.two_d_array = True, True, False
+        return tags

@@ -1,0 +1,250 @@
+"""Sequences of tokens: their probabilities, how they are written and read, and strings through the estimators."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+
+from sk_autoenc import (
+    AAETransformer,
+    AutoencoderTransformer,
+    Categorical,
+    Recurrent,
+    VAETransformer,
+    Vocabulary,
+    load,
+    save,
+)
+from sk_autoenc.likelihoods import Tokens
+from sk_autoenc.nn.recurrent import CELLS, initialize_recurrent
+from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
+from sk_autoenc.training.seeding import initialize_parameters, make_generator
+
+NAN = float("nan")
+
+
+def decoder(cell="gru", n_layers=1, *, n_tokens=2, n_timepoints=3, may_end=True, size=5) -> WriteTokens:
+    made = WriteTokens(2, n_timepoints, n_tokens, cell, size, n_layers, may_end=may_end)
+    generator = make_generator(0, "initialization")
+    initialize_parameters(made, generator)
+    initialize_recurrent(made, generator)
+    return made.eval()
+
+
+def all_sequences(n_tokens: int, n_timepoints: int) -> torch.Tensor:
+    """Every sequence of up to so many tokens, the empty one included."""
+    found = [s for n in range(n_timepoints + 1) for s in itertools.product(range(n_tokens), repeat=n)]
+    return torch.tensor([[*s, *[NAN] * (n_timepoints - len(s))] for s in found])
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_probabilities_of_all_sequences_add_up_to_one(cell, n_layers):
+    sequences = all_sequences(2, 3)
+    code = torch.randn(1, 2, generator=make_generator(0, "noise")).expand(len(sequences), -1)
+    writer = decoder(cell, n_layers)
+    total = writer(code).log_prob(sequences.double()).exp().sum()
+    torch.testing.assert_close(total, torch.tensor(1.0, dtype=torch.float64), rtol=0, atol=1e-6)
+    full = all_sequences(2, 3)[-8:]
+    total = decoder(cell, n_layers, may_end=False)(code[:8]).log_prob(full.double()).exp().sum()
+    torch.testing.assert_close(total, torch.tensor(1.0, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_log_prob_has_the_leading_axes_of_codes():
+    writer, rows = decoder(), all_sequences(2, 3)
+    codes = torch.randn(4, len(rows), 2, generator=make_generator(0, "noise"))
+    together = writer(codes).log_prob(rows)
+    assert together.shape == (4, len(rows))
+    for draw, code in zip(together, codes, strict=True):
+        torch.testing.assert_close(draw, writer(code).log_prob(rows))
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_draws_have_the_probabilities_that_they_should(cell):
+    writer, sequences, n = decoder(cell), all_sequences(2, 3), 4000
+    code = torch.randn(1, 2, generator=make_generator(0, "noise"))
+    drawn = writer(code.expand(n, -1)).draw(make_generator(0, "sampling")).nan_to_num(-1)
+    found = (drawn[:, None] == sequences.nan_to_num(-1)).all(2).double().mean(0)
+    share = writer(code.expand(len(sequences), -1)).log_prob(sequences).exp()
+    assert found.sum() == pytest.approx(1)
+    assert ((found - share).abs() < 4 * (share * (1 - share) / n).sqrt() + 1e-4).all()
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_the_most_probable_tokens_are_wrong_nowhere(cell):
+    writer = decoder(cell, 2, n_tokens=4, n_timepoints=6)
+    codes = 3 * torch.randn(80, 2, generator=make_generator(0, "noise"))
+    best = writer(codes).most_probable()
+    assert len(best.isnan().sum(1).unique()) > 1  # of several lengths
+    assert writer(codes).n_wrong(best).tolist() == [0] * 80
+    other = best.clone()
+    other[:, 0] = (other[:, 0].nan_to_num(0) + 1) % 4
+    assert (writer(codes).n_wrong(other) >= 1).all()
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_decoder_does_not_look_ahead(cell):
+    writer = decoder(cell, n_tokens=3, n_timepoints=4, may_end=False)
+    code = torch.zeros(1, 2)
+    logits = writer._logits(code, torch.tensor([[0, 1, 2, 0]]))
+    changed = writer._logits(code, torch.tensor([[0, 1, 0, 2]]))
+    torch.testing.assert_close(logits[:, :3], changed[:, :3])
+    assert not torch.allclose(logits[:, 3], changed[:, 3])
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_reader_stops_at_the_end(cell):
+    reader = ReadTokens(3, cell, 4, 2, bidirectional=True)
+    initialize_parameters(reader, make_generator(0, "initialization"))
+    initialize_recurrent(reader, make_generator(0, "initialization"))
+    reader.eval()
+    short = reader(torch.tensor([[0.0, 2.0]]))
+    torch.testing.assert_close(reader(torch.tensor([[0.0, 2.0, NAN, NAN], [1.0, 1.0, 1.0, 2.0]]))[:1], short)
+    assert not torch.allclose(reader(torch.tensor([[0.0, 2.0, 1.0]])), short)
+
+
+# -- estimators
+
+RNG = np.random.default_rng(0)
+#: "ab" or "ba" again and again: the first letter and the length say all.
+WORDS = np.array([("ab" if RNG.random() < 0.5 else "ba") * int(RNG.integers(1, 4)) for _ in range(120)], dtype=object)
+ROWS = Vocabulary().fit_transform(WORDS)
+ARCHITECTURE = Recurrent(16, unequal_lengths=True)
+OPTIONS = {"architecture": ARCHITECTURE, "likelihood": "categorical", "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def autoencoder():
+    return AutoencoderTransformer(3, max_iter=40, **OPTIONS).fit(ROWS)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return VAETransformer(2, max_iter=20, n_score_samples=256, **OPTIONS).fit(ROWS)
+
+
+def test_strings_come_back(autoencoder):
+    vocabulary = Vocabulary().fit(WORDS)
+    assert vocabulary.inverse_transform(autoencoder.reconstruct(ROWS)).tolist() == WORDS.tolist()
+    assert autoencoder.reconstruction_err_ < 0.1
+    assert autoencoder.score(ROWS) > -0.5
+    pipe = make_pipeline(Vocabulary(), clone(autoencoder).set_params(max_iter=1)).fit(WORDS)
+    assert pipe.transform(WORDS).shape == (120, 3)
+    assert isinstance(pipe.inverse_transform(pipe.transform(WORDS[:2]))[0], str)
+
+
+def test_a_vae_is_a_distribution_of_strings(vae):
+    sequences = all_sequences(2, 6)[1:].numpy()
+    codes = vae.prior_.sample(4000, make_generator(0, "sampling")).float()
+    nothing = vae.net_.module_.observe(codes).log_prob(torch.full((4000, 6), NAN)).exp().mean()
+    assert np.exp(vae.score_samples(sequences)).sum() + nothing.item() == pytest.approx(1, abs=0.02)
+
+
+def test_samples_are_rows_that_can_be_read(vae):
+    rows = vae.sample(200, random_state=0)
+    assert rows.shape == (200, 6)
+    assert rows.dtype == ROWS.dtype
+    np.testing.assert_array_equal(rows, vae.sample(200, random_state=0))
+    assert len({len(word) for word in Vocabulary().fit(WORDS).inverse_transform(rows)}) > 2
+    assert vae.interpolate(ROWS[0], ROWS[1], 3).shape == (3, 6)
+    np.testing.assert_array_equal(vae.interpolate(ROWS[0], ROWS[1], 2), vae.reconstruct(ROWS[:2]))
+    mean, std = vae.posterior(ROWS)
+    assert mean.shape == std.shape == (120, 2)
+
+
+def test_results_do_not_depend_on_the_company(autoencoder, vae):
+    codes = autoencoder.transform(ROWS)
+    for some in (slice(7, 8), slice(30, 100)):
+        np.testing.assert_array_equal(autoencoder.transform(ROWS[some]), codes[some])
+        np.testing.assert_array_equal(
+            autoencoder.inverse_transform(codes[some]), autoencoder.inverse_transform(codes)[some]
+        )
+        np.testing.assert_array_equal(vae.score_samples(ROWS[some], 8), vae.score_samples(ROWS, 8)[some])
+        np.testing.assert_array_equal(autoencoder.score_samples(ROWS[some]), autoencoder.score_samples(ROWS)[some])
+
+
+def test_rows_in_any_form(autoencoder):
+    lists = [[int(token) for token in row if token == token] for row in ROWS[:5]]
+    arrays = [np.array(tokens) for tokens in lists]
+    np.testing.assert_array_equal(autoencoder.transform(lists), autoencoder.transform(ROWS[:5]))
+    np.testing.assert_array_equal(autoencoder.transform(arrays), autoencoder.transform(ROWS[:5]))
+    assert [row.tolist() for row in autoencoder.reconstruct(arrays)] == lists
+    np.testing.assert_array_equal(autoencoder.reconstruct(ROWS[:5]), ROWS[:5])
+
+
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAETransformer, AAETransformer])
+def test_tokens_of_one_length_need_no_end(cls):
+    X = np.stack([RNG.permutation(4) for _ in range(60)]).astype(np.float32)
+    model = cls(2, architecture=Recurrent(8, cell="lstm"), likelihood=Categorical(5), max_iter=1, random_state=0).fit(X)
+    assert model._likelihood.n_outcomes == 5
+    made = model.reconstruct(X)
+    assert made.dtype == np.float32
+    assert set(np.unique(made)) <= set(range(5))
+    assert model.score_samples(X).shape == (60,)
+
+
+@pytest.mark.parametrize("cls", [VAETransformer, AAETransformer])
+def test_more_training_and_another_process(cls, tmp_path):
+    model = cls(2, max_iter=1, **OPTIONS).fit(ROWS)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.transform(ROWS), model.transform(ROWS))
+    np.testing.assert_array_equal(again.sample(5, random_state=0), model.sample(5, random_state=0))
+    save(model, tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").reconstruct(ROWS), model.reconstruct(ROWS))
+    model.partial_fit(ROWS)
+    assert model.n_iter_ == 2
+
+
+def test_training_starts_at_the_shares_of_tokens():
+    model = AutoencoderTransformer(2, max_iter=1, learning_rate=1e-9, early_stopping=False, **OPTIONS).fit(ROWS)
+    likelihood = model._likelihood
+    shares = likelihood.shares(torch.from_numpy(ROWS))
+    counts = [(ROWS == 0).sum(), (ROWS == 1).sum(), np.isnan(ROWS).any(axis=1).sum()]
+    np.testing.assert_allclose(shares, counts / np.sum(counts))
+    np.testing.assert_allclose(model.net_.module_.decoder.last.bias.detach(), np.log(shares), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "X", "message"),
+    [
+        ({"noise": 0.1}, ROWS, "noise does not go with sequences of tokens, got 0.1"),
+        ({"contraction": 0.1}, ROWS, "contraction"),
+        ({"likelihood": Categorical([2] * 6)}, ROWS, "n_categories must be None or one integer"),
+        ({"likelihood": Categorical(1)}, ROWS, "has the token 1, but only 1 tokens"),
+        ({}, ROWS + 0.5, "needs whole numbers"),
+        ({}, -ROWS, "needs tokens numbered from 0"),
+        ({"architecture": Recurrent(4)}, ROWS, "NaN"),
+        (
+            {"architecture": Recurrent(4, unequal_lengths=True)},
+            np.stack([ROWS, ROWS], axis=1),
+            "one channel, but rows hold 2",
+        ),
+        ({"likelihood": "bernoulli"}, ROWS, "unequal_lengths=True goes with likelihood='gaussian' or 'categorical'"),
+    ],
+)
+def test_what_is_refused(options, X, message):
+    with pytest.raises(ValueError, match=message):
+        AutoencoderTransformer(2, max_iter=1, **{**OPTIONS, **options}).fit(X)
+
+
+def test_what_a_fitted_model_refuses(autoencoder):
+    with pytest.raises(ValueError, match="has the token 7"):
+        autoencoder.score_samples(np.where(ROWS == 1, 7, ROWS))
+    with pytest.raises(ValueError, match="lengths needs"):
+        autoencoder.inverse_transform(np.zeros((2, 3)), lengths=[1, 2])
+    with pytest.raises(ValueError, match="inpaint"):
+        autoencoder.inpaint(ROWS, np.zeros(6, dtype=bool))
+    with pytest.raises(ValueError, match="1 timepoint or more"):
+        autoencoder.transform(np.full((1, 6), NAN))
+    with pytest.raises(ValueError, match="goes with likelihood='categorical'"):
+        VAETransformer(architecture=ARCHITECTURE).fit(ROWS)
+
+
+def test_shares_count_the_end_once():
+    likelihood = Tokens(3, may_end=True)
+    rows = torch.tensor([[0.0, NAN, NAN], [2.0, 2.0, 0.0]])
+    np.testing.assert_allclose(likelihood.shares(rows), [2 / 5, 0, 2 / 5, 1 / 5])

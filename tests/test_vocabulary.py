@@ -1,0 +1,50 @@
+"""Strings to rows of token numbers and back."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from sk_autoenc import Vocabulary
+
+SMILES = r"\[[^]]*\]|Br|Cl|."
+
+
+def test_there_and_back():
+    strings = ["CC(=O)O", "ClC[nH]", "B", "BrCl"]
+    vocabulary = Vocabulary(SMILES).fit(strings)
+    assert {"Cl", "Br", "[nH]", "B"} <= set(vocabulary.tokens_)
+    rows = vocabulary.transform(strings)
+    assert rows.shape == (4, 7)
+    assert (~np.isnan(rows)).sum(axis=1).tolist() == [7, 3, 1, 2]
+    assert vocabulary.inverse_transform(rows).tolist() == strings
+    assert vocabulary.inverse_transform([row[~np.isnan(row)] for row in rows]).tolist() == strings
+    assert vocabulary.get_feature_names_out()[0] == "vocabulary0"
+    assert clone(vocabulary).fit_transform(np.array(strings)).shape == (4, 7)
+
+
+def test_words_with_rare_ones():
+    vocabulary = Vocabulary(r"\w+", separator=" ", min_count=2, unknown="?", max_length=4)
+    rows = vocabulary.fit_transform(["a dog, a cat", "a dog"])
+    assert rows.dtype == np.float32
+    assert vocabulary.tokens_.tolist() == ["?", "a", "dog"]
+    np.testing.assert_array_equal(rows, [[1, 2, 1, 0], [1, 2, np.nan, np.nan]])
+    assert vocabulary.inverse_transform(rows).tolist() == ["a dog a ?", "a dog"]
+    assert vocabulary.inverse_transform(vocabulary.transform(["", "bird"])).tolist() == ["", "?"]
+
+
+@pytest.mark.parametrize(
+    ("options", "call", "message"),
+    [
+        ({}, lambda v: v.transform(["cx"]), "has the token 'x', which fit did not see"),
+        ({}, lambda v: v.transform(["c" * 9]), "a string of 9 tokens, .*, but max_length is 2"),
+        ({}, lambda v: v.transform("cc"), "must be strings in one dimension"),
+        ({}, lambda v: v.transform([1, 2]), "must hold strings, got 1"),
+        ({}, lambda v: v.inverse_transform([[0, 5]]), "has 5, which is no number of one of the 1 tokens"),
+        ({}, lambda v: v.inverse_transform([[0.5]]), "has 0.5"),
+        ({"min_count": 9}, lambda v: v, "X has no token that .* min_count=9 times or more"),
+        ({"max_length": 0}, lambda v: v, "max_length"),
+    ],
+)
+def test_what_is_refused(options, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Vocabulary(**options).fit(["c", "cc"]))
