@@ -11,8 +11,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sk_autoenc import AAETransformer, AutoencoderTransformer, Recurrent, VAETransformer, load, save
+from sk_autoenc.likelihoods import present
+from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, initialize_recurrent, run
 from sk_autoenc.sequences import fit_series_scaling, lengths_of, padded, trimmed
+from sk_autoenc.training.seeding import initialize_parameters
 
 rng = np.random.default_rng(0)
 LENGTHS = rng.integers(4, 12, 90)
@@ -76,6 +79,32 @@ def test_each_series_is_read_to_its_own_end(cell, training):
         alone = torch.from_numpy(X[i].T).float()[None]
         states = run(reader.cell, alone)[1][-2:].transpose(0, 1).flatten(1)
         torch.testing.assert_close(found[i : i + 1], states)
+
+
+# -- the decoder
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_no_step_after_the_longest_of_a_batch_changes_a_loss_or_a_gradient(cell):
+    plan = Recurrent(5, cell=cell, num_layers=2, unequal_lengths=True).fitted_to((2, 11))
+    module = Autoencoder(
+        plan.make_encoder(22, 3, linear_path=False), plan.make_decoder(3, 22, linear_path=False, bounded=False)
+    ).train()
+    initialize_parameters(module, torch.Generator().manual_seed(0))
+    initialize_recurrent(module, torch.Generator().manual_seed(0))
+    rows = torch.from_numpy(padded([series for series in X if series.shape[1] < 9], 11)).float().flatten(1)
+
+    def loss_and_gradients(raw):
+        loss = (present(raw, rows) - raw).square().sum(1).mean()
+        return [loss, *torch.autograd.grad(loss, list(module.parameters()))]
+
+    short, full = module(rows, torch.Generator()).raw, module.decoder(module.encode(rows))
+    assert (short.unflatten(1, (2, 11))[..., 8:] == 0).all()
+    assert (full.unflatten(1, (2, 11))[..., 8:] != 0).all()
+    for found, expected in zip(loss_and_gradients(short), loss_and_gradients(full), strict=True):
+        torch.testing.assert_close(found, expected)
+    module.eval()  # rows must not depend on their company
+    torch.testing.assert_close(module(rows, torch.Generator()).raw, full)
 
 
 # -- results depend on the series alone

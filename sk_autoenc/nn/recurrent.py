@@ -1,13 +1,13 @@
 """Recurrent networks on rows that hold series: the layers, and how a series lies in a row; torch only."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear
+from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear, SteadyNetwork
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -22,6 +22,10 @@ class SeriesLayout(NamedTuple):
     def n_cells(self) -> int:
         """Length of a row that holds one series."""
         return self.n_channels * self.n_timepoints
+
+    def lengths(self, rows: Tensor) -> Tensor:
+        """Number of timepoints of each series before NaN begins; ``(n,)``."""
+        return (~rows[:, : self.n_timepoints].isnan()).sum(1)
 
     def to_steps(self, rows: Tensor) -> Tensor:
         """``(n, n_cells) -> (n, n_timepoints, n_channels)``."""
@@ -47,15 +51,15 @@ class ReadSeries(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         if self.unequal:
-            steps = self.layout.to_steps(rows)
-            lengths = (~steps[..., 0].isnan()).sum(1)
-            return read_to_the_end(self.cell, steps[:, : int(lengths.max())].nan_to_num(0.0), lengths)
+            lengths = self.layout.lengths(rows)
+            steps = self.layout.to_steps(rows)[:, : int(lengths.max())]
+            return read_to_the_end(self.cell, steps.nan_to_num(0.0), lengths)
         _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
 
 
 class UnrollCode(nn.Module):
-    """Codes as states over time: ``(n, n_components) -> (n, n_timepoints, size)``.
+    """Codes as states over time: ``(n, n_components) -> (n, n_steps, size)``, up to ``n_timepoints`` steps.
 
     The first state is made of the code, and every step reads the code and the time, never what came out before: so all
     steps are one call, and training and decoding are the same.
@@ -67,10 +71,10 @@ class UnrollCode(nn.Module):
         self.start, self.squash = Linear(n_components, n_layers * size), Activation("tanh")
         self.cell = CELLS[cell](n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
 
-    def forward(self, code: Tensor) -> Tensor:
+    def forward(self, code: Tensor, n_steps: int | None = None) -> Tensor:
         first = self.squash(self.start(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
-        time = clock(self.n_timepoints, code.device).to(code.dtype).expand(len(code), -1, -1)
-        read = torch.cat([code[:, None].expand(-1, self.n_timepoints, -1), time], dim=2)
+        time = clock(self.n_timepoints, code.device)[:n_steps].to(code.dtype).expand(len(code), -1, -1)
+        read = torch.cat([code[:, None].expand(-1, time.shape[1], -1), time], dim=2)
         return run(self.cell, read, first)[0]
 
 
@@ -122,8 +126,9 @@ def read_to_the_end(cell: nn.GRU | nn.LSTM, x: Tensor, lengths: Tensor) -> Tenso
             own = weights[4 * (n_directions * layer + direction) :][:4]
             out = _one_layer(cell, _turned(x, lengths) if direction else x, first, own)
             last.append(out[torch.arange(len(out), device=out.device), lengths - 1, : cell.hidden_size])
-            outs.append(_turned(out, lengths) if direction else out)
-        x = torch.cat(outs, dim=2)
+            outs.append(out)
+        if layer + 1 < cell.num_layers:
+            x = torch.cat([_turned(out, lengths) if i else out for i, out in enumerate(outs)], dim=2)
     return torch.cat(last, dim=1)
 
 
@@ -176,8 +181,29 @@ class ToSeries(Linear):
         spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
         steps = F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
         if self.unequal:
-            return self.layout.to_rows(steps + self.bias)
+            to_come = self.layout.n_timepoints - steps.shape[1]
+            return self.layout.to_rows(F.pad(steps + self.bias, (0, 0, 0, to_come)))
         return self.layout.to_rows(steps) + self.bias
+
+
+class SeriesDecoder(SteadyNetwork):
+    """Codes as series: states over time, and the values of all channels made of them."""
+
+    def __init__(self, states: UnrollCode, to_rows: ToSeries):
+        super().__init__(states, to_rows)
+        self.unequal = to_rows.unequal
+
+    def forward(self, code: Tensor, like: Tensor | None = None) -> Tensor:
+        """``(..., n, n_components) -> (..., n, n_cells)``.
+
+        ``like``: the rows that the codes are of, ``(n, n_cells)``. In training, where series may end early, no step is
+        made after the end of the longest of them; what would follow is 0.
+        """
+        if like is None or not (self.training and self.unequal):
+            return super().forward(code)
+        states, to_rows = cast(tuple[UnrollCode, ToSeries], tuple(self))
+        n_steps = int(to_rows.layout.lengths(like).max())
+        return to_rows(states(code.reshape(-1, code.shape[-1]), n_steps)).unflatten(0, code.shape[:-1])
 
 
 def n_hands(n_timepoints: int) -> int:
