@@ -84,51 +84,6 @@ def test_without_generator_the_order_is_that_of_the_rows():
     assert torch.equal(torch.cat(list(WholeBatches(rows, 2))), rows[:])
 
 
-def ending_early(n, width=40):
-    """Rows that tell their number and end after 1 to ``width`` cells, in no order."""
-    rows = numbered(n, width)
-    lengths = 1 + torch.arange(n) * 7 % width
-    return rows.masked_fill(torch.arange(width) >= lengths[:, None], torch.nan), lengths
-
-
-def test_rows_know_where_they_end():
-    data, lengths = ending_early(50)
-    assert torch.equal(Rows(data, torch.tensor([3, 1, 44])).lengths(), lengths[[3, 1, 44]])
-    assert Rows(numbered(50)).lengths() is None
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 9, 803])
-def test_batches_of_rows_that_end_early_hold_every_row_once(n):
-    index = torch.arange(0, 2 * n, 2)
-    batches = WholeBatches(Rows(ending_early(2 * n)[0], index), 4, seeded())
-    for _ in range(3):
-        parts = list(batches)
-        assert len(parts) == len(batches)
-        assert sorted(torch.cat(parts)[:, 0].tolist()) == index.tolist()
-
-
-def test_rows_that_end_early_come_in_the_generators_order_with_rows_of_like_lengths():
-    rows = Rows(ending_early(800)[0])
-    batches, again, other = (WholeBatches(rows, 8, seeded(seed)) for seed in (1, 1, 2))
-    first, second, third = list(batches), list(again), list(other)
-    assert all(torch.equal(a[:, 0], b[:, 0]) for a, b in zip(first, second, strict=True))
-    assert not torch.equal(first[0][:, 0], third[0][:, 0])
-    longest = torch.tensor([[len(row) - row.isnan().sum() for row in batch] for batch in first]).max(1).values
-    assert longest.float().mean() < 22  # the mean length is 20.5, the longest row of 8 at random has 36
-    assert not torch.equal(longest, longest.sort().values)  # short and long batches take turns
-    # No two epochs have the same batches, however often the rows come.
-    together = {frozenset(batch[:, 0].tolist()) for batch in first}
-    assert len(together & {frozenset(batch[:, 0].tolist()) for batch in batches}) < len(first) / 4
-
-
-def test_a_smaller_batch_holds_now_long_rows_now_short_ones():
-    batches = WholeBatches(Rows(ending_early(83)[0]), 8, seeded())
-    small = [next(batch for batch in batches if len(batch) == 3) for _ in range(30)]
-    lengths = torch.tensor([float((~batch.isnan()).sum(1).max()) for batch in small])
-    assert lengths.min() < 12
-    assert lengths.max() > 30
-
-
 # -- judging
 
 
