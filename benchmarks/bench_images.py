@@ -14,8 +14,8 @@ filling by PCA (number of components chosen on held-out training images), biharm
 masking noise. Target: above all.
 
 Speed: 28 x 28, batch 256, against a hand-written loop with the same layers (transposed convolutions in the decoder) and
-fused Adam; 1280 images, whole fits of 10 epochs divided by their steps. Target: at most 1.15. Beside it the same loop with channels
-last in memory, and with repeated pixels and convolutions, which is what our decoder computes.
+fused Adam; 1280 images, whole fits of 10 epochs divided by their steps. Target: at most 1.15. Beside it the same loop
+with channels last in memory, and with repeated pixels and convolutions, which is what our decoder computes.
 
 The faces are split by person: 30 to train, 4 held out, 6 to test. The number of epochs is what short fits of a few rows
 say fits the time. Channels, hidden layers, start, normalisation and likelihood were compared on held-out Fashion-MNIST
