@@ -90,10 +90,18 @@ def test_the_most_probable_tokens_are_wrong_nowhere(cell):
 def test_a_decoder_does_not_look_ahead(cell):
     writer = decoder(cell, n_tokens=3, n_timepoints=4, may_end=False)
     code = torch.zeros(1, 2)
-    logits = writer._logits(code, torch.tensor([[0, 1, 2, 0]]))
-    changed = writer._logits(code, torch.tensor([[0, 1, 0, 2]]))
+    logits = writer._logits(code, torch.tensor([[0, 1, 2, 0]]), torch.tensor([4]))
+    changed = writer._logits(code, torch.tensor([[0, 1, 0, 2]]), torch.tensor([4]))
     torch.testing.assert_close(logits[:, :3], changed[:, :3])
     assert not torch.allclose(logits[:, 3], changed[:, 3])
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_training_sees_the_same_probabilities(cell):
+    rows = all_sequences(2, 5)
+    codes = torch.randn(len(rows), 2, generator=make_generator(0, "noise"))
+    writer = decoder(cell, 2, n_timepoints=5)
+    torch.testing.assert_close(writer.train()(codes).log_prob(rows), writer.eval()(codes).log_prob(rows))
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))

@@ -13,9 +13,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sk_autoenc import AAETransformer, AutoencoderTransformer, Gaussian, Recurrent, StudentT, VAETransformer, load, save
+from sk_autoenc.likelihoods import present
+from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.noise import NoiseOutput
-from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, initialize_recurrent, run
+from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, in_pieces, initialize_recurrent, run
 from sk_autoenc.sequences import fit_series_scaling, lengths_of, padded, trimmed
+from sk_autoenc.training.seeding import initialize_parameters
 
 rng = np.random.default_rng(0)
 LENGTHS = rng.integers(4, 12, 90)
@@ -100,6 +103,51 @@ def test_each_series_is_read_to_its_own_end(cell, training):
         alone = torch.from_numpy(X[i].T).float()[None]
         states = run(reader.cell, alone)[1][-2:].transpose(0, 1).flatten(1)
         torch.testing.assert_close(found[i : i + 1], states)
+
+
+def test_pieces_of_time_are_run_for_the_series_that_reach_them():
+    cell, seen = torch.nn.GRU(2, 5, batch_first=True), []
+
+    def run_on(x, state):
+        seen.append(tuple(x.shape[:2]))
+        out, last = cell(x, state[0])
+        return out, (last,)
+
+    lengths = torch.tensor([9, 7, 7, 4, 4, 4, 2])
+    x, first = torch.randn(7, 9, 2, generator=torch.Generator().manual_seed(0)), (torch.zeros(1, 7, 5),)
+    found, whole = in_pieces(run_on, x, first, lengths, training=True), cell(x)[0]
+    assert seen == [(7, 2), (6, 2), (3, 3), (1, 2)]
+    for i, length in enumerate(lengths):
+        torch.testing.assert_close(found[i, :length], whole[i, :length])
+    assert (found[3, 4:] == 0).all()
+    torch.testing.assert_close(in_pieces(run_on, x, first, lengths, training=False), whole)
+
+
+# -- the decoder
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradient(cell):
+    plan = Recurrent(5, cell=cell, num_layers=2, unequal_lengths=True).fitted_to((2, 11))
+    module = Autoencoder(
+        plan.make_encoder(22, 3, linear_path=False), plan.make_decoder(3, 22, linear_path=False, bounded=False)
+    ).train()
+    initialize_parameters(module, torch.Generator().manual_seed(0))
+    initialize_recurrent(module, torch.Generator().manual_seed(0))
+    cases = [series for series in X if series.shape[1] < 9]
+    rows = torch.from_numpy(padded(cases, 11)).float().flatten(1)
+
+    def loss_and_gradients(raw):
+        loss = (present(raw, rows) - raw).square().sum(1).mean()
+        return [loss, *torch.autograd.grad(loss, list(module.parameters()))]
+
+    short, full = module(rows, torch.Generator()).raw, module.decoder(module.encode(rows))
+    assert (full != 0).all()
+    assert (short.unflatten(1, (2, 11))[..., 8:] == 0).all()  # where no series goes on, nothing is computed
+    for found, expected in zip(loss_and_gradients(short), loss_and_gradients(full), strict=True):
+        torch.testing.assert_close(found, expected)
+    module.eval()  # rows must not depend on their company
+    torch.testing.assert_close(module(rows, torch.Generator()).raw, full)
 
 
 # -- results depend on the series alone

@@ -9,7 +9,7 @@ from torch import nn
 
 from sk_autoenc.architectures.base import Architecture
 from sk_autoenc.nn.blocks import ACTIVATIONS, Linear, SteadyNetwork
-from sk_autoenc.nn.recurrent import CELLS, ReadSeries, SeriesLayout, ToSeries, UnrollCode
+from sk_autoenc.nn.recurrent import CELLS, ReadSeries, SeriesDecoder, SeriesLayout, ToSeries, UnrollCode
 from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
 
 
@@ -171,7 +171,7 @@ class Recurrent(Architecture):
         layout = self._series_layout()
         states = UnrollCode(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
-        network = SteadyNetwork(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
+        network = SeriesDecoder(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
         return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)
 
     def _refuse(self, bounded: bool) -> None:

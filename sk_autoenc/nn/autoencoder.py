@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_autoenc.corruption import Corruption
+from sk_autoenc.nn.recurrent import SeriesDecoder
 
 
 class AutoencoderOutput(NamedTuple):
@@ -102,7 +103,11 @@ class Autoencoder(nn.Module):
             code, slope = self._code_and_slope(seen, generator)
         else:
             code, slope = self.encoder(seen), None
-        return AutoencoderOutput(code, self.decoder(code), slope)
+        return AutoencoderOutput(code, self._decode_like(x, code), slope)
+
+    def _decode_like(self, x: Tensor, code: Tensor) -> Tensor:
+        """What codes of these rows stand for; a decoder of series need not go on after the longest of them ends."""
+        return self.decoder(code, like=x) if isinstance(self.decoder, SeriesDecoder) else self.decoder(code)
 
     def _code_and_slope(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Codes, and ‖Jᵀ u‖² with u ~ N(0, I), whose mean is the squared Frobenius norm of the Jacobian J.

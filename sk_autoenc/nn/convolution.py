@@ -12,6 +12,9 @@ from torch import Tensor, nn
 #: Height and width.
 Pair = tuple[int, int]
 
+#: Enlarged maps of up to so many channels come from an ordinary convolution, which is faster for few.
+FEW_CHANNELS = 4
+
 
 class ImageLayout(NamedTuple):
     """How a row holds an image, or several of one shape one after the other; a series has height 1."""
@@ -28,7 +31,7 @@ class ImageLayout(NamedTuple):
 
     def to_maps(self, rows: Tensor) -> Tensor:
         """``(n, n_cells) -> (n, n_channels, height, width)``."""
-        if self.channels_last:
+        if self.channels_last or self.n_channels == 1:  # which for a single channel is the same
             return rows.unflatten(1, (self.height, self.width, self.n_channels)).permute(0, 3, 1, 2)
         return rows.unflatten(1, self[:3])
 
@@ -39,6 +42,21 @@ class ImageLayout(NamedTuple):
         return maps.flatten(1)
 
 
+def in_fast_order(maps: Tensor) -> Tensor:
+    """Maps in the order in memory in which convolutions are fastest: images on a CPU pixel after pixel."""
+    pixels_first = maps.device.type == "cpu" and maps.shape[2] > 1
+    return maps.contiguous(memory_format=torch.channels_last if pixels_first else torch.contiguous_format)
+
+
+def convolve(maps: Tensor, kernel: Tensor, bias: Tensor | None, stride: Pair, *, training: bool) -> Tensor:
+    """A convolution of maps with zeros around, half a kernel wide."""
+    margin = (kernel.shape[2] // 2, kernel.shape[3] // 2)
+    if training:
+        return F.conv2d(maps, kernel, bias, stride, margin)
+    # For maps hardly larger than the kernel, the kernels that pad by themselves depend on an image's place.
+    return F.conv2d(F.pad(maps, (margin[1], margin[1], margin[0], margin[0])), kernel, bias, stride)
+
+
 class ToMaps(nn.Module):
     """Rows as images."""
 
@@ -47,22 +65,20 @@ class ToMaps(nn.Module):
         self.layout = layout
 
     def forward(self, rows: Tensor) -> Tensor:
-        return self.layout.to_maps(rows).contiguous()
+        return in_fast_order(self.layout.to_maps(rows))
 
 
 class Convolution(nn.Conv2d):
     """A convolution that keeps every ``stride``-th pixel: a side of n pixels becomes one of ceil(n / stride)."""
 
+    stride: Pair
+
     def __init__(self, n_in: int, n_out: int, kernel_size: Pair, stride: Pair):
         height, width = kernel_size
         super().__init__(n_in, n_out, kernel_size, stride=stride, padding=(height // 2, width // 2))
-        self.margin = (width // 2, width // 2, height // 2, height // 2)
 
     def forward(self, maps: Tensor) -> Tensor:
-        if self.training:
-            return super().forward(maps)
-        # For maps hardly larger than the kernel, the kernels that pad by themselves depend on an image's place.
-        return F.conv2d(F.pad(maps, self.margin), self.weight, self.bias, stride=self.stride)
+        return convolve(maps, self.weight, self.bias, self.stride, training=self.training)
 
 
 class UpsampledConvolution(nn.Conv2d):
@@ -70,10 +86,15 @@ class UpsampledConvolution(nn.Conv2d):
 
     A plain transposed convolution makes neighbouring pixels by different weights, which shows as a checkerboard [1].
     Here both steps are computed as one transposed convolution whose kernel is the layer's own one, summed over the
-    pixels that are equal: the same result for half the work.
+    pixels that are equal: the same result for half the work. Where few channels come out, a convolution of the small
+    maps makes the ``stride`` x ``stride`` pixels of each place as so many channels instead [2]: again the same result.
 
     [1] Odena, Dumoulin, Olah (2016). Deconvolution and checkerboard artifacts. Distill.
+    [2] Shi et al. (2016). Real-time single image and video super-resolution using an efficient sub-pixel
+        convolutional neural network. CVPR.
     """
+
+    stride: Pair
 
     def __init__(self, n_in: int, n_out: int, kernel_size: Pair, stride: Pair, *, size: Pair, bounded: bool = False):
         height, width = kernel_size
@@ -90,19 +111,45 @@ class UpsampledConvolution(nn.Conv2d):
         kernel = F.pad(flipped, (across - 1, across - 1, down - 1, down - 1))
         if down * across > 1:
             kernel = F.avg_pool2d(kernel, (down, across), stride=1) * (down * across)
-        if self.bounded:
-            norms = torch.linalg.vector_norm(kernel, dim=(1, 2, 3), keepdim=True)
-            kernel = kernel / norms.clamp_min(1.0)
-        return kernel.contiguous()  # the order in which the convolution is fastest
+        return self._within_bounds(kernel, n_in_axis=0).contiguous()  # the order in which the convolution is fastest
+
+    def kernel_of_phases(self) -> Tensor:
+        """Kernel of the convolution of small maps, ``(n_out * down * across, n_in, ...)``; the same numbers."""
+        sizes = zip(self.kernel_size, self.stride, strict=True)
+        by_row, by_column = (read_by_phase(*pair, self.weight.device).to(self.weight.dtype) for pair in sizes)
+        kernel = torch.einsum("oikl,pak,qbl->opqiab", self.weight, by_row, by_column).flatten(0, 2)
+        return self._within_bounds(kernel, n_in_axis=1)
+
+    def _within_bounds(self, kernel: Tensor, n_in_axis: int) -> Tensor:
+        if not self.bounded:
+            return kernel
+        others = [axis for axis in range(4) if axis != n_in_axis]
+        return kernel / torch.linalg.vector_norm(kernel, dim=others, keepdim=True).clamp_min(1.0)
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.enlarge(maps, self.bias)
 
     def enlarge(self, maps: Tensor, bias: Tensor | None) -> Tensor:
         """The layer with another bias: ``(n, n_in, h, w) -> (n, n_out, *size)``."""
-        height, width = self.size
-        out = F.conv_transpose2d(maps, self.kernel(), bias, stride=self.stride, padding=self.margin)
+        maps, (height, width) = in_fast_order(maps), self.size
+        if self.out_channels > FEW_CHANNELS:
+            out = F.conv_transpose2d(maps, self.kernel(), bias, self.stride, self.margin)
+        else:
+            phases = convolve(maps, self.kernel_of_phases(), None, (1, 1), training=self.training)
+            out = phases.unflatten(1, (-1, *self.stride)).permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
+            out = out if bias is None else out + bias[:, None, None]
         return out[..., :height, :width]
+
+
+def read_by_phase(size: int, stride: int, device: torch.device) -> Tensor:
+    """Which cell of the small map each tap of a kernel reads, for each cell that one is enlarged to.
+
+    Booleans ``(stride, n, size)``; of the n cells of the small map the middle one is the one that is enlarged.
+    """
+    reach = -(-(size // 2) // stride)
+    taps, cells = torch.arange(size, device=device), torch.arange(-reach, reach + 1, device=device)
+    read = (torch.arange(stride, device=device)[:, None] + taps - size // 2).div(stride, rounding_mode="floor")
+    return read[:, None] == cells[:, None]
 
 
 class ToRows(UpsampledConvolution):

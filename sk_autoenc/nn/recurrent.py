@@ -1,15 +1,22 @@
 """Recurrent networks on rows that hold series: the layers, and how a series lies in a row; torch only."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear
+from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear, SteadyNetwork
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+State = tuple[Tensor, ...]
+
+#: Into so many pieces is time cut at most where series of a batch differ in length.
+MOST_PIECES = 8
 
 
 class SeriesLayout(NamedTuple):
@@ -22,6 +29,10 @@ class SeriesLayout(NamedTuple):
     def n_cells(self) -> int:
         """Length of a row that holds one series."""
         return self.n_channels * self.n_timepoints
+
+    def lengths(self, rows: Tensor) -> Tensor:
+        """Number of timepoints of each series before NaN begins; ``(n,)``."""
+        return (~rows[:, : self.n_timepoints].isnan()).sum(1)
 
     def to_steps(self, rows: Tensor) -> Tensor:
         """``(n, n_cells) -> (n, n_timepoints, n_channels)``."""
@@ -47,15 +58,17 @@ class ReadSeries(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         if self.unequal:
-            steps = self.layout.to_steps(rows)
-            lengths = (~steps[..., 0].isnan()).sum(1)
-            return read_to_the_end(self.cell, steps[:, : int(lengths.max())].nan_to_num(0.0), lengths)
+            lengths = self.layout.lengths(rows)
+            steps = self.layout.to_steps(rows)[:, : int(lengths.max())]
+            return read_to_the_end(self.cell, steps.nan_to_num(0.0), lengths)
         _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
 
 
 class UnrollCode(nn.Module):
     """Codes as states over time: ``(n, n_components) -> (n, n_timepoints, size)``.
+
+    ``lengths``: those that series are to have, the longest first; that is then the number of steps.
 
     The first state is made of the code, and every step reads the code and the time, never what came out before: so all
     steps are one call, and training and decoding are the same.
@@ -67,14 +80,15 @@ class UnrollCode(nn.Module):
         self.start, self.squash = Linear(n_components, n_layers * size), Activation("tanh")
         self.cell = CELLS[cell](n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
 
-    def forward(self, code: Tensor) -> Tensor:
+    def forward(self, code: Tensor, lengths: Tensor | None = None) -> Tensor:
         first = self.squash(self.start(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
-        time = clock(self.n_timepoints, code.device).to(code.dtype).expand(len(code), -1, -1)
-        read = torch.cat([code[:, None].expand(-1, self.n_timepoints, -1), time], dim=2)
-        return run(self.cell, read, first)[0]
-
-
-State = tuple[Tensor, ...]
+        n_steps = self.n_timepoints if lengths is None else int(lengths[0])
+        time = clock(self.n_timepoints, code.device)[:n_steps].to(code.dtype).expand(len(code), -1, -1)
+        read = torch.cat([code[:, None].expand(-1, n_steps, -1), time], dim=2)
+        if lengths is None:
+            return run(self.cell, read, first)[0]
+        state = initial_state(self.cell, first)
+        return in_pieces(partial(go_on, self.cell), read, state, lengths, training=self.training)
 
 
 def initial_state(cell: nn.GRU | nn.LSTM, hidden: Tensor) -> State:
@@ -113,25 +127,55 @@ def read_to_the_end(cell: nn.GRU | nn.LSTM, x: Tensor, lengths: Tensor) -> Tenso
 
     Whoever reads backwards reads the series turned round, so that what follows the end comes after it, too.
     """
+    order = lengths.argsort(descending=True, stable=True)
+    x, lengths = x[order], lengths[order]
     n_directions, weights = 1 + cell.bidirectional, _weights(cell)
-    first = x.new_zeros(1, len(x), cell.hidden_size + _spare(cell))
+    first = initial_state(cell, x.new_zeros(1, len(x), cell.hidden_size + _spare(cell)))
     last: list[Tensor] = []
     for layer in range(cell.num_layers):
         outs, last = [], []
         for direction in range(n_directions):
             own = weights[4 * (n_directions * layer + direction) :][:4]
-            out = _one_layer(cell, _turned(x, lengths) if direction else x, first, own)
+            read = partial(_one_layer, cell, own)
+            out = in_pieces(read, _turned(x, lengths) if direction else x, first, lengths, training=cell.training)
             last.append(out[torch.arange(len(out), device=out.device), lengths - 1, : cell.hidden_size])
-            outs.append(_turned(out, lengths) if direction else out)
-        x = torch.cat(outs, dim=2)
-    return torch.cat(last, dim=1)
+            outs.append(out)
+        if layer + 1 < cell.num_layers:
+            x = torch.cat([_turned(out, lengths) if i else out for i, out in enumerate(outs)], dim=2)
+    return torch.cat(last, dim=1)[order.argsort()]
 
 
-def _one_layer(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor, weights: list[Tensor]) -> Tensor:
+def in_pieces(
+    run_on: Callable[[Tensor, State], tuple[Tensor, State]],
+    x: Tensor,
+    state: State,
+    lengths: Tensor,
+    *,
+    training: bool,
+) -> Tensor:
+    """States over time of series whose lengths fall; ``(n, n_steps, size)``.
+
+    In training time is cut into pieces, each of which is run for those series alone that reach it, with 0 for the
+    others: on a CPU far faster than packed sequences.
+    """
+    if not training:
+        return run_on(x, state)[0]
+    falling, outs, begin = lengths.tolist(), [], 0
+    for end in sorted({falling[i * len(x) // MOST_PIECES] for i in range(MOST_PIECES)}):
+        n_left = sum(length > begin for length in falling)
+        out, state = run_on(x[:n_left, begin:end], tuple(part[:, :n_left].contiguous() for part in state))
+        outs.append(F.pad(out, (0, 0, 0, 0, 0, len(x) - n_left)))
+        begin = end
+    return torch.cat(outs, dim=1)
+
+
+def _one_layer(cell: nn.GRU | nn.LSTM, weights: list[Tensor], x: Tensor, first: State) -> tuple[Tensor, State]:
     options = (True, 1, 0.0, cell.training, False, True)
     if isinstance(cell, nn.LSTM):
-        return torch.lstm(x, (first, first), weights, *options)[0]
-    return torch.gru(x, first, weights, *options)[0]
+        out, *last = torch.lstm(x, first, weights, *options)
+    else:
+        out, *last = torch.gru(x, first[0], weights, *options)
+    return out, tuple(last)
 
 
 def _turned(x: Tensor, lengths: Tensor) -> Tensor:
@@ -176,8 +220,30 @@ class ToSeries(Linear):
         spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
         steps = F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
         if self.unequal:
-            return self.layout.to_rows(steps + self.bias)
+            to_come = self.layout.n_timepoints - steps.shape[1]
+            return self.layout.to_rows(F.pad(steps + self.bias, (0, 0, 0, to_come)))
         return self.layout.to_rows(steps) + self.bias
+
+
+class SeriesDecoder(SteadyNetwork):
+    """Codes as series: states over time, and the values of all channels made of them."""
+
+    def __init__(self, states: UnrollCode, to_rows: ToSeries):
+        super().__init__(states, to_rows)
+        self.unequal = to_rows.unequal
+
+    def forward(self, code: Tensor, like: Tensor | None = None) -> Tensor:
+        """``(..., n, n_components) -> (..., n, n_cells)``.
+
+        ``like``: the rows that the codes ``(n, n_components)`` are of. In training, where these may end early, what
+        follows their ends is of no account, and hardly computed.
+        """
+        if like is None or not (self.training and self.unequal):
+            return super().forward(code)
+        states, to_rows = cast(tuple[UnrollCode, ToSeries], tuple(self))
+        lengths = to_rows.layout.lengths(like)
+        order = lengths.argsort(descending=True, stable=True)
+        return to_rows(states(code[order], lengths[order]))[order.argsort()]
 
 
 def n_hands(n_timepoints: int) -> int:

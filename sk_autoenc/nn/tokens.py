@@ -1,13 +1,14 @@
 """Recurrent networks on rows of tokens: read to a state, and written one token after the other; torch only."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ROWS_AT_ONCE, Activation, Linear
-from sk_autoenc.nn.recurrent import CELLS, clock, go_on, initial_state, n_hands, read_to_the_end
+from sk_autoenc.nn.recurrent import CELLS, clock, go_on, in_pieces, initial_state, n_hands, read_to_the_end
 
 
 class ReadTokens(nn.Module):
@@ -54,8 +55,8 @@ class WriteTokens(nn.Module):
         """Log-probability of each row of tokens given its code; ``(..., n, n_components) -> (..., n)``."""
 
         def of_block(code: Tensor, x: Tensor) -> Tensor:
-            outcomes, counted = self._outcomes(x)
-            log_prob = self._logits(code, outcomes).to(x.dtype).log_softmax(-1)
+            outcomes, n_counted, counted = self._outcomes(x)
+            log_prob = self._logits(code, outcomes, n_counted).to(x.dtype).log_softmax(-1)
             return torch.where(counted, log_prob.gather(-1, outcomes[..., None]).squeeze(-1), 0.0).sum(-1)
 
         return self._in_blocks(of_block, code, x)
@@ -64,8 +65,8 @@ class WriteTokens(nn.Module):
         """How many tokens of each row, its end included, are not the most probable one after those before it."""
 
         def of_block(code: Tensor, x: Tensor) -> Tensor:
-            outcomes, counted = self._outcomes(x)
-            return ((self._logits(code, outcomes).argmax(-1) != outcomes) & counted).sum(-1)
+            outcomes, n_counted, counted = self._outcomes(x)
+            return ((self._logits(code, outcomes, n_counted).argmax(-1) != outcomes) & counted).sum(-1)
 
         return self._in_blocks(of_block, code, x)
 
@@ -77,19 +78,21 @@ class WriteTokens(nn.Module):
         pairs = zip(flat.split(at_once), rows.split(at_once), strict=True)
         return torch.cat([function(*pair) for pair in pairs]).unflatten(0, code.shape[:-1])
 
-    def _outcomes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What comes at each step up to the longest row's end, and which steps there are: tokens, then one end."""
-        lengths = (~x.isnan()).sum(1, keepdim=True)
-        n_steps = min(int(lengths.max()) + self.may_end, self.n_timepoints)
+    def _outcomes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What comes at each step up to the longest row's end; how many steps a row has, tokens and one end; which."""
+        n_counted = ((~x.isnan()).sum(1) + self.may_end).clamp_max(self.n_timepoints)
+        n_steps = int(n_counted.max())
         outcomes = x[:, :n_steps].nan_to_num(float(self.n_tokens)).long()
-        return outcomes, torch.arange(n_steps, device=x.device) < lengths + self.may_end
+        return outcomes, n_counted, torch.arange(n_steps, device=x.device) < n_counted[:, None]
 
-    def _logits(self, code: Tensor, outcomes: Tensor) -> Tensor:
+    def _logits(self, code: Tensor, outcomes: Tensor, n_counted: Tensor) -> Tensor:
         """Of all outcomes at each step, given what came before it; ``(n, n_steps, n_tokens + may_end)``."""
-        n_steps = outcomes.shape[1]
+        order = n_counted.argsort(descending=True, stable=True)
         before = torch.cat([torch.full_like(outcomes[:, :1], self.n_tokens), outcomes[:, :-1]], dim=1)
-        hidden, _ = go_on(self.cell, self._read(code, before, self._clock(code)[:n_steps]), self._first_state(code))
-        return self.last(hidden)
+        read = self._read(code, before, self._clock(code)[: outcomes.shape[1]])[order]
+        state = self._first_state(code[order])
+        hidden = in_pieces(partial(go_on, self.cell), read, state, n_counted[order], training=self.training)
+        return self.last(hidden)[order.argsort()]
 
     def _clock(self, code: Tensor) -> Tensor:
         return clock(self.n_timepoints, code.device).to(code.dtype)
