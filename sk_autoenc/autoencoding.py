@@ -84,16 +84,22 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             longest = self._plan.architecture.input_shape if reset else self._series_shape
             X = padded(X, None if longest is None else longest[-1])
         X = super()._validate(X, reset=reset, finite=False)
-        if np.isinf(X).any():
-            raise ValueError("Input X contains infinity.")
-        lengths_of(X, self._n_channels)
-        check_range(np.nan_to_num(X), "X")
+        self._check_values(X, "X")
         return X
+
+    def _check_values(self, X: np.ndarray, name: str) -> None:
+        """Refuse rows that are infinite, also in the network's float32, or have holes."""
+        if not self._equal_lengths:
+            if np.isinf(X).any():
+                raise ValueError(f"Input {name} contains infinity.")
+            lengths_of(X, self._n_channels, may_be_empty=isinstance(self._plan._make_likelihood(), Tokens))
+            X = np.nan_to_num(X)
+        check_range(X, name)
 
     def _fit_scaling(self, X: np.ndarray, chosen: np.ndarray, likelihood: Likelihood) -> Scaling:
         if self._equal_lengths:
             return fit_scaling(X, chosen, by_feature=self._scales_features(likelihood))
-        return fit_series_scaling(X, chosen, self._n_channels)
+        return fit_series_scaling(X, chosen, self._n_channels, by_channel=self._scales_features(likelihood))
 
     def _scales_features(self, likelihood: Likelihood) -> bool:
         """Whether each feature has a scale of its own, which only a model without a metric may have."""
@@ -344,4 +350,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         likelihood = getattr(self, "likelihood", "gaussian")
         real_valued = likelihood in ("gaussian", "student_t") or isinstance(likelihood, Gaussian)
         tags.input_tags.positive_only = not real_valued
+        architecture = getattr(self, "architecture", ())
+        tags.input_tags.allow_nan = isinstance(architecture, Architecture) and architecture.unequal_lengths
         return tags

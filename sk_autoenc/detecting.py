@@ -13,6 +13,7 @@ from sk_autoenc._compat import in_container_of
 from sk_autoenc.base import as_array, check_range
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee
 from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.sequences import is_list_of_series
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
 
 #: The measures that are sums over features; log-likelihoods and distances of codes are none.
@@ -140,6 +141,8 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         return in_container_of(X, parts.numpy().astype(rows.dtype, copy=False))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
+            raise ValueError("X has series of unequal lengths; detectors need rows of one length.")
         X = validate_data(self, as_array(X), dtype=[np.float64, np.float32], reset=reset)
         check_range(X, "X")
         return X

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.base import as_array, check_range
+from sk_autoenc.base import as_array
 from sk_autoenc.floor import last_layer, moments, start_at_mean, summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
 from sk_autoenc.linear_gaussian import (
@@ -45,6 +45,12 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     # -- holes that models which generate share
 
+    def _make_likelihood(self) -> Likelihood:
+        likelihood = super()._make_likelihood()
+        if isinstance(likelihood, Gaussian) and likelihood.correlated == "auto" and not self._equal_lengths:
+            likelihood.set_params(correlated=False)  # how noise goes along with that of cells that are not there
+        return likelihood
+
     def _why_not_linear(self) -> str | None:
         """What stands against starting at a linear model; None if nothing does."""
         if not as_likelihood(self.likelihood).scales_rows:
@@ -75,7 +81,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
                 "architecture: unequal_lengths=True goes with real values and tokens: likelihood='gaussian', "
                 f"'student_t' or 'categorical', got {self.likelihood!r}."
             )
-        if architecture.unequal_lengths and isinstance(likelihood, Gaussian) and likelihood.correlated is True:
+        if architecture.unequal_lengths and isinstance(likelihood, Gaussian) and likelihood.correlated:
             raise ValueError(f"likelihood={likelihood!r}: correlated=True does not go with unequal_lengths=True.")
         if self.init == "pca" and (reason := self._why_not_linear()) is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
@@ -251,16 +257,15 @@ class GenerativeAutoencoder(BaseAutoencoder):
     def _check_ends(self, a, b) -> np.ndarray:
         """Two rows as the encoder reads them."""
         ends = [np.asarray(as_array(end)) for end in (a, b)]
-        if not self._equal_lengths:
-            n_channels, longest = self._series_shape
-            ends = [end.reshape(n_channels, -1) for end in ends]
-            rows = padded(ends, longest).reshape(2, -1)
-            lengths_of(rows, n_channels)
+        if not self._equal_lengths and len(self.input_shape_) == ends[0].ndim:
+            rows = padded(ends, self.input_shape_[-1]).reshape(2, -1)
         else:
             rows = np.stack([end.reshape(-1) for end in ends])
-            rows = check_array(rows, dtype=[np.float64, np.float32], input_name="a and b")
+        rows = check_array(
+            rows, dtype=[np.float64, np.float32], input_name="a and b", ensure_all_finite=self._equal_lengths
+        )
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(f"a and b must have {self.n_features_in_} features, got {rows.shape[1]}.")
-        check_range(rows, "a and b")
+        self._check_values(rows, "a and b")
         self._likelihood.check(rows)
         return rows

@@ -23,9 +23,6 @@ from sk_autoenc.scaling import Scaling
 
 _FORMAT = "1"
 
-#: How arrays that are no numbers are stored, by the kind of their dtype.
-_OF_ARRAYS = {"O": "objects", "U": "strings"}
-
 
 def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     """Write a fitted estimator to one file that holds no code.
@@ -131,7 +128,7 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "OU":
+    if isinstance(value, np.ndarray) and value.dtype != object:
         arrays[where] = np.ascontiguousarray(value)
         return {"array": where}
     if isinstance(value, Scaling):
@@ -145,9 +142,7 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         return {"dict": {key: _encode(item, f"{where}.{key}", arrays) for key, item in value.items()}}
     if isinstance(value, list | tuple | np.ndarray):
-        kind = (
-            "list" if isinstance(value, list) else "tuple" if isinstance(value, tuple) else _OF_ARRAYS[value.dtype.kind]
-        )
+        kind = "list" if isinstance(value, list) else "tuple" if isinstance(value, tuple) else "objects"
         return {kind: [_encode(item, f"{where}.{i}", arrays) for i, item in enumerate(value)]}
     raise ValueError(f"{where} holds {value!r}, which cannot be stored without pickle; use plain values, or joblib.")
 
@@ -167,8 +162,8 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     items = [_decode(item, arrays) for item in content]
     if kind == "Scaling":
         return Scaling(*items)
-    if kind in ("objects", "strings"):
-        return np.array(items, dtype=object if kind == "objects" else str)
+    if kind == "objects":
+        return np.array(items, dtype=object)
     return tuple(items) if kind == "tuple" else items
 
 

@@ -1,6 +1,7 @@
 """Series of unequal lengths as rows of one length, whose cells after a series' end are NaN, and back."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ from sk_autoenc.scaling import Scaling
 
 
 def is_list_of_series(X: Any) -> bool:
-    """Whether these are series one by one, each an array with one or two axes, or lists of different lengths."""
+    """Whether these are series one by one, each an array with one or two axes, or a list of numbers."""
     if not isinstance(X, list | tuple) or len(X) == 0:
         return False
     if all(isinstance(case, list | tuple) for case in X):
-        return len({len(case) for case in X}) > 1
+        return all(isinstance(value, Real) for case in X for value in case)
     return all(getattr(case, "ndim", 0) in (1, 2) for case in X)
 
 
@@ -40,7 +41,7 @@ def padded(cases: Sequence[Any], n_timepoints: int | None) -> np.ndarray:
     return out
 
 
-def lengths_of(rows: np.ndarray, n_channels: int) -> np.ndarray:
+def lengths_of(rows: np.ndarray, n_channels: int, *, may_be_empty: bool = False) -> np.ndarray:
     """Number of timepoints of each row; ``ValueError`` for NaN that is not what follows a series' end."""
     absent = np.isnan(rows).reshape(len(rows), n_channels, -1)
     lengths = (~absent[:, 0]).sum(axis=1)
@@ -50,7 +51,7 @@ def lengths_of(rows: np.ndarray, n_channels: int) -> np.ndarray:
             f"X has NaN inside series {int(wrong.argmax())}; NaN may only follow the end of a series, in all channels "
             "from the same timepoint on."
         )
-    if (lengths == 0).any():
+    if not may_be_empty and (lengths == 0).any():
         raise ValueError(f"X has NaN only in series {int(lengths.argmin())}; each needs 1 timepoint or more.")
     return lengths
 
@@ -73,12 +74,13 @@ def trimmed(rows: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
     return [row[..., :length].copy() for row, length in zip(rows, lengths, strict=True)]
 
 
-def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int) -> Scaling:
-    """A centre for each channel and one scale for all, of what is there in the chosen rows."""
-    by_channel = X[chosen].reshape(len(chosen), n_channels, -1)
-    center = np.asarray(np.nanmean(by_channel, axis=(0, 2), dtype=np.float64))
-    left = by_channel - center[:, None]
-    variance = np.asarray(np.nanmean(np.square(left), axis=(0, 2), dtype=np.float64))
+def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int, *, by_channel: bool = False) -> Scaling:
+    """A centre for each channel and one scale for all, or one for each, of what is there in the chosen rows."""
+    values = X[chosen].reshape(len(chosen), n_channels, -1)
+    center = np.asarray(np.nanmean(values, axis=(0, 2), dtype=np.float64))
+    variance = np.asarray(np.nanmean(np.square(values - center[:, None]), axis=(0, 2), dtype=np.float64))
     rounding = 4 * np.finfo(X.dtype).eps * np.abs(center)
-    scale = float(np.sqrt(np.where(variance > rounding**2, variance, 0.0).mean())) or 1.0
-    return Scaling(np.repeat(center, X.shape[1] // n_channels), scale)
+    variance = np.where(variance > rounding**2, variance, 0.0)
+    scale, n_timepoints = float(np.sqrt(variance.mean())) or 1.0, values.shape[2]
+    scales = np.repeat(np.where(variance > 0, np.sqrt(variance), scale), n_timepoints)
+    return Scaling(np.repeat(center, n_timepoints), scales if by_channel else scale)

@@ -26,14 +26,16 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     min_count : int, default=1
         Tokens that are rarer in the training strings are not known.
     max_length : int or None, default=None
-        Largest number of tokens of a string; None takes the longest of the training strings.
+        Largest number of tokens of a string; longer ones are refused. None takes the longest of the training strings,
+        which in a search may be longer than those of a fold.
     unknown : str or None, default=None
-        What stands for every token that is not known, itself the token with number 0; None refuses such tokens.
+        What stands for every token that is not known, itself the token with number 0; None refuses such tokens, which
+        a fold of a search may not have seen.
 
     Attributes
     ----------
-    tokens_ : ndarray of str of shape (n_tokens,)
-        The tokens by their numbers.
+    tokens_ : ndarray of shape (n_tokens,)
+        The tokens by their numbers: strings, with dtype object.
     max_length_ : int
         Number of columns of a row.
 
@@ -106,8 +108,9 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"X has no token that is matched by token_pattern={self.token_pattern!r} "
                 f"min_count={self.min_count} times or more."
             )
-        self.tokens_ = np.array(known if self.unknown is None else [self.unknown, *known])
+        self.tokens_ = np.array(known if self.unknown is None else [self.unknown, *known], dtype=object)
         self.max_length_ = max(map(len, cut)) if self.max_length is None else self.max_length
+        self._check_lengths(cut)
         return self
 
     def transform(self, X):
@@ -127,12 +130,8 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         numbers = {token: number for number, token in enumerate(self.tokens_.tolist())}
         cut = self._cut(X)
         rows = np.full((len(cut), self.max_length_), np.nan, dtype=np.float32)
+        self._check_lengths(cut)
         for row, tokens in zip(rows, cut, strict=True):
-            if len(tokens) > self.max_length_:
-                raise ValueError(
-                    f"X has a string of {len(tokens)} tokens, {self.separator.join(tokens)!r}, but max_length is "
-                    f"{self.max_length_}."
-                )
             row[: len(tokens)] = [self._number(token, numbers) for token in tokens]
         return rows
 
@@ -150,7 +149,10 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Strings, with dtype object.
         """
         check_is_fitted(self)
-        return np.array([self._string(np.asarray(row, dtype=float)) for row in X], dtype=object)
+        rows = X if isinstance(X, list | tuple) else np.asarray(X)
+        if isinstance(rows, np.ndarray) and rows.ndim != 2:
+            raise ValueError(f"X must have two axes, rows of token numbers, got shape {rows.shape}.")
+        return np.array([self._string(np.asarray(row, dtype=float)) for row in rows], dtype=object)
 
     def _cut(self, X) -> list[list[str]]:
         """The tokens of every string."""
@@ -159,19 +161,33 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         for string in X:
             if not isinstance(string, str):
                 raise ValueError(f"X must hold strings, got {string!r:.60}.")
-        pattern = re.compile(self.token_pattern, re.DOTALL)
+        try:
+            pattern = re.compile(self.token_pattern, re.DOTALL)
+        except re.error as error:
+            raise ValueError(f"token_pattern={self.token_pattern!r} is no regular expression: {error}.") from error
+        if pattern.match("") is not None:
+            raise ValueError(f"token_pattern={self.token_pattern!r} matches nothing at all, which is no token.")
         return [[match.group() for match in pattern.finditer(string)] for string in X]
+
+    def _check_lengths(self, cut: list[list[str]]) -> None:
+        for tokens in cut:
+            if len(tokens) > self.max_length_:
+                raise ValueError(
+                    f"X has a string of {len(tokens)} tokens, {self.separator.join(tokens)!r:.60}, but max_length is "
+                    f"{self.max_length_}."
+                )
 
     def _number(self, token: str, numbers: dict[str, int]) -> int:
         if token in numbers:
             return numbers[token]
         if self.unknown is None:
-            raise ValueError(f"X has the token {token!r}, which fit did not see; set unknown, a token for such ones.")
+            raise ValueError(f"X has the token {token!r}, which is not known; set unknown, a token for such ones.")
         return 0
 
     def _string(self, row: np.ndarray) -> str:
-        length = len(row) if not np.isnan(row).any() else int(np.isnan(row).argmax())
-        found = row[:length]
+        found = row[: (~np.isnan(row)).sum()]
+        if np.isnan(found).any():
+            raise ValueError("X has NaN before the end of a string.")
         if (wrong := (found < 0) | (found >= len(self.tokens_)) | (found != np.floor(found))).any():
             raise ValueError(
                 f"X has {found[wrong][0]:.6g}, which is no number of one of the {len(self.tokens_)} tokens."

@@ -13,6 +13,7 @@ from sk_autoenc import (
     AAETransformer,
     AutoencoderTransformer,
     Categorical,
+    ReconstructionOutlierDetector,
     Recurrent,
     VAETransformer,
     Vocabulary,
@@ -20,9 +21,9 @@ from sk_autoenc import (
     save,
 )
 from sk_autoenc.likelihoods import Tokens
-from sk_autoenc.nn.recurrent import CELLS, initialize_recurrent
+from sk_autoenc.nn.recurrent import CELLS, go_on, initialize_recurrent
 from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
-from sk_autoenc.training.seeding import initialize_parameters, make_generator
+from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
 
 NAN = float("nan")
 
@@ -96,6 +97,34 @@ def test_a_decoder_does_not_look_ahead(cell):
     assert not torch.allclose(logits[:, 3], changed[:, 3])
 
 
+def test_a_decoder_reads_the_time():
+    writer = decoder(n_tokens=3, n_timepoints=4)
+    silent = [parameter for name, parameter in writer.cell.named_parameters() if name.startswith("weight_hh")]
+    torch.nn.init.zeros_(silent[0].data)  # no memory, so that equal tokens can differ by the time alone
+    state = [torch.zeros(1, 1, 5)]
+    time, code = writer._clock(torch.zeros(1, 2)), torch.zeros(1, 2)
+    read = [writer._read(code, torch.tensor([[1]]), time[step : step + 1]) for step in (0, 1)]
+    first, second = (go_on(writer.cell, x, tuple(state))[0] for x in read)
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize("size", [13, 16])
+def test_a_probability_does_not_depend_on_how_long_others_are(cell, size):
+    writer = decoder(cell, n_tokens=4, n_timepoints=60, size=size)
+    generator = make_generator(0, "noise")
+    rows = torch.randint(0, 4, (64, 60), generator=generator).double()
+    lengths = torch.randint(3, 22, (64,), generator=generator)
+    rows[torch.arange(60) >= lengths[:, None]] = NAN
+    with_a_long_one = rows.clone()
+    with_a_long_one[-1] = 0.0
+    codes = torch.randn(64, 2, generator=generator)
+    with torch.inference_mode():
+        for dtype in (torch.float32, torch.float64):
+            alone, beside = (writer(codes).log_prob(some.to(dtype)) for some in (rows, with_a_long_one))
+            np.testing.assert_array_equal(alone[:-1], beside[:-1])
+
+
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_training_sees_the_same_probabilities(cell):
     rows = all_sequences(2, 5)
@@ -146,10 +175,7 @@ def test_strings_come_back(autoencoder):
 
 
 def test_a_vae_is_a_distribution_of_strings(vae):
-    sequences = all_sequences(2, 6)[1:].numpy()
-    codes = vae.prior_.sample(4000, make_generator(0, "sampling")).float()
-    nothing = vae.net_.module_.observe(codes).log_prob(torch.full((4000, 6), NAN)).exp().mean()
-    assert np.exp(vae.score_samples(sequences)).sum() + nothing.item() == pytest.approx(1, abs=0.02)
+    assert np.exp(vae.score_samples(all_sequences(2, 6).numpy())).sum() == pytest.approx(1, abs=0.02)
 
 
 def test_samples_are_rows_that_can_be_read(vae):
@@ -160,6 +186,9 @@ def test_samples_are_rows_that_can_be_read(vae):
     assert len({len(word) for word in Vocabulary().fit(WORDS).inverse_transform(rows)}) > 2
     assert vae.interpolate(ROWS[0], ROWS[1], 3).shape == (3, 6)
     np.testing.assert_array_equal(vae.interpolate(ROWS[0], ROWS[1], 2), vae.reconstruct(ROWS[:2]))
+    assert np.isfinite(vae.score_samples(vae.sample(50, random_state=0), 4)).all()
+    codes = vae.prior_.sample(50, make_generator(draw_seed(0), "sampling")).numpy()
+    np.testing.assert_array_equal(vae.sample(50, random_state=0, mean=True), vae.inverse_transform(codes))
     mean, std = vae.posterior(ROWS)
     assert mean.shape == std.shape == (120, 2)
 
@@ -175,11 +204,29 @@ def test_results_do_not_depend_on_the_company(autoencoder, vae):
         np.testing.assert_array_equal(autoencoder.score_samples(ROWS[some]), autoencoder.score_samples(ROWS)[some])
 
 
+def test_many_rows_are_as_few(autoencoder):
+    many = np.tile(ROWS, (10, 1))
+    for name in ("transform", "reconstruct", "score_samples"):
+        few = getattr(autoencoder, name)(ROWS)
+        np.testing.assert_array_equal(getattr(autoencoder, name)(many), np.concatenate([few] * 10))
+
+
+def test_empty_sequences_are_sequences():
+    rows = np.vstack([ROWS[:60], np.full((5, 6), NAN)])
+    model = AutoencoderTransformer(2, max_iter=1, **OPTIONS).fit(rows)
+    assert len(np.unique(model.transform(rows[-5:]), axis=0)) == 1
+    assert not np.array_equal(model.transform(rows[-1:]), model.transform([[0.0, *[NAN] * 5]]))
+    assert np.isfinite(model.score_samples(rows)).all()
+    with pytest.raises(ValueError, match="all sequences of X are empty"):
+        AutoencoderTransformer(2, max_iter=1, **OPTIONS).fit(rows[-5:])
+
+
 def test_rows_in_any_form(autoencoder):
     lists = [[int(token) for token in row if token == token] for row in ROWS[:5]]
     arrays = [np.array(tokens) for tokens in lists]
     np.testing.assert_array_equal(autoencoder.transform(lists), autoencoder.transform(ROWS[:5]))
     np.testing.assert_array_equal(autoencoder.transform(arrays), autoencoder.transform(ROWS[:5]))
+    np.testing.assert_array_equal(autoencoder.transform(lists[:1]), autoencoder.transform(ROWS[:1]))
     assert [row.tolist() for row in autoencoder.reconstruct(arrays)] == lists
     np.testing.assert_array_equal(autoencoder.reconstruct(ROWS[:5]), ROWS[:5])
 
@@ -214,6 +261,7 @@ def test_training_starts_at_the_shares_of_tokens():
     counts = [(ROWS == 0).sum(), (ROWS == 1).sum(), np.isnan(ROWS).any(axis=1).sum()]
     np.testing.assert_allclose(shares, counts / np.sum(counts))
     np.testing.assert_allclose(model.net_.module_.decoder.last.bias.detach(), np.log(shares), rtol=1e-5)
+    np.testing.assert_allclose(Tokens(3).raw_of_mean(np.array([0.5, 0.5, 0.0])), np.log([0.5, 0.5, 1e-6]))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +271,7 @@ def test_training_starts_at_the_shares_of_tokens():
         ({"contraction": 0.1}, ROWS, "contraction"),
         ({"likelihood": Categorical([2] * 6)}, ROWS, "n_categories must be None or one integer"),
         ({"likelihood": Categorical(1)}, ROWS, "has the token 1, but only 1 tokens"),
+        ({"likelihood": Categorical(True)}, ROWS, "one integer of 1 or more"),
         ({}, ROWS + 0.5, "needs whole numbers"),
         ({}, -ROWS, "needs tokens numbered from 0"),
         ({"architecture": Recurrent(4)}, ROWS, "NaN"),
@@ -246,11 +295,18 @@ def test_what_a_fitted_model_refuses(autoencoder):
         autoencoder.inverse_transform(np.zeros((2, 3)), lengths=[1, 2])
     with pytest.raises(ValueError, match="inpaint"):
         autoencoder.inpaint(ROWS, np.zeros(6, dtype=bool))
-    with pytest.raises(ValueError, match="1 timepoint or more"):
-        autoencoder.transform(np.full((1, 6), NAN))
 
 
 def test_shares_count_the_end_once():
     likelihood = Tokens(3, may_end=True)
     rows = torch.tensor([[0.0, NAN, NAN], [2.0, 2.0, 0.0]])
     np.testing.assert_allclose(likelihood.shares(rows), [2 / 5, 0, 2 / 5, 1 / 5])
+
+
+def test_detectors_judge_tokens_by_their_probability():
+    X = np.tile([0, 1, 2, 0, 1], (60, 1))
+    model = AutoencoderTransformer(1, architecture=Recurrent(8), likelihood="categorical", max_iter=2, random_state=0)
+    detector = ReconstructionOutlierDetector(model, n_estimators=1, random_state=0).fit(X)
+    assert detector.residual_ == "log_likelihood"
+    with pytest.raises(ValueError, match="detectors need rows of one length"):
+        detector.fit([X[0], X[0, :3]])

@@ -279,6 +279,62 @@ def test_missing_cells_add_nothing_to_a_density(likelihood):
     np.testing.assert_allclose(found, np.where(missing, 0, each).sum(1), rtol=2e-5)
 
 
+@pytest.mark.parametrize("likelihood", [Gaussian(), StudentT()])
+def test_missing_cells_add_nothing_to_a_gradient(likelihood):
+    generator = torch.Generator().manual_seed(0)
+    location, log_scale, x = torch.randn(3, 6, 1, generator=generator)
+    degrees = torch.tensor([3.0], requires_grad=True)
+    raw = NoiseOutput(
+        location, log_scale, None, degrees if isinstance(likelihood, StudentT) else torch.tensor(math.inf)
+    )
+    log_scale.requires_grad_()
+    missing = torch.tensor([True, False, False, True, False, False])[:, None]
+    likelihood.log_prob(*raw.without_missing(torch.where(missing, torch.nan, x))).sum().backward()
+    found = [degrees.grad, log_scale.grad[~missing]]
+    assert (log_scale.grad[missing] == 0).all()
+    degrees.grad = log_scale.grad = None
+    likelihood.log_prob(raw, x)[~missing[:, 0]].sum().backward()
+    torch.testing.assert_close(found, [degrees.grad, log_scale.grad[~missing]])
+
+
+def test_noise_starts_at_the_variance_of_each_channel():
+    options = {**_CHEAP, "max_iter": 1, "learning_rate": 1e-9, "architecture": Recurrent(4, unequal_lengths=True)}
+    model = AAETransformer(likelihood=Gaussian("feature"), critic=(8,), **options).fit(X)
+    together = np.concatenate(X, axis=1)
+    np.testing.assert_allclose(model._scaling.scale, np.repeat(together.std(1), 11))
+    np.testing.assert_allclose(model.net_.module_.head.start, 1, rtol=1e-5)
+    shared = VAETransformer(likelihood=Gaussian(0.5), **options).fit(X)
+    assert np.ndim(shared._scaling.scale) == 0
+    np.testing.assert_allclose(shared.net_.module_.head.start, shared._scaling.scale / np.sqrt(0.5), rtol=1e-5)
+
+
+def test_correlated_noise_is_off_where_cells_may_be_missing():
+    for kind in (VAETransformer, AAETransformer):
+        model = kind(likelihood=StudentT(), architecture=Recurrent(2, unequal_lengths=True), **_CHEAP).fit(X)
+        assert model.net_.module_.head.mixing is None
+
+
+def test_units_of_channels_do_not_matter_to_a_density():
+    other = [series * [[1.0], [1000.0]] for series in X]
+    model = VAETransformer(architecture=Recurrent(4, unequal_lengths=True), n_score_samples=4, **_CHEAP)
+    expected = clone(model).fit(X).score_samples(X)
+    np.testing.assert_allclose(model.fit(other).score_samples(other), expected - LENGTHS * np.log(1000), rtol=1e-3)
+
+
+def test_an_adversarial_autoencoder_of_series_learns():
+    waves = [series[0] for series in X]
+    model = AAETransformer(
+        2,
+        architecture=Recurrent(8, cell="lstm", unequal_lengths=True),
+        critic=(8,),
+        n_critic=1,
+        **{**_CHEAP, "max_iter": 60},
+        learning_rate=0.02,
+    ).fit(waves)
+    mean = np.concatenate(waves).mean()
+    assert model.reconstruction_err_ < 0.6 * np.mean([np.square(wave - mean).sum() for wave in waves])
+
+
 def test_a_density_is_for_the_units_of_the_cells_that_are_there(generative):
     expected = clone(generative).fit(X).score_samples(X)
     in_other_units = generative.fit([8 * series for series in X]).score_samples([8 * series for series in X])
@@ -293,7 +349,13 @@ def test_samples_have_lengths_of_training_series(generative):
     assert set(lengths) == set(LENGTHS)
     assert abs(lengths.mean() - LENGTHS.mean()) < 0.5
     between = generative.interpolate(X[1], X[2], 4)
-    assert lengths_of(between.reshape(4, -1), 2)[[0, -1]].tolist() == [LENGTHS[1], LENGTHS[2]]
+    assert lengths_of(between.reshape(4, -1), 2).tolist() == [
+        round(LENGTHS[1] + share * (LENGTHS[2] - LENGTHS[1])) for share in (0, 1 / 3, 2 / 3, 1)
+    ]
+    with pytest.raises(ValueError, match="infinity"):
+        generative.interpolate(np.full((2, 3), np.inf), X[1])
+    with pytest.raises(ValueError, match=r"features|axes before time|longest possible"):
+        generative.interpolate(X[1].T, X[2])
     np.testing.assert_allclose(trimmed(between, LENGTHS[[1, 1, 1, 1]])[0], generative.reconstruct(X[1:2])[0], rtol=1e-4)
     assert generative.posterior(X)[0].shape == (90, 2)
 

@@ -35,7 +35,7 @@ def test_words_with_rare_ones():
 @pytest.mark.parametrize(
     ("options", "call", "message"),
     [
-        ({}, lambda v: v.transform(["cx"]), "has the token 'x', which fit did not see"),
+        ({}, lambda v: v.transform(["cx"]), "has the token 'x', which is not known"),
         ({}, lambda v: v.transform(["c" * 9]), "a string of 9 tokens, .*, but max_length is 2"),
         ({}, lambda v: v.transform("cc"), "must be strings in one dimension"),
         ({}, lambda v: v.transform([1, 2]), "must hold strings, got 1"),
@@ -43,6 +43,11 @@ def test_words_with_rare_ones():
         ({}, lambda v: v.inverse_transform([[0.5]]), "has 0.5"),
         ({"min_count": 9}, lambda v: v, "X has no token that .* min_count=9 times or more"),
         ({"max_length": 0}, lambda v: v, "max_length"),
+        ({"max_length": 1}, lambda v: v, "a string of 2 tokens, 'cc', but max_length is 1"),
+        ({"token_pattern": "["}, lambda v: v, r"token_pattern='\[' is no regular expression"),
+        ({"token_pattern": "c*"}, lambda v: v, r"token_pattern='c\*' matches nothing at all"),
+        ({}, lambda v: v.inverse_transform(np.zeros(2)), r"two axes, rows of token numbers, got shape \(2,\)"),
+        ({}, lambda v: v.inverse_transform([[np.nan, 0]]), "NaN before the end"),
     ],
 )
 def test_what_is_refused(options, call, message):

@@ -83,7 +83,7 @@ for string, nats in zip(odd, vae.score_samples(vocabulary.transform(odd)), stric
 # %%
 # New ones
 # --------
-# Draws are judged by what can be counted: brackets in pairs, rings closed, and atoms with no more bonds than they have.
+# Draws are judged by what can be counted: brackets in pairs, rings closed, no bond or side group that stands alone.
 
 
 def is_well_formed(string: str) -> bool:

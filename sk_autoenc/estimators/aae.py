@@ -176,13 +176,15 @@ class AAETransformer(GenerativeAutoencoder):
     validation_loss_curve_ : list of float
         Minus the log-probability of held-out rows given their code, with ``early_stopping``.
     reconstruction_err_ : float
-        Mean squared error per training row, summed over features, in the units of ``X``.
+        Squared reconstruction error of a training row, summed over features, averaged over the rows; of sequences of
+        tokens, how many are not the most probable ones after those before them.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if they were strings.
     lengths_ : ndarray of int of shape (n_samples,)
-        Number of timepoints of each training series, where these are real values of unequal lengths.
+        Number of timepoints of each training series, where these are real values of unequal lengths; those of the last
+        chunk after ``partial_fit``.
     input_shape_ : tuple of int
         Shape of one row.
     device_ : str
@@ -292,7 +294,7 @@ class AAETransformer(GenerativeAutoencoder):
     # -- what the template asks for
 
     def _make_likelihood(self) -> Likelihood:
-        return Gaussian("shared") if self.likelihood == "gaussian" else super()._make_likelihood()
+        return Gaussian("shared", correlated=False) if self.likelihood == "gaussian" else super()._make_likelihood()
 
     def _make_prior(self) -> Any:
         prior = _PRIORS[self.prior]() if isinstance(self.prior, str) else self.prior

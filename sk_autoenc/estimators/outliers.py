@@ -12,9 +12,11 @@ import torch
 from sklearn.pipeline import Pipeline
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
+from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.detecting import CommitteeDetector, by_block
+from sk_autoenc.likelihoods import Categorical, as_likelihood
 from sk_autoenc.outlyingness import RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.training.seeding import draw_seed, make_generator
 
@@ -66,7 +68,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         What is measured. ``"neighbors"``: as above. ``"robust"``: squared residuals, each feature's divided by its
         robust spread. ``"squared"``: the squared error in the units of ``X``. ``"log_likelihood"``: minus
         ``score_samples`` of the clones, in nats for a VAE. ``"latent"``: the squared Mahalanobis distance of the code.
-        ``"auto"`` is ``"log_likelihood"`` for models with a density, else ``"neighbors"``.
+        ``"auto"`` is ``"log_likelihood"`` for models with a density or of categories, whose numbers have no distances,
+        else ``"neighbors"``.
     contamination : float or "auto", default="auto"
         Share of outliers among the training rows, in (0, 0.5]: exactly that share of them gets -1, up to ties.
         ``"auto"``: a row is an outlier if its score lies below the first quartile of the training scores by 1.5 times
@@ -253,7 +256,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             raise ValueError(f"residual='log_likelihood' needs score_samples, which autoencoder={name} has not.")
         last = transformer.steps[-1][1] if isinstance(transformer, Pipeline) else transformer
         if residual == "auto":
-            return "log_likelihood" if isinstance(last, DensityAutoencoder) else "neighbors"
+            return "log_likelihood" if isinstance(last, DensityAutoencoder) or _is_of_categories(last) else "neighbors"
         return residual
 
     def _n_held_out(self, n_rows: int) -> int:
@@ -339,3 +342,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             return float(first - 1.5 * (third - first))
         scores = np.sort(self._score(X))
         return float(scores[round(self.contamination * len(X))])
+
+
+def _is_of_categories(transformer: Any) -> bool:
+    return isinstance(transformer, BaseAutoencoder) and isinstance(as_likelihood(transformer.likelihood), Categorical)

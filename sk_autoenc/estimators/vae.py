@@ -173,13 +173,15 @@ class VAETransformer(DensityAutoencoder):
     linear_ : bool
         Whether the linear model was kept as the result; the loss curves are those of the network that was dropped.
     reconstruction_err_ : float
-        Squared reconstruction error of a training row, summed over features, averaged over the rows.
+        Squared reconstruction error of a training row, summed over features, averaged over the rows; of sequences of
+        tokens, how many are not the most probable ones after those before them.
     n_features_in_ : int
         Number of features seen in ``fit``; of images, the number of cells.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where all are strings.
     lengths_ : ndarray of int of shape (n_samples,)
-        Number of timepoints of each training series, where these are real values of unequal lengths.
+        Number of timepoints of each training series, where these are real values of unequal lengths; those of the last
+        chunk after ``partial_fit``.
     input_shape_ : tuple of int
         Shape of one row.
     device_ : str

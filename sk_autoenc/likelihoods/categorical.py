@@ -61,10 +61,10 @@ class Categorical(Whole):
     def of_sequences(self, *, may_end: bool) -> Likelihood:
         """The likelihood of sequences of these categories; ``ValueError`` if positions have different ones."""
         n_tokens: Any = self.n_categories
-        if n_tokens is not None and not isinstance(n_tokens, Integral):
+        if n_tokens is not None and (not isinstance(n_tokens, Integral) or isinstance(n_tokens, bool) or n_tokens < 1):
             raise ValueError(
-                "Categorical: n_categories must be None or one integer for all positions with architecture="
-                f"Recurrent(...), got {self.n_categories!r}."
+                "Categorical: n_categories must be None or one integer of 1 or more for all positions with "
+                f"architecture=Recurrent(...), got {self.n_categories!r}."
             )
         return Tokens(None if n_tokens is None else int(n_tokens), may_end=may_end)
 
@@ -132,6 +132,10 @@ class Tokens(Whole):
     def check(self, X: np.ndarray) -> None:
         """Refuse what is no token."""
         tokens = X[~np.isnan(X)]
+        if tokens.size == 0:
+            if self.n_tokens is None:
+                raise ValueError("likelihood='categorical' needs tokens, but all sequences of X are empty.")
+            return
         super().check(tokens)
         if self.n_tokens is not None and tokens.max() >= self.n_tokens:
             raise ValueError(

@@ -59,7 +59,8 @@ class ReadSeries(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         if self.unequal:
             lengths = self.layout.lengths(rows)
-            steps = self.layout.to_steps(rows)[:, : int(lengths.max())]
+            steps = self.layout.to_steps(rows)
+            steps = steps[:, : n_steps_to_run(lengths, steps.shape[1], self.training)]
             return read_to_the_end(self.cell, steps.nan_to_num(0.0), lengths)
         _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
@@ -143,6 +144,11 @@ def read_to_the_end(cell: nn.GRU | nn.LSTM, x: Tensor, lengths: Tensor) -> Tenso
         if layer + 1 < cell.num_layers:
             x = torch.cat([_turned(out, lengths) if i else out for i, out in enumerate(outs)], dim=2)
     return torch.cat(last, dim=1)[order.argsort()]
+
+
+def n_steps_to_run(lengths: Tensor, n_timepoints: int, training: bool) -> int:
+    """Up to the end of the longest series; all where kernels, and a row's last bits, might go by the number."""
+    return int(lengths.max()) if training or lengths.device.type == "cpu" else n_timepoints
 
 
 def in_pieces(

@@ -5,16 +5,26 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ROWS_AT_ONCE, Activation, Linear
-from sk_autoenc.nn.recurrent import CELLS, clock, go_on, in_pieces, initial_state, n_hands, read_to_the_end
+from sk_autoenc.nn.recurrent import (
+    CELLS,
+    clock,
+    go_on,
+    in_pieces,
+    initial_state,
+    n_hands,
+    n_steps_to_run,
+    read_to_the_end,
+)
 
 
 class ReadTokens(nn.Module):
     """Rows of token numbers as the last states of a recurrent layer: ``(n, n_timepoints) -> (n, n_directions * size)``.
 
-    Rows may end early, all cells after that being NaN; the last states are those at their own ends.
+    Rows may end early, all cells after that being NaN; the last states are those at their own ends, 0 for empty rows.
     """
 
     def __init__(self, n_tokens: int, cell: str, size: int, n_layers: int, *, bidirectional: bool):
@@ -25,8 +35,10 @@ class ReadTokens(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         lengths = (~rows.isnan()).sum(1)
-        tokens = rows[:, : int(lengths.max())].nan_to_num(0.0).long()
-        return read_to_the_end(self.cell, self.embedding(tokens), lengths)
+        at_least_one = lengths.clamp_min(1)
+        tokens = rows[:, : n_steps_to_run(at_least_one, rows.shape[1], self.training)].nan_to_num(0.0).long()
+        states = read_to_the_end(self.cell, self.embedding(tokens), at_least_one)
+        return torch.where(lengths[:, None] > 0, states, 0.0)
 
 
 class WriteTokens(nn.Module):
@@ -57,7 +69,9 @@ class WriteTokens(nn.Module):
         def of_block(code: Tensor, x: Tensor) -> Tensor:
             outcomes, n_counted, counted = self._outcomes(x)
             log_prob = self._logits(code, outcomes, n_counted).to(x.dtype).log_softmax(-1)
-            return torch.where(counted, log_prob.gather(-1, outcomes[..., None]).squeeze(-1), 0.0).sum(-1)
+            found = torch.where(counted, log_prob.gather(-1, outcomes[..., None]).squeeze(-1), 0.0)
+            # Always as many terms, since the order in which they are added depends on their number.
+            return F.pad(found, (0, self.n_timepoints - found.shape[1])).sum(-1)
 
         return self._in_blocks(of_block, code, x)
 
@@ -81,7 +95,7 @@ class WriteTokens(nn.Module):
     def _outcomes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What comes at each step up to the longest row's end; how many steps a row has, tokens and one end; which."""
         n_counted = ((~x.isnan()).sum(1) + self.may_end).clamp_max(self.n_timepoints)
-        n_steps = int(n_counted.max())
+        n_steps = n_steps_to_run(n_counted, self.n_timepoints, self.training)
         outcomes = x[:, :n_steps].nan_to_num(float(self.n_tokens)).long()
         return outcomes, n_counted, torch.arange(n_steps, device=x.device) < n_counted[:, None]
 
