@@ -54,8 +54,8 @@ for number, (ax, kind) in enumerate(zip(axes, KINDS, strict=True)):
 # %%
 # Sixteen numbers each
 # --------------------
-# Both see 2000 beats without labels. Convolutions look for the same shapes at all times. What the classifier gets is the
-# 16 numbers, standardised, of 200 labelled beats; and, for comparison, the beats themselves.
+# Both see 2000 beats without labels. Convolutions look for the same shapes at all times. What the classifier gets are
+# the 16 numbers, standardised, of 200 labelled beats; and, for comparison, the beats themselves.
 
 stages = Convolutional((16, 32, 32), kernel_size=5, hidden_layer_sizes=(64,), input_shape=(1, 96))
 
@@ -95,8 +95,8 @@ for name, model in {"PCA": pca, **{f"network, seed {i}": model for i, model in e
 
 # %%
 # The network's codes are better than the components, whatever its seed, and both are better than the beats themselves,
-# whose 96 values are many for 200 labels. Yet PCA has the *smaller* error: 16 components are enough to draw shifted beats
-# roughly. What they are not is a description in which kinds lie apart: where the peak is and what it looks like are mixed
+# whose 96 values are many for 200 labels. Yet PCA has the *smaller* error: 16 components are enough to draw shifted
+# beats. What they are not is a description in which kinds lie apart: where the peak is and what it looks like are mixed
 # up in all of them. More components mix up more, and labels run out:
 
 for n_components in (4, 8, 16, 32, 64):
@@ -104,8 +104,8 @@ for n_components in (4, 8, 16, 32, 64):
     print(f"PCA({n_components:2d}) {accuracy(more.transform(few), more.transform(new)):.3f} {error(more):.3f}")
 
 # %%
-# Beats of which the starts are known exactly, and which differ by heights alone, would be PCA's: there is nothing to gain
-# where linear maps fit. Without labels nothing says, either, that codes must tell kinds apart; they tell what it
+# Beats of which the starts are known exactly, and which differ by heights alone, would be PCA's: there is nothing to
+# gain where linear maps fit. Without labels nothing says, either, that codes must tell kinds apart; they tell what it
 # takes to rebuild a beat, and here that is the kind, among other things.
 
 ReconstructionDisplay.from_estimator(networks[0], new, n_samples=5)
@@ -113,7 +113,7 @@ ReconstructionDisplay.from_estimator(pca, new, n_samples=5)
 
 # %%
 # The first two principal components of the codes, with some of the beats at their places. They form a ring, and the way
-# round it is the way through time: with the place of the peak most is said about a beat. The kinds lie in the other
+# round it is the shift in time, which makes most of the difference between two beats. The kinds lie in the other
 # directions, where the classifier finds them.
 
 embedding = make_pipeline(networks[0], StandardScaler(), PCA(2)).fit(unlabelled)

@@ -28,7 +28,7 @@ KINDS = ["no job", "odd minutes", "oscillation", "stuck"]
 
 
 def draw_jobs(n_hours, first, generator):
-    """Load by the job, hour by hour: ten minutes that start a little before or after their time, and not always alike."""
+    """Load by the job: ten minutes of every hour, which start a little early or late and weigh more or less."""
     starts = HOUR * np.arange(n_hours) + first + generator.integers(-1, 2, n_hours)
     heights, job = 10 * generator.lognormal(0, 0.15, n_hours), np.zeros(n_hours * HOUR)
     job[starts] = job[starts + 1] = heights

@@ -24,9 +24,8 @@ train, test, y_train, y_test = train_test_split(images, digits.target, test_size
 # Shades between black and white are no coin tosses, but as with most VAEs of images the decoder's output is read as
 # the probability of white. Its cross-entropy is what training minimises, with the divergence from the prior.
 
-vae = VAETransformer(
-    2, architecture=Convolutional((8, 16)), likelihood="bernoulli", max_iter=40, random_state=0
-).fit(train)
+stages = Convolutional((16, 32))
+vae = VAETransformer(2, architecture=stages, likelihood="bernoulli", max_iter=80, random_state=0).fit(train)
 
 # %%
 # Where the digits are
