@@ -189,15 +189,15 @@ class LatentDisplay:
 
     def _draw_rows(self) -> None:
         """Those that do not cover each other, in small panels that stay at their codes."""
-        places, sides = np.asarray(self.codes, dtype=float), np.zeros(2)
-        if self.rows is not None:
-            sides = _PANEL * np.ptp([self.ax_.get_xlim(), self.ax_.get_ylim()], axis=1)
-        self.shown_ = _apart(places / sides) if self.rows is not None else np.array([], dtype=int)
+        self.shown_, self.panels_ = np.array([], dtype=int), np.array([], dtype=object)
+        if self.rows is None:
+            return
+        places = np.asarray(self.codes, dtype=float)
+        sides = _PANEL * np.ptp([self.ax_.get_xlim(), self.ax_.get_ylim()], axis=1)
+        self.shown_ = _apart(places / sides)
         boxes = [(*(place - sides / 2), *sides) for place in places[self.shown_]]
         panels = [self.ax_.inset_axes(box, transform=self.ax_.transData, zorder=4) for box in boxes]
         self.panels_ = np.array(panels, dtype=object)
-        if self.rows is None:
-            return
         if self.image_shape is None:
             draw_lines(self.panels_[None], {"row": as_series(self.rows)[self.shown_]})
         else:

@@ -156,7 +156,7 @@ class ReconstructionDisplay:
             self.ax_.legend(*self.axes_[0, 0].get_legend_handles_labels(), **legend)
         else:
             self.ax_, self.axes_ = open_panels(ax, caller, len(data), n_samples)
-            scale = {"vmin": data["row"].min(), "vmax": data["row"].max()}
+            scale = {"vmin": np.nanmin(data["row"]), "vmax": np.nanmax(data["row"])}
             draw_images(self.axes_, np.concatenate(list(data.values())), self.image_shape, **{**scale, **kwargs})
             for panel, name in zip(self.axes_[:, 0], data, strict=True):
                 panel.set_ylabel(name, rotation=0, ha="right", va="center")
