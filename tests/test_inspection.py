@@ -266,6 +266,8 @@ def test_codes_without_rows(X, fitted):
     assert len(display.shown_) == len(display.panels_) == len(display.ax_.child_axes) == 0
     with pytest.raises(ValueError, match="image_shape must be"):
         LatentDisplay.from_estimator(fitted, X, show_rows=True, image_shape=(2, 2))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LatentDisplay(X[:, :2], rows=X[:5]).plot()
 
 
 def test_chosen_components_are_drawn(X, fitted):

@@ -192,6 +192,7 @@ class LatentDisplay:
         self.shown_, self.panels_ = np.array([], dtype=int), np.array([], dtype=object)
         if self.rows is None:
             return
+        check_consistent_length(self.codes, self.rows)
         places = np.asarray(self.codes, dtype=float)
         sides = _PANEL * np.ptp([self.ax_.get_xlim(), self.ax_.get_ylim()], axis=1)
         self.shown_ = _apart(places / sides)
