@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 import sk_autoenc.inspection
-from sk_autoenc import AutoencoderTransformer, Convolutional, ReconstructionOutlierDetector, VAETransformer
+from sk_autoenc import AutoencoderTransformer, Convolutional, ReconstructionOutlierDetector, Recurrent, VAETransformer
 from sk_autoenc.inspection import (
     ComponentKLDisplay,
     LatentDisplay,
@@ -143,7 +143,131 @@ def test_estimators_without_losses_are_refused(X):
         LossCurveDisplay.from_estimator(PCA(2).fit(X))
 
 
+# -- images and series as such
+
+QUICK = {"max_iter": 1, "random_state": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def series():
+    """Of two channels and of unequal lengths."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(2, length)) for length in (4, 9, 6, 9, 3, 7)]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_in_colour(channels_last):
+    shown = np.random.default_rng(0).random((12, 4, 5, 3))  # as matplotlib takes them
+    images = shown if channels_last else np.moveaxis(shown, -1, 1)
+    model = VAETransformer(2, architecture=Convolutional((2,), channels_last=channels_last), **QUICK).fit(images)
+    display = ReconstructionDisplay.from_estimator(model, images, n_samples=3)
+    assert display.axes_.shape == (2, 3)
+    low, high = images[:3].min(), images[:3].max()
+    for panel, image in zip(display.axes_[0], shown, strict=False):
+        np.testing.assert_allclose(panel.images[0].get_array(), (image - low) / (high - low))
+    assert SampleGridDisplay.from_estimator(model, n_samples=4).axes_[0, 0].images[0].get_array().shape == (4, 5, 3)
+    assert LatentTraversalDisplay.from_estimator(model, images, n_steps=2).axes_[0, 0].images
+    # the same by hand, on a scale of the user's
+    by_hand = SampleGridDisplay(images.reshape(12, -1), image_shape=images.shape[1:]).plot(vmin=0, vmax=1)
+    np.testing.assert_allclose(by_hand.axes_[0, 1].images[0].get_array(), shown[1])
+
+
+def test_flat_rows_are_drawn_as_what_the_architecture_says_they_hold(X):
+    grey = Convolutional((2,), input_shape=(1, 2, 3))
+    model = make_pipeline(StandardScaler(), AutoencoderTransformer(2, architecture=grey, **QUICK)).fit(X)
+    display = ReconstructionDisplay.from_estimator(model, X, n_samples=2)
+    np.testing.assert_array_equal(display.axes_[0, 1].images[0].get_array(), X[1].reshape(2, 3))
+    for channels_last in (False, True):
+        shape = (3, 2) if channels_last else (2, 3)
+        lines = Convolutional((2,), input_shape=shape, channels_last=channels_last)
+        model = VAETransformer(2, architecture=lines, **QUICK).fit(X)
+        display = ReconstructionDisplay.from_estimator(model, X, n_samples=2)
+        first = X[1].reshape(3, 2).T if channels_last else X[1].reshape(2, 3)
+        np.testing.assert_array_equal([line.get_ydata() for line in display.axes_[0, 1].lines[:2]], first)
+        assert LatentTraversalDisplay.from_estimator(model, X).rows.shape == (9, 9, 2, 3)
+        assert len(SampleGridDisplay.from_estimator(model, n_samples=2).axes_[0, 0].lines) == 2
+
+
+def test_what_an_architecture_says_of_other_rows_is_not_taken(X):
+    """It speaks of what PCA makes of the rows."""
+    inner = AutoencoderTransformer(2, architecture=Convolutional((2,), input_shape=(1, 2, 2)), **QUICK)
+    display = ReconstructionDisplay.from_estimator(make_pipeline(PCA(4), inner).fit(X), X, n_samples=1)
+    np.testing.assert_array_equal(display.axes_[0, 0].lines[0].get_ydata(), X[0])
+
+
+def test_images_of_two_channels_are_lines():
+    images = np.random.default_rng(0).random((12, 2, 4, 4))
+    model = AutoencoderTransformer(2, architecture=Convolutional((2,)), **QUICK).fit(images)
+    (row, _) = ReconstructionDisplay.from_estimator(model, images, n_samples=1).axes_[0, 0].lines
+    np.testing.assert_array_equal(row.get_ydata(), images[0].ravel())
+
+
+def test_lines_of_series_stop_at_their_ends(series):
+    model = AutoencoderTransformer(2, architecture=Recurrent(4, unequal_lengths=True), **QUICK).fit(series)
+    display = ReconstructionDisplay.from_estimator(model, series, X_noisy=series, n_samples=3)
+    expected = model.reconstruct(series)
+    for i, panel in enumerate(display.axes_[0]):
+        assert [line.get_linestyle() for line in panel.lines] == ["-", "-", ":", ":", "--", "--"]
+        assert [line.get_color() for line in panel.lines] == ["C0", "C1"] * 3, "a colour for each channel"
+        for line, channel in zip(panel.lines, [*series[i], *series[i], *expected[i]], strict=True):
+            there = np.isfinite(line.get_ydata())
+            np.testing.assert_array_equal(np.flatnonzero(there), np.arange(len(channel)))
+            np.testing.assert_allclose(line.get_ydata()[there], channel)
+        assert panel.get_xlim() == display.axes_[0, 1].get_xlim(), "one time for all"
+        assert np.isfinite(panel.get_ylim()).all()
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert legend == ["row", "noisy", "reconstruction"]
+    padded = np.full((6, 2, 9), np.nan)
+    for row, case in zip(padded, series, strict=True):
+        row[:, : case.shape[1]] = case
+    for other in (SampleGridDisplay(series).plot(), SampleGridDisplay(padded).plot()):
+        np.testing.assert_array_equal(other.axes_[0, 1].lines[1].get_ydata(), series[1][1])
+
+
+def test_noisy_series_of_other_lengths(series):
+    model = AutoencoderTransformer(2, architecture=Recurrent(4, unequal_lengths=True), **QUICK).fit(series)
+    with pytest.raises(ValueError, match=r"X_noisy must have the shape of X, \[\(2, 4\), .* got \[\(2, 7\)"):
+        ReconstructionDisplay.from_estimator(model, series, X_noisy=series[::-1])
+
+
 # -- codes
+
+
+def test_rows_are_drawn_at_their_codes(X):
+    grey = Convolutional((2,), input_shape=(1, 2, 3))
+    model = AutoencoderTransformer(2, architecture=grey, **QUICK).fit(X)
+    display = LatentDisplay.from_estimator(model, X, show_rows=True)
+    codes = model.transform(X)
+    sides = 0.08 * np.ptp([display.ax_.get_xlim(), display.ax_.get_ylim()], axis=1)
+    assert 5 < len(display.shown_) == len(display.panels_) < len(X)
+    display.figure_.draw_without_rendering()
+    for i, panel in zip(display.shown_, display.panels_, strict=True):
+        np.testing.assert_array_equal(panel.images[0].get_array(), X[i].reshape(2, 3))
+        box = panel.get_window_extent()
+        middle = display.ax_.transData.transform(codes[i])
+        np.testing.assert_allclose([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2], middle, atol=0.01)
+        apart = np.abs(codes[display.shown_] - codes[i]) / sides
+        assert (apart.max(axis=1) >= 1).sum() == len(display.shown_) - 1, "no two cover each other"
+    for i in range(len(X)):
+        near = (np.abs(codes[display.shown_] - codes[i]) / sides).max(axis=1).min()
+        assert near < 1, "there is no room for another one"
+
+
+def test_series_are_drawn_at_their_codes_as_lines(series):
+    model = AutoencoderTransformer(2, architecture=Recurrent(4, unequal_lengths=True), **QUICK).fit(series)
+    display = LatentDisplay.from_estimator(model, series, show_rows=True)
+    for i, panel in zip(display.shown_, display.panels_, strict=True):
+        values = panel.lines[1].get_ydata()
+        np.testing.assert_array_equal(values[np.isfinite(values)], series[i][1])
+
+
+def test_codes_without_rows(X, fitted):
+    display = LatentDisplay.from_estimator(fitted, X)
+    assert len(display.shown_) == len(display.panels_) == len(display.ax_.child_axes) == 0
+    with pytest.raises(ValueError, match="image_shape must be"):
+        LatentDisplay.from_estimator(fitted, X, show_rows=True, image_shape=(2, 2))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LatentDisplay(X[:, :2], rows=X[:5]).plot()
 
 
 def test_chosen_components_are_drawn(X, fitted):
@@ -262,7 +386,7 @@ def test_what_cannot_be_reconstructed(X, fitted):
         ReconstructionDisplay.from_estimator(fitted, X, X_noisy=X[:2])
 
 
-@pytest.mark.parametrize("image_shape", [(2, 2), (6,), (1, 2, 3)])
+@pytest.mark.parametrize("image_shape", [(2, 2), (6,), (1, 3, 2), (3, 2, 2)])
 def test_image_shapes_that_do_not_fit(X, fitted, image_shape):
     with pytest.raises(ValueError, match=r"image_shape must be .* number of features, 6; got \("):
         ReconstructionDisplay.from_estimator(fitted, X, image_shape=image_shape)

@@ -1,4 +1,4 @@
-"""Codes as points in the plane, coloured by class or by value."""
+"""Codes as points in the plane, coloured by class or by value, perhaps with the rows themselves at some of them."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -8,10 +8,15 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
+from sk_autoenc.inspection.panels import draw_images, draw_lines
 from sk_autoenc.inspection.pyplot import import_pyplot
+from sk_autoenc.inspection.shapes import as_series, check_image_shape, flat_rows, form_of_rows
 
 #: Numbers with more distinct values than this are shown by a colour bar even if they are whole.
 MAX_CLASSES = 20
+
+#: Side of a panel with a row, as a share of the axes.
+_PANEL = 0.08
 
 
 class LatentDisplay:
@@ -26,6 +31,12 @@ class LatentDisplay:
         values, a colour bar.
     names : sequence of two str, default=("code 0", "code 1")
         Labels of the axes.
+    rows : array-like of shape (n_samples, ...), list of series, or None, default=None
+        What is drawn at the codes, of as many rows as do not cover each other: series of one channel or several
+        (three axes, or arrays one by one), features as a line, or images.
+    image_shape : tuple of two or three int or None, default=None
+        Height and width of the images that the rows are, with 3 before or after them for colours, as the rows hold
+        them. None draws lines.
 
     Attributes
     ----------
@@ -39,6 +50,10 @@ class LatentDisplay:
         The legend of the classes.
     colorbar_ : matplotlib Colorbar or None
         The colour bar of the values.
+    shown_ : ndarray of int
+        Positions of the rows that are drawn.
+    panels_ : ndarray of matplotlib Axes, of the length of ``shown_``
+        Where they are drawn.
 
     See Also
     --------
@@ -52,10 +67,20 @@ class LatentDisplay:
     ['a', 'b']
     """
 
-    def __init__(self, codes: ArrayLike, *, y: ArrayLike | None = None, names: Sequence[str] = ("code 0", "code 1")):
+    def __init__(
+        self,
+        codes: ArrayLike,
+        *,
+        y: ArrayLike | None = None,
+        names: Sequence[str] = ("code 0", "code 1"),
+        rows: Any = None,
+        image_shape: tuple[int, ...] | None = None,
+    ):
         self.codes = codes
         self.y = y
         self.names = names
+        self.rows = rows
+        self.image_shape = image_shape
 
     @classmethod
     def from_estimator(
@@ -65,6 +90,8 @@ class LatentDisplay:
         *,
         y: ArrayLike | None = None,
         components: tuple[int, int] = (0, 1),
+        show_rows: bool = False,
+        image_shape: tuple[int, ...] | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -74,12 +101,18 @@ class LatentDisplay:
         ----------
         estimator : transformer
             Fitted; any transformer will do.
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        X : array-like of shape (n_samples, ...), or list of series
+            Rows, in any form that the estimator takes.
         y : array-like of shape (n_samples,) or None, default=None
             What colours the points, see :class:`LatentDisplay`.
         components : tuple of two int, default=(0, 1)
             Which components are on the horizontal and on the vertical axis.
+        show_rows : bool, default=False
+            Whether to draw some rows at their codes, as many as do not cover each other.
+        image_shape : tuple of two or three int or None, default=None
+            Height and width of the images that the rows are, with 3 before or after them for colours. None: images
+            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            else lines over the features.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
         **kwargs : dict
@@ -105,7 +138,11 @@ class LatentDisplay:
         codes = np.asarray(estimator.transform(X))
         check_components(components, codes.shape[1], pair=True)
         names = component_names(estimator, codes.shape[1])
-        return cls(codes[:, list(components)], y=y, names=[names[i] for i in components]).plot(ax, **kwargs)
+        shown: dict[str, Any] = {}
+        if show_rows:
+            form = form_of_rows(estimator, X, image_shape)
+            shown = {"rows": form.unfold(X), "image_shape": form.image_shape}
+        return cls(codes[:, list(components)], y=y, names=[names[i] for i in components], **shown).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, *, cmap: Any = None, **kwargs: Any) -> Self:
         """Draw the points.
@@ -122,7 +159,8 @@ class LatentDisplay:
         Returns
         -------
         self : LatentDisplay
-            The display, with ``ax_``, ``figure_``, ``scatters_``, ``legend_`` and ``colorbar_``.
+            The display, with ``ax_``, ``figure_``, ``scatters_``, ``legend_``, ``colorbar_``, ``shown_`` and
+            ``panels_``.
         """
         plt = import_pyplot("LatentDisplay.plot")
         if ax is None:
@@ -146,7 +184,38 @@ class LatentDisplay:
             ]
             self.legend_ = ax.legend()
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
+        self._draw_rows()
         return self
+
+    def _draw_rows(self) -> None:
+        """Those that do not cover each other, in small panels that stay at their codes."""
+        self.shown_, self.panels_ = np.array([], dtype=int), np.array([], dtype=object)
+        if self.rows is None:
+            return
+        check_consistent_length(self.codes, self.rows)
+        places = np.asarray(self.codes, dtype=float)
+        sides = _PANEL * np.ptp([self.ax_.get_xlim(), self.ax_.get_ylim()], axis=1)
+        self.shown_ = _apart(places / sides)
+        boxes = [(*(place - sides / 2), *sides) for place in places[self.shown_]]
+        panels = [self.ax_.inset_axes(box, transform=self.ax_.transData, zorder=4) for box in boxes]
+        self.panels_ = np.array(panels, dtype=object)
+        if self.image_shape is None:
+            draw_lines(self.panels_[None], {"row": as_series(self.rows)[self.shown_]})
+        else:
+            rows = flat_rows(self.rows)
+            check_image_shape(self.image_shape, rows.shape[1])
+            draw_images(self.panels_[None], rows[self.shown_], self.image_shape)
+        for panel in self.panels_:
+            panel.set(xticks=[], yticks=[])
+
+
+def _apart(places: np.ndarray) -> np.ndarray:
+    """Positions of points that are 1 or more apart in one of the two directions, each taken if it can be."""
+    chosen: list[int] = []
+    for i, place in enumerate(places):
+        if np.abs(places[chosen] - place).max(axis=1, initial=0).min(initial=1) >= 1:
+            chosen.append(i)
+    return np.array(chosen, dtype=int)
 
 
 def check_components(components: Sequence[int], n_components: int, *, pair: bool) -> None:

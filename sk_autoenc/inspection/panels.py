@@ -1,27 +1,15 @@
-"""Rows in a grid of panels, as images or as lines over the features: what the displays of rows share."""
+"""Rows in a grid of panels, as images or as lines over features or time: what the displays of rows share."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from sk_autoenc.inspection.pyplot import import_pyplot
+from sk_autoenc.inspection.shapes import as_images
 
-
-def check_image_shape(image_shape: tuple[int, int] | None, n_features: int) -> None:
-    """Refuse images that have another number of pixels than rows have features; None stands for lines."""
-    if image_shape is not None and (len(image_shape) != 2 or image_shape[0] * image_shape[1] != n_features):
-        raise ValueError(
-            f"image_shape must be a height and a width whose product is the number of features, {n_features}; "
-            f"got {image_shape!r}."
-        )
-
-
-def flat_rows(rows: ArrayLike) -> np.ndarray:
-    """Rows, which may have axes of their own, as floats of shape (n_samples, n_features)."""
-    values = np.asarray(rows, dtype=float)
-    return values.reshape(len(values), -1)
+#: How lines of kinds are drawn that colours do not tell apart.
+_STYLES = {"noisy": ":", "reconstruction": "--"}
 
 
 def open_panels(ax: Any, caller: str, n_tiers: int, n_columns: int, *, height: float = 1.1) -> tuple[Any, np.ndarray]:
@@ -35,22 +23,31 @@ def open_panels(ax: Any, caller: str, n_tiers: int, n_columns: int, *, height: f
     return ax, _divide(ax, n_tiers, n_columns)
 
 
-def draw_images(panels: np.ndarray, rows: np.ndarray, image_shape: tuple[int, int], **options: Any) -> None:
-    """A row in each panel, tier by tier, as an image; all on one scale."""
-    options = {"vmin": rows.min(), "vmax": rows.max(), "cmap": "gray", **options}
-    for panel, row in zip(_first(panels, len(rows)), rows, strict=True):
-        panel.imshow(row.reshape(image_shape), **options)
+def draw_images(panels: np.ndarray, rows: np.ndarray, image_shape: tuple[int, ...], **options: Any) -> None:
+    """A flat row in each panel, tier by tier, as an image; all on one scale."""
+    options = {"vmin": np.nanmin(rows), "vmax": np.nanmax(rows), "cmap": "gray", **options}
+    images = as_images(rows, image_shape, options["vmin"], options["vmax"])
+    for panel, image in zip(_first(panels, len(rows)), images, strict=True):
+        panel.imshow(image, **options)
         panel.set(xticks=[], yticks=[])
 
 
 def draw_lines(panels: np.ndarray, lines: Mapping[str, np.ndarray], **options: Any) -> None:
-    """A row of each kind in each panel, tier by tier, as lines over the features; all on one scale."""
-    low, high = min(rows.min() for rows in lines.values()), max(rows.max() for rows in lines.values())
+    """Series of each kind, (n, channels, timepoints), in each panel, tier by tier, as lines; all on one scale.
+
+    Colours tell kinds apart or, where there are several channels, the channels, and styles the kinds.
+    """
+    low, high = min(map(np.nanmin, lines.values())), max(map(np.nanmax, lines.values()))
     margin = 0.05 * (high - low) or 1.0
-    for name, rows in lines.items():
-        for panel, row in zip(_first(panels, len(rows)), rows, strict=True):
-            panel.plot(row, **{"label": name, "linewidth": 1, **options})
-            panel.set_ylim(low - margin, high + margin)
+    end = max(series.shape[2] for series in lines.values()) - 1
+    aside = 0.05 * end or 0.05
+    for name, series in lines.items():
+        for panel, channels in zip(_first(panels, len(series)), series, strict=True):
+            for number, values in enumerate(channels):
+                style = {"color": f"C{number}", "linestyle": _STYLES.get(name, "-")} if len(channels) > 1 else {}
+                label = name if number == 0 else None
+                panel.plot(values, **{"label": label, "linewidth": 1, **style, **options})
+            panel.set(xlim=(-aside, end + aside), ylim=(low - margin, high + margin))
     for panel in panels[:, 1:].flat:
         panel.set_yticks([])
     for panel in panels[:-1].flat:

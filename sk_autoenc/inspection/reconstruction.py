@@ -1,4 +1,4 @@
-"""Rows beside what an estimator makes of them: as images, or as lines over the features."""
+"""Rows beside what an estimator makes of them: as images, or as lines over features or time."""
 
 from typing import Any, Self
 
@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, flat_rows, open_panels
+from sk_autoenc.inspection.panels import draw_images, draw_lines, open_panels
+from sk_autoenc.inspection.shapes import as_series, check_image_shape, flat_rows, form_of_rows
+from sk_autoenc.sequences import is_list_of_series
 
 
 class ReconstructionDisplay:
@@ -14,14 +16,16 @@ class ReconstructionDisplay:
 
     Parameters
     ----------
-    rows : array-like of shape (n_samples, n_features)
-        The rows.
-    reconstructions : array-like of shape (n_samples, n_features)
+    rows : array-like of shape (n_samples, n_features) or (n_samples, n_channels, n_timepoints), or list of series
+        The rows. Arrays with three axes, and arrays one by one, are series, with a line for each channel; those that
+        end early, or have NaN after their end, have lines that stop there.
+    reconstructions : array-like or list, like ``rows``
         What they are reconstructed as.
-    noisy : array-like of shape (n_samples, n_features) or None, default=None
+    noisy : array-like or list, like ``rows``, or None, default=None
         What the estimator saw in place of ``rows``, if that was something else.
-    image_shape : tuple of two int or None, default=None
-        Height and width of the images that the rows are; None draws them as lines, features on the x axis.
+    image_shape : tuple of two or three int or None, default=None
+        Height and width of the images that the rows are, with 3 before or after them for colours, as the rows hold
+        them. None draws lines over features or time.
 
     Attributes
     ----------
@@ -50,7 +54,7 @@ class ReconstructionDisplay:
         reconstructions: ArrayLike,
         *,
         noisy: ArrayLike | None = None,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
     ):
         self.rows = rows
         self.reconstructions = reconstructions
@@ -65,7 +69,7 @@ class ReconstructionDisplay:
         *,
         X_noisy: Any = None,
         n_samples: int = 8,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -75,14 +79,16 @@ class ReconstructionDisplay:
         ----------
         estimator : estimator with ``reconstruct``, or transformer with ``inverse_transform``
             Fitted; a Pipeline or PCA will do.
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        X_noisy : array-like of shape (n_samples, n_features) or None, default=None
+        X : array-like of shape (n_samples, ...), or list of series
+            Rows, in any form that the estimator takes.
+        X_noisy : array-like or list, like ``X``, or None, default=None
             What the estimator is to reconstruct in place of ``X``.
         n_samples : int, default=8
             How many rows to show, from the first.
-        image_shape : tuple of two int or None, default=None
-            Height and width of the images that the rows are; None draws them as lines.
+        image_shape : tuple of two or three int or None, default=None
+            Height and width of the images that the rows are, with 3 before or after them for colours. None: images
+            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            else lines over the features.
         ax : matplotlib Axes or None, default=None
             What the panels divide; None makes a new figure.
         **kwargs : dict
@@ -106,8 +112,8 @@ class ReconstructionDisplay:
         check_is_fitted(estimator)
         if n_samples < 1:
             raise ValueError(f"n_samples must be 1 or more, got {n_samples!r}.")
-        if X_noisy is not None and np.shape(X_noisy) != np.shape(X):
-            raise ValueError(f"X_noisy must have the shape of X, {np.shape(X)}, got {np.shape(X_noisy)}.")
+        if X_noisy is not None and (got := _shape(X_noisy)) != _shape(X):
+            raise ValueError(f"X_noisy must have the shape of X, {_shape(X)}, got {got}.")
         rows = X[:n_samples]
         noisy = None if X_noisy is None else X_noisy[:n_samples]
         seen = rows if noisy is None else noisy
@@ -119,7 +125,9 @@ class ReconstructionDisplay:
             raise TypeError(
                 f"estimator must have reconstruct or inverse_transform, and {type(estimator).__name__} has neither."
             )
-        return cls(rows, reconstructions, noisy=noisy, image_shape=image_shape).plot(ax, **kwargs)
+        form = form_of_rows(estimator, rows, image_shape)
+        rows, reconstructions, noisy = map(form.unfold, (rows, reconstructions, noisy))
+        return cls(rows, reconstructions, noisy=noisy, image_shape=form.image_shape).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the rows and their reconstructions.
@@ -137,10 +145,10 @@ class ReconstructionDisplay:
             The display, with ``axes_``, ``ax_`` and ``figure_``.
         """
         kinds = {"row": self.rows, "noisy": self.noisy, "reconstruction": self.reconstructions}
-        data = {name: flat_rows(values) for name, values in kinds.items() if values is not None}
-        n_samples, n_features = data["row"].shape
-        check_image_shape(self.image_shape, n_features)
-        caller = "ReconstructionDisplay.plot"
+        read = as_series if self.image_shape is None else flat_rows
+        data = {name: read(values) for name, values in kinds.items() if values is not None}
+        n_samples, caller = len(data["row"]), "ReconstructionDisplay.plot"
+        check_image_shape(self.image_shape, data["row"][0].size)
         if self.image_shape is None:
             self.ax_, self.axes_ = open_panels(ax, caller, 1, n_samples, height=1.8)
             draw_lines(self.axes_, data, **kwargs)
@@ -148,9 +156,14 @@ class ReconstructionDisplay:
             self.ax_.legend(*self.axes_[0, 0].get_legend_handles_labels(), **legend)
         else:
             self.ax_, self.axes_ = open_panels(ax, caller, len(data), n_samples)
-            scale = {"vmin": data["row"].min(), "vmax": data["row"].max()}
+            scale = {"vmin": np.nanmin(data["row"]), "vmax": np.nanmax(data["row"])}
             draw_images(self.axes_, np.concatenate(list(data.values())), self.image_shape, **{**scale, **kwargs})
             for panel, name in zip(self.axes_[:, 0], data, strict=True):
                 panel.set_ylabel(name, rotation=0, ha="right", va="center")
         self.figure_ = self.ax_.figure
         return self
+
+
+def _shape(X: Any) -> Any:
+    """Shape of an array, or those of series one by one."""
+    return [case.shape for case in X] if is_list_of_series(X) else np.shape(X)

@@ -1,4 +1,4 @@
-"""Rows that an estimator draws, in a grid: as images, or as lines over the features."""
+"""Rows that an estimator draws, in a grid: as images, or as lines over features or time."""
 
 import copy
 import inspect
@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, flat_rows, open_panels
+from sk_autoenc.inspection.panels import draw_images, draw_lines, open_panels
+from sk_autoenc.inspection.shapes import as_series, check_image_shape, flat_rows, form_of_rows
 
 
 class SampleGridDisplay:
@@ -19,10 +20,12 @@ class SampleGridDisplay:
 
     Parameters
     ----------
-    rows : array-like of shape (n_samples, n_features)
-        The rows.
-    image_shape : tuple of two int or None, default=None
-        Height and width of the images that the rows are; None draws them as lines, features on the x axis.
+    rows : array-like of shape (n_samples, n_features) or (n_samples, n_channels, n_timepoints), or list of series
+        The rows. Arrays with three axes, and arrays one by one, are series, with a line for each channel; those that
+        end early, or have NaN after their end, have lines that stop there.
+    image_shape : tuple of two or three int or None, default=None
+        Height and width of the images that the rows are, with 3 before or after them for colours, as the rows hold
+        them. None draws lines over features or time.
     n_columns : int or None, default=None
         Number of panels in a tier; None makes a square of them, or nearly one.
 
@@ -46,7 +49,7 @@ class SampleGridDisplay:
     (2, 2)
     """
 
-    def __init__(self, rows: ArrayLike, *, image_shape: tuple[int, int] | None = None, n_columns: int | None = None):
+    def __init__(self, rows: ArrayLike, *, image_shape: tuple[int, ...] | None = None, n_columns: int | None = None):
         self.rows = rows
         self.image_shape = image_shape
         self.n_columns = n_columns
@@ -59,7 +62,7 @@ class SampleGridDisplay:
         n_samples: int = 25,
         random_state: Any = None,
         mean: bool = False,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         n_columns: int | None = None,
         ax: Any = None,
         **kwargs: Any,
@@ -76,8 +79,10 @@ class SampleGridDisplay:
             Seeds the draws, also for an estimator such as ``GaussianMixture``, whose ``sample`` takes no seed.
         mean : bool, default=False
             Whether to draw without the noise of the likelihood, where ``sample`` can.
-        image_shape : tuple of two int or None, default=None
-            Height and width of the images that the rows are; None draws them as lines.
+        image_shape : tuple of two or three int or None, default=None
+            Height and width of the images that the rows are, with 3 before or after them for colours. None: images
+            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            else lines over the features.
         n_columns : int or None, default=None
             Number of panels in a tier; None makes a square of them, or nearly one.
         ax : matplotlib Axes or None, default=None
@@ -105,7 +110,8 @@ class SampleGridDisplay:
         check_is_fitted(estimator)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         rows = _draw(estimator, n_samples, random_state, mean)
-        return cls(rows, image_shape=image_shape, n_columns=n_columns).plot(ax, **kwargs)
+        form = form_of_rows(estimator, rows, image_shape)
+        return cls(form.unfold(rows), image_shape=form.image_shape, n_columns=n_columns).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the rows.
@@ -122,8 +128,8 @@ class SampleGridDisplay:
         self : SampleGridDisplay
             The display, with ``axes_``, ``ax_`` and ``figure_``.
         """
-        rows = flat_rows(self.rows)
-        check_image_shape(self.image_shape, rows.shape[1])
+        rows = as_series(self.rows) if self.image_shape is None else flat_rows(self.rows)
+        check_image_shape(self.image_shape, rows[0].size)
         n_columns = math.ceil(math.sqrt(len(rows))) if self.n_columns is None else self.n_columns
         check_scalar(n_columns, "n_columns", Integral, min_val=1)
         n_tiers = math.ceil(len(rows) / n_columns)

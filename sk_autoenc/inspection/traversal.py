@@ -1,5 +1,6 @@
 """Decoded codes on the way through the space of codes: along each component, or over the plane of two."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Self
@@ -10,7 +11,8 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc.inspection.latent import check_components, component_names
-from sk_autoenc.inspection.panels import check_image_shape, draw_images, draw_lines, open_panels
+from sk_autoenc.inspection.panels import draw_images, draw_lines, open_panels
+from sk_autoenc.inspection.shapes import as_series, check_image_shape, flat_rows, form_of_rows
 
 
 class LatentTraversalDisplay:
@@ -18,7 +20,7 @@ class LatentTraversalDisplay:
 
     Parameters
     ----------
-    rows : array-like of shape (n_tiers, n_steps, n_features)
+    rows : array-like of shape (n_tiers, n_steps, n_features) or (n_tiers, n_steps, n_channels, n_timepoints)
         What the decoder makes of the codes.
     tiers : sequence of str
         What stands at the left of each tier.
@@ -26,8 +28,9 @@ class LatentTraversalDisplay:
         What stands below each column.
     names : sequence of two str, default=("", "")
         Labels of the two axes, the horizontal one first.
-    image_shape : tuple of two int or None, default=None
-        Height and width of the images that the rows are; None draws them as lines, features on the x axis.
+    image_shape : tuple of two or three int or None, default=None
+        Height and width of the images that the rows are, with 3 before or after them for colours, as the rows hold
+        them. None draws lines over features or time.
 
     Attributes
     ----------
@@ -57,7 +60,7 @@ class LatentTraversalDisplay:
         tiers: Sequence[str],
         steps: Sequence[str],
         names: Sequence[str] = ("", ""),
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
     ):
         self.rows = rows
         self.tiers = tiers
@@ -76,7 +79,7 @@ class LatentTraversalDisplay:
         components: Sequence[int] | None = None,
         n_steps: int = 9,
         percentiles: tuple[float, float] = (0.05, 0.95),
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -89,7 +92,7 @@ class LatentTraversalDisplay:
         ----------
         estimator : transformer with ``inverse_transform``
             Fitted; PCA or a Pipeline will do.
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, ...), or list of series
             Rows, whose codes say how far a component reaches.
         kind : {"auto", "components", "plane"}, default="auto"
             ``"components"``: one component after the other, each in a tier of its own. ``"plane"``: two components at
@@ -102,8 +105,10 @@ class LatentTraversalDisplay:
             Number of steps, 2 or more.
         percentiles : tuple of two float, default=(0.05, 0.95)
             Quantiles at the first and at the last step.
-        image_shape : tuple of two int or None, default=None
-            Height and width of the images that the rows are; None draws them as lines.
+        image_shape : tuple of two or three int or None, default=None
+            Height and width of the images that the rows are, with 3 before or after them for colours. None: images
+            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            else lines over the features.
         ax : matplotlib Axes or None, default=None
             What the panels divide; None makes a new figure.
         **kwargs : dict
@@ -152,7 +157,9 @@ class LatentTraversalDisplay:
             labels: dict[str, Any] = {"tiers": up[::-1], "steps": across, "names": names}
         else:
             labels = {"tiers": names, "steps": [f"{share:.2g}" for share in shares], "names": ("quantile", "")}
-        display = cls(rows.reshape(*path.shape[:2], -1), **labels, image_shape=image_shape)
+        form = form_of_rows(estimator, rows, image_shape)
+        rows = form.unfold(rows) if form.series_shape else flat_rows(rows)
+        display = cls(rows.reshape(*path.shape[:2], *rows.shape[1:]), **labels, image_shape=form.image_shape)
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
@@ -171,15 +178,15 @@ class LatentTraversalDisplay:
             The display, with ``axes_``, ``ax_`` and ``figure_``.
         """
         rows = np.asarray(self.rows, dtype=float)
-        n_tiers, n_steps, n_features = rows.shape
-        check_image_shape(self.image_shape, n_features)
+        n_tiers, n_steps, *shape = rows.shape
+        check_image_shape(self.image_shape, math.prod(shape))
         self.ax_, self.axes_ = open_panels(ax, "LatentTraversalDisplay.plot", n_tiers, n_steps)
         self.figure_ = self.ax_.figure
-        flat = rows.reshape(-1, n_features)
+        decoded = rows.reshape(-1, *shape)
         if self.image_shape is None:
-            draw_lines(self.axes_, {"decoded": flat}, **kwargs)
+            draw_lines(self.axes_, {"decoded": as_series(decoded)}, **kwargs)
         else:
-            draw_images(self.axes_, flat, self.image_shape, **kwargs)
+            draw_images(self.axes_, flat_rows(decoded), self.image_shape, **kwargs)
         for panel, name in zip(self.axes_[:, 0], self.tiers, strict=True):
             panel.set_ylabel(name, rotation=0, ha="right", va="center")
         for panel, name in zip(self.axes_[-1], self.steps, strict=True):
