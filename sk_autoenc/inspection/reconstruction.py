@@ -166,4 +166,4 @@ class ReconstructionDisplay:
 
 def _shape(X: Any) -> Any:
     """Shape of an array, or those of series one by one."""
-    return [case.shape for case in X] if is_list_of_series(X) else np.shape(X)
+    return [np.shape(case) for case in X] if is_list_of_series(X) else np.shape(X)
