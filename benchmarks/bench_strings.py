@@ -89,89 +89,91 @@ def is_well_formed(smiles: str) -> bool:
     return depth == 0 and "()" not in bare and all(count % 2 == 0 for count in rings.values())
 
 
-def judge_samples(strings: np.ndarray, train: np.ndarray) -> dict:
-    """Shares of samples that are well-formed, new, distinct; and valid, where RDKit can tell."""
+def judge_samples(name: str, model: VAETransformer, vocabulary: Vocabulary, train: np.ndarray, held_out) -> dict:
+    """Divergence and log-probability in nats; shares of samples that are distinct, new, and as they should be."""
+    strings = vocabulary.inverse_transform(model.sample(1000, random_state=0))
     found = {
-        "well-formed": np.mean([is_well_formed(s) for s in strings]),
+        "kl": float(model.kl_per_component_.sum()),
+        "nats": float(model.score(held_out, n_samples=64)),
         "distinct": len(set(strings)) / len(strings),
-        "new": np.mean([s not in set(train) for s in strings]),
-        "valid": np.nan,
+        "new": float(np.mean([string not in set(train) for string in strings])),
+        "examples": strings[:5].tolist(),
     }
-    if importlib.util.find_spec("rdkit"):
-        from rdkit import Chem
+    if name == "molecules":
+        found["well-formed"] = float(np.mean([is_well_formed(string) for string in strings]))
+        if importlib.util.find_spec("rdkit"):
+            from rdkit import Chem
 
-        found["valid"] = np.mean([Chem.MolFromSmiles(s) is not None for s in strings])
+            found["valid"] = float(np.mean([Chem.MolFromSmiles(string) is not None for string in strings]))
     return found
 
 
+def models(options) -> dict:
+    """The networks, by name."""
+    shared = {
+        "architecture": Recurrent(options.hidden_size, unequal_lengths=True),
+        "likelihood": "categorical",
+        "batch_size": 128,
+        "learning_rate": 0.004,
+        "max_iter": options.epochs,
+        "random_state": 0,
+        "device": "cpu",
+    }
+    of_vae = {"prior": "gaussian_mixture", "n_warmup_epochs": options.epochs // 2, **shared}
+    return {
+        "AutoencoderTransformer": AutoencoderTransformer(N_COMPONENTS, **shared),
+        "VAETransformer, beta=0.1": VAETransformer(N_COMPONENTS, beta=0.1, **of_vae),
+        "VAETransformer, beta=1": VAETransformer(N_COMPONENTS, beta=1.0, **of_vae),
+    }
+
+
 def run(name: str, options) -> dict:
-    """Token accuracy of one set, and for molecules what samples are."""
+    """What every model makes of one set: accuracy, and of those that draw, what samples are."""
     vocabulary, train, test = SETS[name](options.n_train, 1000)
     if options.validate:
         train, test = np.split(train, [-(len(train) // 20)])
     rows, held_out = vocabulary.fit_transform(train), vocabulary.transform(test)
     lengths = (~np.isnan(held_out)).sum(axis=1)
-    shared = {
-        "architecture": Recurrent(options.hidden_size, unequal_lengths=True),
-        "likelihood": "categorical",
-        "batch_size": 128,
-        "learning_rate": options.learning_rate,
-        "max_iter": options.epochs,
-        "random_state": 0,
-        "device": "cpu",
-    }
-    plain = AutoencoderTransformer(N_COMPONENTS, **shared).fit(rows)
-    likely = {"prior": "gaussian_mixture", "beta": options.beta, "n_warmup_epochs": options.epochs // 2}
-    vae = VAETransformer(N_COMPONENTS, **likely, **shared).fit(rows)
     made = {
         "most common token of each place": most_common(rows, len(test)),
         "nearest training string": vocabulary.transform(nearest(vocabulary, train, test)),
-        "AutoencoderTransformer": plain.reconstruct(held_out),
-        "VAETransformer": vae.reconstruct(held_out),
     }
-    accuracy = {method: by_length(right(strings, held_out), lengths) for method, strings in made.items()}
+    found: dict = {
+        method: {"accuracy": by_length(right(strings, held_out), lengths)} for method, strings in made.items()
+    }
+    for method, model in models(options).items():
+        if options.only_model in method:
+            model.fit(rows)
+            found[method] = {"accuracy": by_length(right(model.reconstruct(held_out), held_out), lengths)}
+            if isinstance(model, VAETransformer):
+                found[method] |= judge_samples(name, model, vocabulary, train, held_out)
+            print(name, method, found[method], flush=True)
     low, high = np.quantile(lengths, [1 / 3, 2 / 3])
     header = [name, "all", f"up to {low:.0f}", f"up to {high:.0f}", "longer", "without an error"]
-    print_table(header, [[method, *shares] for method, shares in accuracy.items()])
-    found = {
-        "header": header,
-        "accuracy": accuracy,
-        "kl": float(vae.kl_per_component_.sum()),
-        "nats": float(vae.score(held_out, n_samples=64)),
-        "n_train": len(train),
-        "epochs": options.epochs,
-        "n_tokens": len(vocabulary.tokens_),
-    }
-    samples = vocabulary.inverse_transform(vae.sample(1000, random_state=0))
-    found["samples"] = (
-        judge_samples(samples, train)
-        if name == "molecules"
-        else {
-            "distinct": len(set(samples)) / len(samples),
-            "new": float(np.mean([s not in set(train) for s in samples])),
-        }
-    )
-    print({key: found[key] for key in ("kl", "nats", "samples")}, samples[:5].tolist())
-    return found
+    print_table(header, [[method, *figures["accuracy"]] for method, figures in found.items()])
+    return {"header": header, "methods": found}
 
 
-def stored(options) -> dict:
-    """Figures of the other sets, which other runs measured: each takes long."""
+def with_stored(name: str, found: dict, options) -> dict:
+    """All sets, with what other runs measured: each model takes long."""
     path = RESULTS / "strings.json"
-    return json.loads(path.read_text())["figures"] if path.exists() and not options.quick else {}
+    figures = json.loads(path.read_text())["figures"] if path.exists() and not options.quick else {}
+    methods = {**figures.get(name, {}).get("methods", {}), **found["methods"]}
+    return {**figures, name: {**found, "methods": methods}}
 
 
 def main():
     parser = arguments(__doc__)
-    parser.add_argument("--only", choices=sorted(SETS))
+    parser.add_argument("--only", choices=sorted(SETS), help="this set alone; others stay as they are stored")
+    parser.add_argument(
+        "--only-model", default="", help="models with this in their name; others stay as they are stored"
+    )
     parser.add_argument(
         "--validate", action="store_true", help="on a twentieth of the training strings; nothing is stored"
     )
     parser.add_argument("--n-train", type=int, default=24000)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--hidden-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=0.004)
-    parser.add_argument("--beta", type=float, default=0.1)
     options = parser.parse_args()
     if options.quick:
         options.n_train, options.epochs, options.hidden_size = 400, 1, 16
@@ -180,7 +182,7 @@ def main():
         if options.only in (None, name):
             found = run(name, options)
             if not options.validate:
-                save(options, {**stored(options), name: found})
+                save(options, with_stored(name, found, options))
 
 
 if __name__ == "__main__":
