@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_autoenc.architectures import Architecture, Recurrent, as_architecture
-from sk_autoenc.base import NeuralEstimator, as_array, check_range
+from sk_autoenc.arrays import as_array, check_range
+from sk_autoenc.base import NeuralEstimator
 from sk_autoenc.floor import start_at_mean, summarize
 from sk_autoenc.likelihoods import Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.nn.autoencoder import Standardize
@@ -79,13 +80,26 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
                     "X has series of unequal lengths, which need architecture=Recurrent(..., unequal_lengths=True), "
                     f"got architecture={self._plan.architecture!r}."
                 )
-            return super()._validate(X, reset=reset, finite=finite)
+            try:
+                X = super()._validate(X, reset=reset, finite=finite)
+            except ValueError as error:
+                if "NaN" in str(error) and isinstance(as_architecture(self._plan.architecture), Recurrent):
+                    error.add_note("Series that end early, with NaN after their ends, need unequal_lengths=True.")
+                raise
+            self._check_categories(X, reset=reset)
+            return X
         if is_list_of_series(X):
             longest = self._plan.architecture.input_shape if reset else self._series_shape
             X = padded(X, None if longest is None else longest[-1])
         X = super()._validate(X, reset=reset, finite=False)
         self._check_values(X, "X")
+        self._check_categories(X, reset=reset)
         return X
+
+    def _check_categories(self, X: np.ndarray, *, reset: bool) -> None:
+        """Refuse what has no number among the categories of the fit: an encoder cannot read it."""
+        if not reset and isinstance(self._likelihood, Categorical | Tokens):
+            self._likelihood.check(X)
 
     def _check_values(self, X: np.ndarray, name: str) -> None:
         """Refuse rows that are infinite, also in the network's float32, or have holes."""

@@ -4,12 +4,10 @@ An estimator fills the holes ``_make_module``, ``_make_objective``, ``_make_like
 ``_initialize``, ``_select`` and ``_finish``. Nothing below this module knows that estimators exist.
 """
 
-import math
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any
 
 import joblib
 import numpy as np
@@ -20,6 +18,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
+from sk_autoenc.arrays import as_array, check_range, flattened
 from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.nn.recurrent import initialize_recurrent
 from sk_autoenc.scaling import Scaling, fit_scaling
@@ -475,26 +474,3 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         module.eval()
         self.net_ = self._build_net(module, batch_size)
-
-
-def as_array(X: Any) -> Any:
-    """A tensor as an array that shares its memory where it can; everything else as it is."""
-    return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
-
-
-def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Rows without axes of their own, and the shape that they had if they had any."""
-    if getattr(X, "ndim", 2) <= 2:
-        return X, None
-    X = np.asarray(X)
-    return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
-
-
-def check_range(X: np.ndarray, name: str) -> None:
-    """Refuse float64 values that are infinite in the network's float32."""
-    limit = float(np.finfo(np.float32).max)
-    if X.dtype == np.float64 and (largest := max(X.max(), -X.min())) > limit:
-        raise ValueError(
-            f"{name} holds a value of size {largest:.6g}; the network computes in float32, "
-            f"so values must lie within ±{limit:.6g}."
-        )

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
-from sk_autoenc.base import as_array, check_range
+from sk_autoenc.arrays import as_array, check_range
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee
 from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.sequences import is_list_of_series

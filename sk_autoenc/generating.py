@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
+from sk_autoenc.arrays import as_array
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.base import as_array
 from sk_autoenc.floor import last_layer, moments, start_at_mean, summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
 from sk_autoenc.linear_gaussian import (
@@ -239,7 +239,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_steps, n_features)
-            What the decoder expects along the line; a DataFrame after ``set_output(transform="pandas")``.
+            What the decoder expects along the line; a DataFrame after ``set_output(transform="pandas")``. Between
+            series of unequal lengths, lengths go from one to the other, too, with NaN after the ends.
         """
         check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral)

@@ -59,6 +59,11 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"path={str(path)!r} is a folder, a link or a device; name a new file or a regular one.")
+    if type(estimator).__name__ not in _classes():
+        raise ValueError(
+            f"estimator must be one of this library, got {type(estimator).__name__}; save the steps of a Pipeline one "
+            "by one, or use joblib."
+        )
     check_is_fitted(estimator)
     arrays: dict[str, np.ndarray] = {}
     state = estimator.__getstate__()

@@ -26,7 +26,10 @@ def padded(cases: Sequence[Any], n_timepoints: int | None) -> np.ndarray:
     arrays = [np.asarray(case) for case in cases]
     forms = {array.shape[:-1] for array in arrays}
     if len(forms) > 1:
-        raise ValueError(f"X has series whose axes before time differ: {sorted(forms)}; all must have the same.")
+        raise ValueError(
+            f"X has series whose axes before time differ: {sorted(forms)!s:.60}; all must have the same, and arrays "
+            "with two axes must be (channels, timepoints)."
+        )
     longest = max(array.shape[-1] for array in arrays)
     n_timepoints = longest if n_timepoints is None else n_timepoints
     if longest > n_timepoints:

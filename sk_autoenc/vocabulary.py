@@ -156,8 +156,9 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _cut(self, X) -> list[list[str]]:
         """The tokens of every string."""
-        if isinstance(X, str) or np.ndim(X) != 1:
-            raise ValueError(f"X must be strings in one dimension, got {X!r:.60}.")
+        if isinstance(X, str) or np.ndim(X) != 1 or len(X) == 0:
+            what = repr(X)[:60] if np.ndim(X) < 2 else f"shape {np.shape(X)}; pass the column itself"
+            raise ValueError(f"X must be strings in one dimension, got {what}.")
         for string in X:
             if not isinstance(string, str):
                 raise ValueError(f"X must hold strings, got {string!r:.60}.")

@@ -17,6 +17,7 @@ RANKS = {
     "losses": 0,
     "likelihoods": 2,
     "corruption": 0,
+    "arrays": 0,
     "scaling": 0,
     "sequences": 1,
     "nn": 1,

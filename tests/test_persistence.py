@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 from skorch.callbacks import GradientNormClipping
 
 from sk_autoenc import AutoencoderTransformer, Vocabulary, load, save
@@ -120,3 +121,8 @@ def test_a_vocabulary_is_kept(tmp_path):
     again = load(tmp_path / "vocabulary")
     assert again.tokens_.dtype == vocabulary.tokens_.dtype
     np.testing.assert_array_equal(again.transform(["ab", "d"]), vocabulary.transform(["ab", "d"]))
+
+
+def test_pipelines_are_told_how_to_be_kept(tmp_path):
+    with pytest.raises(ValueError, match="got Pipeline; save the steps of a Pipeline one by one"):
+        save(make_pipeline(AutoencoderTransformer(1)), tmp_path / "model")

@@ -282,3 +282,8 @@ def test_a_detector_of_clones_of_it():
     model = AutoencoderTransformer(**_CHEAP)
     scores = ReconstructionOutlierDetector(model, n_estimators=2, random_state=0).fit(rows).score_samples(rows)
     assert scores[:3].max() < scores[3:].min()
+
+
+def test_series_one_by_one_are_an_array(estimator):
+    codes = clone(estimator).fit(X).transform(X)
+    np.testing.assert_array_equal(estimator.fit(list(X)).transform(list(X)), codes)

@@ -288,6 +288,25 @@ def test_what_is_refused(options, X, message):
         AutoencoderTransformer(2, max_iter=1, **{**OPTIONS, **options}).fit(X)
 
 
+def test_unknown_tokens_are_refused_wherever_rows_go_in(autoencoder, vae):
+    for method in (autoencoder.transform, autoencoder.reconstruct, vae.posterior, vae.score_samples):
+        with pytest.raises(ValueError, match="has the token 9, but only 2 tokens"):
+            method([[9.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+        with pytest.raises(ValueError, match="whole numbers"):
+            method([[0.5, 0.0, 0.0, 0.0, 0.0, 0.0]])
+
+
+def test_early_ends_without_unequal_lengths_give_a_hint():
+    with pytest.raises(ValueError, match="NaN") as caught:
+        AutoencoderTransformer(2, architecture=Recurrent(4), likelihood="categorical").fit(ROWS)
+    assert "need unequal_lengths=True" in caught.value.__notes__[0]
+
+
+def test_warmup_is_long_for_tokens():
+    assert VAETransformer(max_iter=20, **OPTIONS)._warmup_epochs() == 10
+    assert VAETransformer(max_iter=20, init="random")._warmup_epochs() == 2
+
+
 def test_what_a_fitted_model_refuses(autoencoder):
     with pytest.raises(ValueError, match="has the token 7"):
         autoencoder.score_samples(np.where(ROWS == 1, 7, ROWS))

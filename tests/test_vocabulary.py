@@ -37,6 +37,8 @@ def test_words_with_rare_ones():
     [
         ({}, lambda v: v.transform(["cx"]), "has the token 'x', which is not known"),
         ({}, lambda v: v.transform(["c" * 9]), "a string of 9 tokens, .*, but max_length is 2"),
+        ({}, lambda v: v.transform([]), r"must be strings in one dimension, got \[\]"),
+        ({}, lambda v: v.transform([["c"]]), r"got shape \(1, 1\); pass the column itself"),
         ({}, lambda v: v.transform("cc"), "must be strings in one dimension"),
         ({}, lambda v: v.transform([1, 2]), "must hold strings, got 1"),
         ({}, lambda v: v.inverse_transform([[0, 5]]), "has 5, which is no number of one of the 1 tokens"),

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, Convolutional, as_architecture
+from sk_autoenc.arrays import as_array, check_range, flattened
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.base import as_array, check_range, flattened
 from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.floor import start_at_pca, summarize
 from sk_autoenc.likelihoods import LIKELIHOODS, Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present

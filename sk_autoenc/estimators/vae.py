@@ -14,7 +14,7 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.density import DensityAutoencoder
-from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
+from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior
 from sk_autoenc.training.data import Rows, WholeBatches
@@ -22,8 +22,8 @@ from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.judging import NATS
 from sk_autoenc.training.seeding import make_generator
 
-#: A component whose KL is below this, in nats, says nothing about rows.
-_COLLAPSED = 0.01
+#: Components whose KL is below this, in nats and all together, say nothing about rows.
+_COLLAPSED = 0.25
 
 #: Numbers of distributions from which the fitted mixture prior has its own.
 _CLUSTERS = (1, 2, 4, 8, 16)
@@ -78,9 +78,9 @@ class VAETransformer(DensityAutoencoder):
     .. math::
         \mathbb{E}_{z_1 \dots z_K \sim q(z|x)} \log \frac1K \sum_k p(x|z_k) \Bigl(\frac{p(z_k)}{q(z_k|x)}\Bigr)^\beta .
 
-    Sums run over features and components. Rows are centred and divided by one scalar, the root of the features' mean
-    variance, before all this (for other likelihoods only where the encoder reads them); scores are for the units of
-    ``X`` nevertheless. Sparse matrices are not accepted.
+    Sums run over features and components. Real-valued rows are centred before all this, and each feature is divided by
+    its standard deviation, or, where all have one noise variance, all by the root of the mean variance; of other
+    rows only what the encoder reads. Scores are for the units of ``X`` nevertheless. Sparse matrices are not accepted.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ class VAETransformer(DensityAutoencoder):
     n_warmup_epochs : int or "auto", default="auto"
         Epochs over which the weight of the KL divergence rises to ``beta``. Held-out rows are judged at ``beta``, and
         early stopping waits. ``"auto"``: a tenth of ``max_iter`` where training starts from random weights, or some
-        codes would be given up before they explain anything; none where it starts at a linear model.
+        codes would be given up before they explain anything; half of it for sequences of tokens, whose decoder can do
+        much without codes; none where it starts at a linear model.
     free_bits : float, default=0.0
         KL divergence in nats that each component may have at no cost, on average over a batch [4]_; keeps
         components from collapsing.
@@ -157,7 +158,7 @@ class VAETransformer(DensityAutoencoder):
         The prior of codes that ``sample`` and ``score_samples`` use.
     kl_per_component_ : ndarray of shape (n_components,)
         KL divergence of each component's posterior from the standard normal, in nats, averaged over the training
-        rows; below 0.01 the component has collapsed, which is told by a warning when all have.
+        rows. Components near 0 have collapsed; a warning tells when all of them together are below 0.25.
     net_ : ObjectiveNet
         The skorch net; ``net_.module_`` is the torch module.
     n_iter_ : int
@@ -322,7 +323,10 @@ class VAETransformer(DensityAutoencoder):
 
     def _warmup_epochs(self) -> int:
         if self.n_warmup_epochs == "auto":
-            return 0 if self._starts_linear() else self.max_iter // 10
+            if self._starts_linear():
+                return 0
+            # A decoder that reads what it has written learns without codes first, and needs them late.
+            return self.max_iter // (2 if isinstance(self._make_likelihood(), Tokens) else 10)
         return self.n_warmup_epochs
 
     def _training_prior(self) -> Any:
@@ -367,9 +371,9 @@ class VAETransformer(DensityAutoencoder):
         super()._finish(rows)
         posterior = self._posterior(rows)
         self.kl_per_component_ = posterior.kl_from_normal().mean(0).double().numpy()
-        if isinstance(self.prior, str) and (self.kl_per_component_ < _COLLAPSED).all():
+        if isinstance(self.prior, str) and self.kl_per_component_.sum() < _COLLAPSED:
             warnings.warn(
-                f"All {self.n_components} components have collapsed (KL below {_COLLAPSED} nats): codes say nothing "
+                f"Codes have collapsed (KL of all components together below {_COLLAPSED} nats): they say nothing "
                 f"about rows. Either rows have no structure that codes could tell, or try free_bits=0.5, "
                 f"n_warmup_epochs, or a smaller beta than {self.beta:g}.",
                 ConvergenceWarning,

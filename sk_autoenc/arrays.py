@@ -1,0 +1,32 @@
+"""Rows as they come in: tensors as arrays, axes of their own made flat, values that float32 can hold."""
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+
+def as_array(X: Any) -> Any:
+    """A tensor as an array that shares its memory where it can; everything else as it is."""
+    return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+
+
+def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Rows without axes of their own, and the shape that they had if they had any."""
+    if isinstance(X, list | tuple) and len(X) > 0 and getattr(X[0], "ndim", 0) > 1:
+        X = np.asarray(X)  # images or series one by one
+    if getattr(X, "ndim", 2) <= 2:
+        return X, None
+    X = np.asarray(X)
+    return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def check_range(X: np.ndarray, name: str) -> None:
+    """Refuse float64 values that are infinite in the network's float32."""
+    limit = float(np.finfo(np.float32).max)
+    if X.dtype == np.float64 and (largest := max(X.max(), -X.min())) > limit:
+        raise ValueError(
+            f"{name} holds a value of size {largest:.6g}; the network computes in float32, "
+            f"so values must lie within ±{limit:.6g}."
+        )
