@@ -41,12 +41,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """Squared error of every row, summed over features, in the units of X; of tokens the number of wrong ones."""
         raw, likelihood = self.net_.module_(x).raw, self._likelihood
         if isinstance(likelihood, Tokens):
-            return raw.n_wrong(x).double()
+            return raw.n_wrong(x).cpu().double()
         expected = likelihood.mean(raw) * likelihood.row_size(x)
-        x = present(expected, x) if self._has_missing_cells(self._likelihood) else x
+        x = present(expected, x) if self._has_missing_cells(likelihood) else x
         scale = np.atleast_1d(self._scaling.scale) if likelihood.scales_rows else np.ones(1)
         share = torch.from_numpy(scale / scale.max()).float().to(x.device)
-        return ((x - expected) * share).square().sum(-1).double() * scale.max() ** 2
+        return ((x - expected) * share).square().sum(-1).cpu().double() * scale.max() ** 2
 
     # -- series of unequal lengths
 
