@@ -1,6 +1,6 @@
 """Series: accuracy of a linear classifier on codes of UCR sets, and anomalies among heart beats (ECG5000).
 
-UCR: codes are learned on the training series without their classes, logistic regression on the standardised codes,
+UCR and ECG5000: codes are learned on the training series without their classes, logistic regression on the standardised codes,
 accuracy on the test series; ours with 5 seeds. Beside them PCA with as many components, the raw values, and MiniRocket
 where aeon is installed. Target: above PCA on most sets.
 
@@ -35,7 +35,16 @@ from torch import nn
 
 from sk_autoenc import AutoencoderTransformer, Convolutional, Recurrent
 
-SETS = ("ArrowHead", "BasicMotions", "FaceFour", "GunPoint", "ItalyPowerDemand", "Lightning7", "SyntheticControl")
+SETS = (
+    "ArrowHead",
+    "BasicMotions",
+    "FaceFour",
+    "GunPoint",
+    "ItalyPowerDemand",
+    "Lightning7",
+    "SyntheticControl",
+    "ECG5000",
+)
 N_COMPONENTS, SEEDS = 16, 5
 
 
@@ -108,12 +117,19 @@ def cross_validated(X, y, options) -> dict:
     return {name: [value for fold in folds for value in fold[name]] for name in folds[0]}
 
 
+def load_set(name: str) -> tuple:
+    """``X_train, y_train, X_test, y_test`` of a UCR set; of ECG5000 with normal or not as the class."""
+    path = "ecg5000/ecg5000.npz" if name == "ECG5000" else f"ucr/{name}.npz"
+    with np.load(data_file(path)) as file:
+        X, y, X_test, y_test = (file[part] for part in ("X_train", "y_train", "X_test", "y_test"))
+    return X.reshape(len(X), -1, X.shape[-1]), y, X_test.reshape(len(X_test), -1, X.shape[-1]), y_test
+
+
 def ucr(options) -> dict:
     """Mean accuracy by set and method."""
     found = {}
     for name in SETS[:1] if options.quick else SETS:
-        with np.load(data_file(f"ucr/{name}.npz")) as file:
-            parts = [file[part] for part in ("X_train", "y_train", "X_test", "y_test")]
+        parts = load_set(name)
         values = cross_validated(*parts[:2], options) if options.validate else classified(*parts, options)
         found[name] = {method: float(np.mean(some)) for method, some in values.items()}
         print(name, {method: round(value, 3) for method, value in found[name].items()}, flush=True)
