@@ -1,8 +1,8 @@
 """Series: accuracy of a linear classifier on codes of UCR sets, and anomalies among heart beats (ECG5000).
 
 UCR and ECG5000: codes are learned on the training series without their classes, logistic regression on the standardised
-codes, accuracy on the test series; ours with 5 seeds. Beside them PCA with as many components, the raw values, and MiniRocket
-where aeon is installed. Target: above PCA on most sets.
+codes, accuracy on the test series; ours with 5 seeds. Beside them PCA with as many components, the raw values, and
+MiniRocket where aeon is installed. Target: above PCA on most sets.
 
 ECG5000: fitted on the 292 normal training beats, AUROC of the squared reconstruction error on the 4500 test beats.
 Target: above PCA(2) (.993) and nearest neighbours (.988).
