@@ -137,11 +137,15 @@ class CloneCommittee:
         subsamples: Tensor,
         seeds: Sequence[int],
         trim: float,
+        row_shape: tuple[int, ...],
         n_jobs: int | None,
     ) -> "CloneCommittee":
-        """Fit a clone on each subsample, and again without the share ``trim`` of its rows with the highest errors."""
+        """Fit a clone on each subsample, and again without the share ``trim`` of its rows with the highest errors.
+
+        ``row_shape``: the form in which clones are to see rows in ``fit``; they take flat ones ever after.
+        """
         members = joblib.Parallel(n_jobs=n_jobs)(
-            joblib.delayed(_fit_trimmed)(_seeded(clone(transformer), seed), X[own], standardization, trim)
+            joblib.delayed(_fit_trimmed)(_seeded(clone(transformer), seed), X[own], standardization, trim, row_shape)
             for own, seed in zip(subsamples.numpy(), seeds, strict=True)
         )
         return cls(standardization, members)
@@ -175,16 +179,18 @@ class CloneCommittee:
 
 def _through(member: Any, X: np.ndarray) -> np.ndarray:
     """Rows through a transformer and back, as an array whatever it gives."""
-    return np.asarray(member.inverse_transform(np.asarray(member.transform(X))), dtype=np.float64)
+    return np.asarray(member.inverse_transform(np.asarray(member.transform(X))), dtype=np.float64).reshape(X.shape)
 
 
-def _fit_trimmed(member: Any, X: np.ndarray, standardization: Standardization, trim: float) -> Any:
+def _fit_trimmed(
+    member: Any, X: np.ndarray, standardization: Standardization, trim: float, row_shape: tuple[int, ...]
+) -> Any:
     n_left_out = int(trim * len(X))
-    member.fit(X)
+    member.fit(X.reshape(-1, *row_shape))
     if n_left_out:
         residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
         order = residuals.square().sum(1).argsort(stable=True).numpy()
-        member = clone(member).fit(X[np.sort(order[: len(X) - n_left_out])])
+        member = clone(member).fit(X[np.sort(order[: len(X) - n_left_out])].reshape(-1, *row_shape))
     return member
 
 

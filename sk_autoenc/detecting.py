@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
-from sk_autoenc.arrays import as_array, check_range
+from sk_autoenc.arrays import as_array, check_range, flattened
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee
 from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.sequences import is_list_of_series
@@ -30,6 +30,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     """
 
     residual_: str
+    input_shape_: tuple[int, ...]
     offset_: float
     calibration_scores_: np.ndarray
     _committee: Any
@@ -130,7 +131,8 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray or data frame of shape (n_samples, n_features)
-            The parts, higher is more unusual, in the dtype of ``X``; a data frame with its names if ``X`` is one.
+            The parts, higher is more unusual, in the dtype and the form of ``X``; a data frame with its names if ``X``
+            is one.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
@@ -138,13 +140,23 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
             (parts,) = by_block(lambda block: [self._parts(block)], rows)
         else:
             parts = torch.from_numpy(self._parts_by_occlusion(rows))
-        return in_container_of(X, parts.numpy().astype(rows.dtype, copy=False))
+        _, axes = flattened(as_array(X))
+        return in_container_of(X, parts.numpy().astype(rows.dtype, copy=False).reshape(-1, *(axes or rows.shape[1:])))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
         if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
             raise ValueError("X has series of unequal lengths; detectors need rows of one length.")
-        X = validate_data(self, as_array(X), dtype=[np.float64, np.float32], reset=reset)
+        X, shape = flattened(as_array(X))
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         check_range(X, "X")
+        shape = shape or X.shape[1:]
+        if reset:
+            self.input_shape_ = shape
+        elif shape not in (self.input_shape_, X.shape[1:]):
+            raise ValueError(
+                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of shape "
+                f"{self.input_shape_}."
+            )
         return X
 
     def _score(self, X: np.ndarray) -> np.ndarray:

@@ -19,7 +19,15 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer, load, save
+from sk_autoenc import (
+    AutoencoderTransformer,
+    Convolutional,
+    ReconstructionOutlierDetector,
+    Recurrent,
+    VAETransformer,
+    load,
+    save,
+)
 from sk_autoenc.committees import Standardization, deal
 from sk_autoenc.inspection import OutlierExplanationDisplay
 from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
@@ -513,3 +521,27 @@ def test_output_dtype_is_that_of_the_input(detector):
 def test_errors_name_parameter_and_value(parameters, message):
     with pytest.raises((ValueError, TypeError), match=message):
         ReconstructionOutlierDetector(**parameters).fit(X)
+
+
+@pytest.mark.parametrize(
+    "autoencoder",
+    [
+        AutoencoderTransformer(2, architecture=Recurrent(4), max_iter=2),
+        VAETransformer(2, architecture=Convolutional((4,), input_shape=(2, 12)), max_iter=2, n_score_samples=4),
+        PCA(2),
+        None,
+    ],
+    ids=["recurrent", "vae", "pca", "default"],
+)
+def test_rows_may_have_axes_of_their_own(autoencoder):
+    series = np.random.default_rng(0).normal(size=(60, 2, 12)).cumsum(axis=2)
+    detector = ReconstructionOutlierDetector(autoencoder, n_estimators=2, random_state=0).fit(series)
+    assert detector.input_shape_ == (2, 12)
+    flat = series.reshape(60, 24)
+    np.testing.assert_array_equal(detector.score_samples(series), detector.score_samples(flat))
+    parts = detector.explain(series)
+    assert parts.shape == series.shape
+    np.testing.assert_array_equal(parts.reshape(60, 24), detector.explain(flat))
+    np.testing.assert_allclose(parts.sum(axis=(1, 2)), -detector.score_samples(series), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"rows of shape \(4, 6\), but .* was fitted on rows of shape \(2, 12\)"):
+        detector.predict(series.reshape(60, 4, 6))

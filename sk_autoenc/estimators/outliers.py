@@ -109,6 +109,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where all are strings.
+    input_shape_ : tuple of int
+        Shape of one row.
 
     See Also
     --------
@@ -204,8 +206,9 @@ class ReconstructionOutlierDetector(CommitteeDetector):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows, in any units. They may hold outliers, unless ``novelty=True``.
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Training rows, in any units. They may hold outliers, unless ``novelty=True``. Images and series may have
+            axes of their own, which the autoencoders of this library see.
         y : None
             Ignored.
 
@@ -307,6 +310,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             subsamples=deal(len(sample), self._n_own_rows(len(sample)), self.n_estimators, generator),
             seeds=torch.randint(2**31 - 1, (self.n_estimators,), generator=generator).tolist(),
             trim=self.trim,
+            row_shape=self.input_shape_ if isinstance(self.autoencoder, BaseAutoencoder) else sample.shape[1:],
             n_jobs=self.n_jobs,
         )
 
