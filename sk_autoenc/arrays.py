@@ -30,3 +30,14 @@ def check_range(X: np.ndarray, name: str) -> None:
             f"{name} holds a value of size {largest:.6g}; the network computes in float32, "
             f"so values must lie within ±{limit:.6g}."
         )
+
+
+def keep_shape(estimator: Any, shape: tuple[int, ...], flat: tuple[int, ...], *, reset: bool) -> None:
+    """Set ``input_shape_`` of the estimator, or refuse rows that have neither this shape nor are flat."""
+    if reset:
+        estimator.input_shape_ = shape
+    elif shape not in (estimator.input_shape_, flat):
+        raise ValueError(
+            f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted on rows of shape "
+            f"{estimator.input_shape_}."
+        )

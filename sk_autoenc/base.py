@@ -18,7 +18,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
-from sk_autoenc.arrays import as_array, check_range, flattened
+from sk_autoenc.arrays import as_array, check_range, flattened, keep_shape
 from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.nn.recurrent import initialize_recurrent
 from sk_autoenc.scaling import Scaling, fit_scaling
@@ -139,14 +139,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
         if finite:
             check_range(X, "X")
-        shape = shape or X.shape[1:]
-        if reset:
-            self.input_shape_ = shape
-        elif shape not in (self.input_shape_, X.shape[1:]):
-            raise ValueError(
-                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of shape "
-                f"{self.input_shape_}."
-            )
+        keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
 
     # -- the flow

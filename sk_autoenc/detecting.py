@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
-from sk_autoenc.arrays import as_array, check_range, flattened
+from sk_autoenc.arrays import as_array, check_range, flattened, keep_shape
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee
 from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.sequences import is_list_of_series
@@ -149,14 +149,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         check_range(X, "X")
-        shape = shape or X.shape[1:]
-        if reset:
-            self.input_shape_ = shape
-        elif shape not in (self.input_shape_, X.shape[1:]):
-            raise ValueError(
-                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of shape "
-                f"{self.input_shape_}."
-            )
+        keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
 
     def _score(self, X: np.ndarray) -> np.ndarray:
