@@ -278,13 +278,18 @@ def filled_by_pca(train, held_out, hidden):
     return lambda images: apply(images, best)
 
 
+def middle_third(side: int) -> np.ndarray:
+    """The mask of a square image's middle columns."""
+    hidden = np.zeros((side, side), dtype=bool)
+    hidden[:, side // 3 : side // 3 + round(side / 3)] = True
+    return hidden
+
+
 def inpaint(options) -> list[dict]:
     """PSNR inside the hole."""
     rows = []
     for name, (train, held_out, test) in (("Fashion-MNIST", load_fashion(options)), ("Olivetti", load_faces(options))):
-        side = train.shape[1]
-        hidden = np.zeros((side, side), dtype=bool)
-        hidden[:, side // 3 : side // 3 + round(side / 3)] = True
+        hidden = middle_third(train.shape[1])
         test = test[: options.inpainted]
         methods = {
             "mean image": lambda images, train=train: np.broadcast_to(train.mean(axis=0), images.shape),
@@ -312,12 +317,10 @@ def inpaint_few(options) -> list[dict]:
     """
     train, held_out, test = load_faces(options)
     test = held_out if options.validate else test
-    side = train.shape[1]
-    hidden = np.zeros((side, side), dtype=bool)
-    hidden[:, side // 3 : side // 3 + round(side / 3)] = True
+    hidden = middle_third(train.shape[1])
     model = AutoencoderTransformer(
         16,
-        architecture=Convolutional((16, 32, 64), input_shape=(1, side, side)),
+        architecture=Convolutional((16, 32, 64), input_shape=(1, *hidden.shape)),
         noise=1 / 3,
         noise_kind="block",
         init="pca",

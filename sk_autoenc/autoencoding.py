@@ -53,7 +53,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     @property
     def _equal_lengths(self) -> bool:
         """Whether no cell of a row may be NaN, in the fit that was or in the one to come."""
-        return not as_architecture(self._plan.architecture).unequal_lengths
+        return not getattr(self._plan.architecture, "unequal_lengths", False)  # widths have none
 
     def _has_missing_cells(self, likelihood: Likelihood) -> bool:
         """Whether a likelihood of cells has to do without some; that of tokens knows where sequences end."""
@@ -83,7 +83,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             try:
                 X = super()._validate(X, reset=reset, finite=finite)
             except ValueError as error:
-                if "NaN" in str(error) and isinstance(as_architecture(self._plan.architecture), Recurrent):
+                if "NaN" in str(error) and isinstance(self._plan.architecture, Recurrent):
                     error.add_note("Series that end early, with NaN after their ends, need unequal_lengths=True.")
                 raise
             self._check_categories(X, reset=reset)
@@ -297,7 +297,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             made = np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
         if not is_list_of_series(X):
             return made
-        return trimmed(made, (~np.isnan(made)).reshape(len(made), self._n_channels, -1)[:, 0].sum(axis=1))
+        return trimmed(made, lengths_of(made.reshape(len(made), -1), self._n_channels, may_be_empty=True))
 
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         likelihood, module = self._likelihood, self.net_.module_
@@ -364,6 +364,5 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         likelihood = getattr(self, "likelihood", "gaussian")
         real_valued = likelihood in ("gaussian", "student_t") or isinstance(likelihood, Gaussian)
         tags.input_tags.positive_only = not real_valued
-        architecture = getattr(self, "architecture", ())
-        tags.input_tags.allow_nan = isinstance(architecture, Architecture) and architecture.unequal_lengths
+        tags.input_tags.allow_nan = getattr(getattr(self, "architecture", ()), "unequal_lengths", False)
         return tags

@@ -48,7 +48,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
     def _make_likelihood(self) -> Likelihood:
         likelihood = super()._make_likelihood()
         if isinstance(likelihood, Gaussian) and likelihood.correlated == "auto" and not self._equal_lengths:
-            likelihood.set_params(correlated=False)  # how noise goes along with that of cells that are not there
+            likelihood.set_params(correlated=False)  # a whitener mixes cells, some of which may not be there
         return likelihood
 
     def _why_not_linear(self) -> str | None:

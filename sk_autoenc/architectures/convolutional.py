@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 from sklearn.base import clone
 from torch import nn
@@ -89,9 +88,7 @@ class Convolutional(Architecture):
         self._check_widths("hidden_layer_sizes")
         if len(self.channels) == 0:
             raise ValueError("Convolutional: channels must have one entry or more, got (); MLP has no convolutions.")
-        for name in ("kernel_size", "stride"):
-            if not isinstance(value := getattr(self, name), Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"Convolutional: {name} must be an integer of 1 or more, got {value!r}.")
+        self._check_counts("kernel_size", "stride")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"Convolutional: kernel_size must be odd, got {self.kernel_size!r}.")
         self._check_choice("normalization", ["layer", None])

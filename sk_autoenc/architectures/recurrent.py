@@ -1,7 +1,6 @@
 """Recurrent networks, for series and sequences of tokens."""
 
 import math
-from numbers import Integral
 
 import numpy as np
 from sklearn.base import clone
@@ -87,9 +86,7 @@ class Recurrent(Architecture):
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
-        for name in ("hidden_size", "num_layers"):
-            if not isinstance(value := getattr(self, name), Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"Recurrent: {name} must be an integer of 1 or more, got {value!r}.")
+        self._check_counts("hidden_size", "num_layers")
         self._check_choice("cell", sorted(CELLS))
         for name in ("bidirectional", "unequal_lengths"):
             if not isinstance(value := getattr(self, name), bool | np.bool_):
@@ -135,7 +132,7 @@ class Recurrent(Architecture):
 
     def make_token_decoder(self, n_components: int, n_tokens: int, *, bounded: bool) -> nn.Module:
         """``(..., n_components)`` to the sequences of tokens that they may stand for; a bound on columns is refused."""
-        self._refuse(bounded)
+        self._refuse_bound(bounded)
         return WriteTokens(
             n_components,
             self._series_layout().n_timepoints,
@@ -167,14 +164,14 @@ class Recurrent(Architecture):
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
         """``(..., n_components) -> (..., n_outputs)``; a bound on columns is refused, since gates have none."""
-        self._refuse(bounded)
+        self._refuse_bound(bounded)
         layout = self._series_layout()
         states = UnrollCode(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
         network = SeriesDecoder(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
         return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)
 
-    def _refuse(self, bounded: bool) -> None:
+    def _refuse_bound(self, bounded: bool) -> None:
         if bounded:
             raise ValueError(
                 "architecture=Recurrent(...) does not go with contraction, nor with sparsity without a target: both "

@@ -66,6 +66,18 @@ class ReadSeries(nn.Module):
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
 
 
+class FirstState(nn.Module):
+    """Codes as the state that a recurrent layer begins with: ``(n, n_components) -> (n_layers, n, size)``."""
+
+    def __init__(self, n_components: int, size: int, n_layers: int):
+        super().__init__()
+        self.n_layers = n_layers
+        self.linear, self.squash = Linear(n_components, n_layers * size), Activation("tanh")
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.squash(self.linear(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
+
+
 class UnrollCode(nn.Module):
     """Codes as states over time: ``(n, n_components) -> (n, n_timepoints, size)``.
 
@@ -77,12 +89,11 @@ class UnrollCode(nn.Module):
 
     def __init__(self, n_components: int, n_timepoints: int, cell: str, size: int, n_layers: int):
         super().__init__()
-        self.n_timepoints, self.n_layers = n_timepoints, n_layers
-        self.start, self.squash = Linear(n_components, n_layers * size), Activation("tanh")
+        self.n_timepoints, self.start = n_timepoints, FirstState(n_components, size, n_layers)
         self.cell = CELLS[cell](n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
 
     def forward(self, code: Tensor, lengths: Tensor | None = None) -> Tensor:
-        first = self.squash(self.start(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
+        first = self.start(code)
         n_steps = self.n_timepoints if lengths is None else int(lengths[0])
         time = clock(self.n_timepoints, code.device)[:n_steps].to(code.dtype).expand(len(code), -1, -1)
         read = torch.cat([code[:, None].expand(-1, n_steps, -1), time], dim=2)

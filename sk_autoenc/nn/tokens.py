@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sk_autoenc.nn.blocks import ROWS_AT_ONCE, Activation, Linear
+from sk_autoenc.nn.blocks import ROWS_AT_ONCE, Linear
 from sk_autoenc.nn.recurrent import (
     CELLS,
+    FirstState,
     clock,
     go_on,
     in_pieces,
@@ -54,8 +55,8 @@ class WriteTokens(nn.Module):
         self, n_components: int, n_timepoints: int, n_tokens: int, cell: str, size: int, n_layers: int, *, may_end: bool
     ):
         super().__init__()
-        self.n_timepoints, self.n_tokens, self.n_layers, self.may_end = n_timepoints, n_tokens, n_layers, may_end
-        self.start, self.squash = Linear(n_components, n_layers * size), Activation("tanh")
+        self.n_timepoints, self.n_tokens, self.may_end = n_timepoints, n_tokens, may_end
+        self.start = FirstState(n_components, size, n_layers)
         self.embedding = nn.Embedding(n_tokens + 1, size)  # the last one stands for what is before the first token
         self.cell = CELLS[cell](size + n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
         self.last = Linear(size, n_tokens + may_end)  # the last outcome is the end
@@ -104,16 +105,12 @@ class WriteTokens(nn.Module):
         order = n_counted.argsort(descending=True, stable=True)
         before = torch.cat([torch.full_like(outcomes[:, :1], self.n_tokens), outcomes[:, :-1]], dim=1)
         read = self._read(code, before, self._clock(code)[: outcomes.shape[1]])[order]
-        state = self._first_state(code[order])
+        state = initial_state(self.cell, self.start(code[order]))
         hidden = in_pieces(partial(go_on, self.cell), read, state, n_counted[order], training=self.training)
         return self.last(hidden)[order.argsort()]
 
     def _clock(self, code: Tensor) -> Tensor:
         return clock(self.n_timepoints, code.device).to(code.dtype)
-
-    def _first_state(self, code: Tensor) -> tuple[Tensor, ...]:
-        hidden = self.squash(self.start(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
-        return initial_state(self.cell, hidden)
 
     def _read(self, code: Tensor, before: Tensor, time: Tensor) -> Tensor:
         """What the cell reads at each step: the token before, the code, the time."""
@@ -138,7 +135,8 @@ class WriteTokens(nn.Module):
     def _write(self, code: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
         rows = code.new_full((len(code), self.n_timepoints), torch.nan)
         token = torch.full((len(code),), self.n_tokens, device=code.device)
-        state, alive, time = self._first_state(code), torch.ones_like(token, dtype=torch.bool), self._clock(code)
+        state, time = initial_state(self.cell, self.start(code)), self._clock(code)
+        alive = torch.ones_like(token, dtype=torch.bool)
         for step in range(self.n_timepoints):
             hidden, state = go_on(self.cell, self._read(code, token[:, None], time[step : step + 1]), state)
             token = choose(self.last(hidden[:, 0]))
