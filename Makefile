@@ -20,8 +20,8 @@ lint: .venv/ready-lint ## linter, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/ready-docs ## the site, in docs/_build/html; warnings are errors
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+docs: .venv/ready-docs ## the site, in docs/_build/html; warnings are errors, of pages read in earlier builds too (-E)
+	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs docs/_build/html
 
 clean:
 	rm -rf .venv demo_output docs/_build docs/auto_examples docs/api/generated

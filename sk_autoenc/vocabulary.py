@@ -123,7 +123,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Returns
         -------
-        ndarray of shape (n_samples, max_length_)
+        ndarray of shape (n_samples, max_length)
             Numbers of the tokens in ``tokens_``, NaN after the end of a string; float32.
         """
         check_is_fitted(self)
