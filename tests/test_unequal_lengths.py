@@ -16,7 +16,7 @@ from sk_autoenc import AAETransformer, AutoencoderTransformer, Gaussian, Recurre
 from sk_autoenc.likelihoods import present
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.noise import NoiseOutput
-from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, in_pieces, initialize_recurrent, run
+from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, in_pieces, initialize_recurrent, run, side_by_side
 from sk_autoenc.sequences import fit_series_scaling, lengths_of, padded, trimmed
 from sk_autoenc.training.seeding import initialize_parameters
 
@@ -107,20 +107,20 @@ def test_each_series_is_read_to_its_own_end(cell, training):
 
 def test_pieces_of_time_are_run_for_the_series_that_reach_them():
     cell, seen = torch.nn.GRU(2, 5, batch_first=True), []
-
-    def run_on(x, state):
-        seen.append(tuple(x.shape[:2]))
-        out, last = cell(x, state[0])
-        return out, (last,)
-
     lengths = torch.tensor([9, 7, 7, 4, 4, 4, 2])
     x, first = torch.randn(7, 9, 2, generator=torch.Generator().manual_seed(0)), (torch.zeros(1, 7, 5),)
-    found, whole = in_pieces(run_on, x, first, lengths, training=True), cell(x)[0]
-    assert seen == [(7, 2), (6, 2), (3, 3), (1, 2)]
+
+    def run_on(piece, state):
+        seen.append(piece)
+        out, last = cell(x[: piece.n_rows, piece.begin : piece.end], state[0])
+        return out, (last,)
+
+    found, whole = side_by_side(in_pieces(run_on, first, lengths, 9, training=True)), cell(x)[0]
+    assert seen == [(0, 2, 7), (2, 4, 6), (4, 7, 3), (7, 9, 1)]
     for i, length in enumerate(lengths):
         torch.testing.assert_close(found[i, :length], whole[i, :length])
     assert (found[3, 4:] == 0).all()
-    torch.testing.assert_close(in_pieces(run_on, x, first, lengths, training=False), whole)
+    torch.testing.assert_close(side_by_side(in_pieces(run_on, first, lengths, 9, training=False)), whole)
 
 
 # -- the decoder

@@ -1,7 +1,7 @@
 """Recurrent networks on rows that hold series: the layers, and how a series lies in a row; torch only."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -43,6 +43,14 @@ class SeriesLayout(NamedTuple):
         return steps.transpose(1, 2).flatten(1)
 
 
+class Piece(NamedTuple):
+    """Some steps of some series: those from ``begin`` to before ``end``, of the first ``n_rows``, which reach them."""
+
+    begin: int
+    end: int
+    n_rows: int
+
+
 class ReadSeries(nn.Module):
     """Rows as the last states of a recurrent layer that reads them: ``(n, n_cells) -> (n, n_directions * size)``.
 
@@ -81,8 +89,6 @@ class FirstState(nn.Module):
 class UnrollCode(nn.Module):
     """Codes as states over time: ``(n, n_components) -> (n, n_timepoints, size)``.
 
-    ``lengths``: those that series are to have, the longest first; that is then the number of steps.
-
     The first state is made of the code, and every step reads the code and the time, never what came out before: so all
     steps are one call, and training and decoding are the same.
     """
@@ -92,15 +98,26 @@ class UnrollCode(nn.Module):
         self.n_timepoints, self.start = n_timepoints, FirstState(n_components, size, n_layers)
         self.cell = CELLS[cell](n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
 
-    def forward(self, code: Tensor, lengths: Tensor | None = None) -> Tensor:
-        first = self.start(code)
-        n_steps = self.n_timepoints if lengths is None else int(lengths[0])
-        time = clock(self.n_timepoints, code.device)[:n_steps].to(code.dtype).expand(len(code), -1, -1)
-        read = torch.cat([code[:, None].expand(-1, n_steps, -1), time], dim=2)
-        if lengths is None:
-            return run(self.cell, read, first)[0]
-        state = initial_state(self.cell, first)
-        return in_pieces(partial(go_on, self.cell), read, state, lengths, training=self.training)
+    def forward(self, code: Tensor) -> Tensor:
+        return run(self.cell, self._read(code, self._clock(code)), self.start(code))[0]
+
+    def in_pieces(self, code: Tensor, lengths: Tensor) -> Iterator[tuple[Piece, Tensor]]:
+        """States up to the end of each series, whose lengths fall, in pieces of time."""
+
+        time = self._clock(code)
+
+        def run_on(piece: Piece, state: State) -> tuple[Tensor, State]:
+            return go_on(self.cell, self._read(code[: piece.n_rows], time[piece.begin : piece.end]), state)
+
+        state = initial_state(self.cell, self.start(code))
+        return in_pieces(run_on, state, lengths, self.n_timepoints, self.training)
+
+    def _clock(self, code: Tensor) -> Tensor:
+        return clock(self.n_timepoints, code.device).to(code.dtype)
+
+    def _read(self, code: Tensor, time: Tensor) -> Tensor:
+        """What the cell reads at each step: the code and the time."""
+        return torch.cat([code[:, None].expand(-1, len(time), -1), time.expand(len(code), -1, -1)], dim=2)
 
 
 def initial_state(cell: nn.GRU | nn.LSTM, hidden: Tensor) -> State:
@@ -148,12 +165,13 @@ def read_to_the_end(cell: nn.GRU | nn.LSTM, x: Tensor, lengths: Tensor) -> Tenso
         outs, last = [], []
         for direction in range(n_directions):
             own = weights[4 * (n_directions * layer + direction) :][:4]
-            read = partial(_one_layer, cell, own)
-            out = in_pieces(read, _turned(x, lengths) if direction else x, first, lengths, training=cell.training)
-            last.append(out[torch.arange(len(out), device=out.device), lengths - 1, : cell.hidden_size])
-            outs.append(out)
-        if layer + 1 < cell.num_layers:
-            x = torch.cat([_turned(out, lengths) if i else out for i, out in enumerate(outs)], dim=2)
+            seen = _turned(x, lengths) if direction else x
+            read = partial(_one_layer, cell, own, seen)
+            pieces = list(in_pieces(read, first, lengths, x.shape[1], cell.training))
+            last.append(_at_the_ends(pieces, lengths)[:, : cell.hidden_size])
+            if layer + 1 < cell.num_layers:
+                outs.append(_turned(side_by_side(pieces), lengths) if direction else side_by_side(pieces))
+        x = torch.cat(outs, dim=2) if outs else x
     return torch.cat(last, dim=1)[order.argsort()]
 
 
@@ -163,30 +181,46 @@ def n_steps_to_run(lengths: Tensor, n_timepoints: int, training: bool) -> int:
 
 
 def in_pieces(
-    run_on: Callable[[Tensor, State], tuple[Tensor, State]],
-    x: Tensor,
-    state: State,
-    lengths: Tensor,
-    *,
-    training: bool,
-) -> Tensor:
-    """States over time of series whose lengths fall; ``(n, n_steps, size)``.
+    run_on: Callable[[Piece, State], tuple[Tensor, State]], state: State, lengths: Tensor, n_steps: int, training: bool
+) -> Iterator[tuple[Piece, Tensor]]:
+    """States over time of series whose lengths fall, piece after piece; ``(n_rows, end - begin, size)`` each.
 
-    In training time is cut into pieces, each of which is run for those series alone that reach it, with 0 for the
-    others: on a CPU far faster than packed sequences.
+    In training each piece of time is run for those series alone that reach it: on a CPU far faster than packed
+    sequences. In evaluation, where a row's last bits might go by the number of rows, all is one piece.
     """
-    if not training:
-        return run_on(x, state)[0]
-    falling, outs, begin = lengths.tolist(), [], 0
-    for end in sorted({falling[i * len(x) // MOST_PIECES] for i in range(MOST_PIECES)}):
-        n_left = sum(length > begin for length in falling)
-        out, state = run_on(x[:n_left, begin:end], tuple(part[:, :n_left].contiguous() for part in state))
-        outs.append(F.pad(out, (0, 0, 0, 0, 0, len(x) - n_left)))
-        begin = end
-    return torch.cat(outs, dim=1)
+    for piece in _cut(lengths.tolist()) if training else [Piece(0, n_steps, len(lengths))]:
+        out, state = run_on(piece, tuple(part[:, : piece.n_rows].contiguous() for part in state))
+        yield piece, out
 
 
-def _one_layer(cell: nn.GRU | nn.LSTM, weights: list[Tensor], x: Tensor, first: State) -> tuple[Tensor, State]:
+def _cut(falling: list[int]) -> list[Piece]:
+    """Time up to the end of the longest series in pieces that end where series do."""
+    ends = sorted({falling[i * len(falling) // MOST_PIECES] for i in range(MOST_PIECES)})
+    begins = [0, *ends[:-1]]
+    return [Piece(a, b, sum(length > a for length in falling)) for a, b in zip(begins, ends, strict=True)]
+
+
+def side_by_side(pieces: Iterable[tuple[Piece, Tensor]]) -> Tensor:
+    """Pieces as ``(n, n_steps, ...)``, with 0 for series that do not reach a piece."""
+    outs = [out for _, out in pieces]
+    n_rows = len(outs[0])
+    return torch.cat([F.pad(out, (0, 0) * (out.ndim - 1) + (0, n_rows - len(out))) for out in outs], dim=1)
+
+
+def _at_the_ends(pieces: list[tuple[Piece, Tensor]], lengths: Tensor) -> Tensor:
+    """What stands at the last step of each series; ``(n, size)``."""
+    found: list[Tensor] = []
+    all_longer = [piece.n_rows for piece, _ in pieces[1:]] + [0]
+    for (piece, out), n_longer in zip(pieces, all_longer, strict=True):
+        last = lengths[n_longer : piece.n_rows] - 1 - piece.begin
+        found.append(out[torch.arange(n_longer, piece.n_rows, device=out.device), last])
+    return torch.cat(found[::-1])
+
+
+def _one_layer(
+    cell: nn.GRU | nn.LSTM, weights: list[Tensor], x: Tensor, piece: Piece, first: State
+) -> tuple[Tensor, State]:
+    x = x[: piece.n_rows, piece.begin : piece.end]
     options = (True, 1, 0.0, cell.training, False, True)
     if isinstance(cell, nn.LSTM):
         out, *last = torch.lstm(x, first, weights, *options)
@@ -234,12 +268,20 @@ class ToSeries(Linear):
             self.bias = nn.Parameter(torch.empty(n_series * layout.n_cells))
 
     def forward(self, states: Tensor) -> Tensor:
-        spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
-        steps = F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
+        steps = self.values(states)
         if self.unequal:
-            to_come = self.layout.n_timepoints - steps.shape[1]
-            return self.layout.to_rows(F.pad(steps + self.bias, (0, 0, 0, to_come)))
+            return self.to_rows(steps)
         return self.layout.to_rows(steps) + self.bias
+
+    def values(self, states: Tensor) -> Tensor:
+        """The values at each step: ``(n, n_steps, size) -> (n, n_steps, n_series * n_channels)``."""
+        spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
+        return F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
+
+    def to_rows(self, steps: Tensor) -> Tensor:
+        """Values at some first steps as rows, with the bias of a channel."""
+        to_come = self.layout.n_timepoints - steps.shape[1]
+        return self.layout.to_rows(F.pad(steps + self.bias, (0, 0, 0, to_come)))
 
 
 class SeriesDecoder(SteadyNetwork):
@@ -260,7 +302,9 @@ class SeriesDecoder(SteadyNetwork):
         states, to_rows = cast(tuple[UnrollCode, ToSeries], tuple(self))
         lengths = to_rows.layout.lengths(like)
         order = lengths.argsort(descending=True, stable=True)
-        return to_rows(states(code[order], lengths[order]))[order.argsort()]
+        pieces = states.in_pieces(code[order], lengths[order])
+        steps = side_by_side((piece, to_rows.values(out)) for piece, out in pieces)
+        return to_rows.to_rows(steps)[order.argsort()]
 
 
 def n_hands(n_timepoints: int) -> int:

@@ -1,7 +1,6 @@
 """Recurrent networks on rows of tokens: read to a state, and written one token after the other; torch only."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,8 @@ from sk_autoenc.nn.blocks import ROWS_AT_ONCE, Linear
 from sk_autoenc.nn.recurrent import (
     CELLS,
     FirstState,
+    Piece,
+    State,
     clock,
     go_on,
     in_pieces,
@@ -19,6 +20,7 @@ from sk_autoenc.nn.recurrent import (
     n_hands,
     n_steps_to_run,
     read_to_the_end,
+    side_by_side,
 )
 
 
@@ -104,10 +106,15 @@ class WriteTokens(nn.Module):
         """Of all outcomes at each step, given what came before it; ``(n, n_steps, n_tokens + may_end)``."""
         order = n_counted.argsort(descending=True, stable=True)
         before = torch.cat([torch.full_like(outcomes[:, :1], self.n_tokens), outcomes[:, :-1]], dim=1)
-        read = self._read(code, before, self._clock(code)[: outcomes.shape[1]])[order]
-        state = initial_state(self.cell, self.start(code[order]))
-        hidden = in_pieces(partial(go_on, self.cell), read, state, n_counted[order], training=self.training)
-        return self.last(hidden)[order.argsort()]
+        code, before, time = code[order], before[order], self._clock(code)
+
+        def run_on(piece: Piece, state: State) -> tuple[Tensor, State]:
+            rows, steps = slice(piece.n_rows), slice(piece.begin, piece.end)
+            return go_on(self.cell, self._read(code[rows], before[rows, steps], time[steps]), state)
+
+        state = initial_state(self.cell, self.start(code))
+        pieces = in_pieces(run_on, state, n_counted[order], outcomes.shape[1], self.training)
+        return side_by_side((piece, self.last(hidden)) for piece, hidden in pieces)[order.argsort()]
 
     def _clock(self, code: Tensor) -> Tensor:
         return clock(self.n_timepoints, code.device).to(code.dtype)
