@@ -17,6 +17,7 @@ from sk_autoenc.likelihoods import present
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.noise import NoiseOutput
 from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, in_pieces, initialize_recurrent, run, side_by_side
+from sk_autoenc.nn.variational import VariationalAutoencoder
 from sk_autoenc.sequences import fit_series_scaling, lengths_of, padded, trimmed
 from sk_autoenc.training.seeding import initialize_parameters
 
@@ -148,6 +149,34 @@ def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradien
         torch.testing.assert_close(found, expected)
     module.eval()  # rows must not depend on their company
     torch.testing.assert_close(module(rows, torch.Generator()).raw, full)
+
+
+@pytest.mark.parametrize("n_draws", [1, 3])
+def test_densities_skip_the_same_steps_and_have_the_same_loss_and_gradient(n_draws):
+    plan = Recurrent(5, unequal_lengths=True).fitted_to((2, 11))
+    module = VariationalAutoencoder(
+        plan.make_encoder(22, 6, linear_path=False),
+        plan.make_decoder(3, 44, linear_path=False, bounded=False),
+        **{"likelihood": StudentT(correlated=False), "n_features": 22, "n_draws": n_draws, "missing_cells": True},
+    )
+    initialize_parameters(module, torch.Generator().manual_seed(0))
+    initialize_recurrent(module, torch.Generator().manual_seed(0))
+    cases = [series for series in X if series.shape[1] < 9]
+    rows = torch.from_numpy(padded(cases, 11)).float().flatten(1)
+    lengths, n_steps = [], module.decoder[0].n_timepoints
+
+    def found():
+        out = module.train()(rows, torch.Generator().manual_seed(1))
+        loss = out.log_likelihood.mean()
+        return [loss, *torch.autograd.grad(loss, [p for p in module.parameters() if p.requires_grad])]
+
+    module.decoder[0].cell.register_forward_pre_hook(lambda cell, read: lengths.append(read[0].shape[1]))
+    short = found()
+    assert sum(lengths) == 8 < n_steps
+    module.decoder.unequal = False  # to the last step for all
+    for one, other in zip(short, found(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert sum(lengths) == 8 + n_steps
 
 
 # -- results depend on the series alone

@@ -65,8 +65,8 @@ class AdversarialAutoencoder(VariationalAutoencoder):
         mean, log_scale = super().posterior(x)
         return Posterior(self.center + self.scale * mean, log_scale + self.scale.log())
 
-    def observe(self, code: Tensor) -> Any:
-        return super().observe(self._standardized(code))
+    def observe(self, code: Tensor, x: Tensor | None = None) -> Any:
+        return super().observe(self._standardized(code), x)
 
     def draw_code(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A code of each row."""

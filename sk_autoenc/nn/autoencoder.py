@@ -1,7 +1,7 @@
 """The container of an autoencoder: corrupt, encode, decode; what it returns is a NamedTuple."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,11 @@ class Standardize(nn.Module):
         self.scale.fill_(scale)
         self.low.copy_(low)
         self.high.copy_(high)
+
+
+def decode_like(decoder: nn.Module, code: Tensor, x: Tensor | None) -> Any:
+    """What codes of the rows ``x`` stand for; a decoder of series need not go on after these end."""
+    return decoder(code, like=x) if isinstance(decoder, SeriesDecoder) else decoder(code)
 
 
 class Autoencoder(nn.Module):
@@ -103,11 +108,7 @@ class Autoencoder(nn.Module):
             code, slope = self._code_and_slope(seen, generator)
         else:
             code, slope = self.encoder(seen), None
-        return AutoencoderOutput(code, self._decode_like(x, code), slope)
-
-    def _decode_like(self, x: Tensor, code: Tensor) -> Tensor:
-        """What codes of these rows stand for; a decoder of series need not go on after the longest of them ends."""
-        return self.decoder(code, like=x) if isinstance(self.decoder, SeriesDecoder) else self.decoder(code)
+        return AutoencoderOutput(code, decode_like(self.decoder, code, x), slope)
 
     def _code_and_slope(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Codes, and ‖Jᵀ u‖² with u ~ N(0, I), whose mean is the squared Frobenius norm of the Jacobian J.

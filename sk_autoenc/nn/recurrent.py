@@ -294,17 +294,17 @@ class SeriesDecoder(SteadyNetwork):
     def forward(self, code: Tensor, like: Tensor | None = None) -> Tensor:
         """``(..., n, n_components) -> (..., n, n_cells)``.
 
-        ``like``: the rows that the codes ``(n, n_components)`` are of. In training, where these may end early, what
+        ``like``: the rows that the codes are of, ``(n, n_cells)``. In training, where these may end early, what
         follows their ends is of no account, and hardly computed.
         """
         if like is None or not (self.training and self.unequal):
             return super().forward(code)
         states, to_rows = cast(tuple[UnrollCode, ToSeries], tuple(self))
-        lengths = to_rows.layout.lengths(like)
+        flat, lengths = code.flatten(0, -2), to_rows.layout.lengths(like).expand(code.shape[:-1]).flatten()
         order = lengths.argsort(descending=True, stable=True)
-        pieces = states.in_pieces(code[order], lengths[order])
+        pieces = states.in_pieces(flat[order], lengths[order])
         steps = side_by_side((piece, to_rows.values(out)) for piece, out in pieces)
-        return to_rows.to_rows(steps)[order.argsort()]
+        return to_rows.to_rows(steps)[order.argsort()].unflatten(0, code.shape[:-1])
 
 
 def n_hands(n_timepoints: int) -> int:

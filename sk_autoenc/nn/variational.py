@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sk_autoenc.nn.autoencoder import AutoencoderOutput, Standardize
+from sk_autoenc.nn.autoencoder import AutoencoderOutput, Standardize, decode_like
 
 #: Logarithms of the least and the greatest standard deviation of a posterior.
 LEAST, GREATEST = -8.0, 3.0
@@ -91,9 +91,12 @@ class VariationalAutoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(x).mean
 
-    def observe(self, code: Tensor) -> Any:
-        """What rows with these codes are like, noise included: for ``log_prob`` and ``draw`` of the likelihood."""
-        return self.head(self.decoder(code))
+    def observe(self, code: Tensor, x: Tensor | None = None) -> Any:
+        """What rows with these codes are like, noise included: for ``log_prob`` and ``draw`` of the likelihood.
+
+        ``x``: the rows that are to be compared with it, where these are known.
+        """
+        return self.head(decode_like(self.decoder, code, x))
 
     def decode(self, code: Tensor) -> Tensor:
         """Where rows with these codes lie: for ``mean`` of the likelihood."""
@@ -101,7 +104,7 @@ class VariationalAutoencoder(nn.Module):
 
     def log_likelihood(self, code: Tensor, x: Tensor) -> Tensor:
         """Log-probability of each row given its code; of shape (..., batch)."""
-        raw = self.observe(code)
+        raw = self.observe(code, x)
         if self.missing_cells:
             raw, x = raw.without_missing(x)
         return self.likelihood.log_prob(raw, x)
