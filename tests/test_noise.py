@@ -28,16 +28,28 @@ def rng():
 def output(rng, n=5, *, correlated=True, dtype=np.float64):
     """Hand-made noise of ``n`` rows, tails from heavy to light."""
     whitener = np.tril(rng.normal(size=(D, D)), -1) + np.diag(rng.uniform(0.5, 2, D))
-    parts = (rng.normal(size=(n, D)), 0.3 * rng.normal(size=(n, D)), whitener, np.array([1.3, 3.0, 30.0, 1e6]))
+    location, log_scale, log_axes = (
+        rng.normal(size=(n, D)),
+        0.3 * rng.normal(size=(n, D)),
+        0.4 * rng.normal(size=(n, D)),
+    )
+    parts = (location, log_scale, whitener, np.array([1.3, 3.0, 30.0, 1e6]), log_axes)
     raw = NoiseOutput(*(torch.from_numpy(part.astype(dtype)) for part in parts))
-    return raw if correlated else raw._replace(whitener=None)
+    return raw if correlated else raw._replace(whitener=None, log_axes=None)
+
+
+def whiteners(raw):
+    """The matrix that whitens each row: from the docstring of ``NoiseOutput``."""
+    whitener = np.eye(D) if raw.whitener is None else raw.whitener.numpy()
+    log_axes = torch.zeros_like(raw.log_scale) if raw.log_axes is None else raw.log_axes
+    for log_scale, log_axis in zip(raw.log_scale.numpy(), log_axes.numpy(), strict=True):
+        yield np.diag(np.exp(-log_axis)) @ whitener @ np.diag(np.exp(-log_scale))
 
 
 def covariances(raw):
-    """Covariance, for normal noise, of each row: from ``whiten`` as its docstring defines it."""
-    whitener = np.eye(D) if raw.whitener is None else raw.whitener.numpy()
-    for log_scale in raw.log_scale.numpy():
-        root = np.diag(np.exp(log_scale)) @ np.linalg.inv(whitener)
+    """Covariance, for normal noise, of each row."""
+    for matrix in whiteners(raw):
+        root = np.linalg.inv(matrix)
         yield root @ root.T
 
 
@@ -57,10 +69,8 @@ def test_gaussian_log_prob_is_that_of_the_covariance(rng, correlated):
 @pytest.mark.parametrize("correlated", [True, False])
 def test_student_log_prob_is_that_of_independent_axes(rng, correlated):
     raw, x = output(rng, correlated=correlated), rng.normal(size=(5, D)) * 3
-    whitener = raw.whitener.numpy() if correlated else np.eye(D)
     expected = []
-    for row, mean, log_scale in zip(x, raw.location.numpy(), raw.log_scale.numpy(), strict=True):
-        matrix = whitener @ np.diag(np.exp(-log_scale))
+    for row, mean, matrix in zip(x, raw.location.numpy(), whiteners(raw), strict=True):
         on_axes = stats.t.logpdf(matrix @ (row - mean), raw.degrees.numpy()).sum()
         expected.append(on_axes + np.log(np.linalg.det(matrix)))
     np.testing.assert_allclose(StudentT().log_prob(raw, torch.from_numpy(x)).numpy(), expected, rtol=1e-8)
@@ -68,7 +78,8 @@ def test_student_log_prob_is_that_of_independent_axes(rng, correlated):
 
 def test_leading_axes_are_draws_of_the_code(rng):
     raw, x = output(rng), torch.from_numpy(rng.normal(size=(5, D)))
-    doubled = raw._replace(location=torch.stack([raw.location] * 2), log_scale=torch.stack([raw.log_scale] * 2))
+    by_row = {name: torch.stack([getattr(raw, name)] * 2) for name in ("location", "log_scale", "log_axes")}
+    doubled = raw._replace(**by_row)
     for likelihood in LIKELIHOODS.values():
         one, two = likelihood.log_prob(raw, x), likelihood.log_prob(doubled, x)
         torch.testing.assert_close(two, torch.stack([one, one]))
@@ -105,7 +116,7 @@ def test_gradients_at_extreme_residuals_are_finite_and_bounded(far):
     with torch.no_grad():
         head.set(torch.eye(2))
         head.loosen()
-    out = torch.zeros(1, 4, requires_grad=True)
+    out = torch.zeros(1, 6, requires_grad=True)
     log_prob = StudentT().log_prob(head(out), torch.full((1, 2), far)).sum()
     log_prob.backward()
     assert log_prob.isfinite()
@@ -124,23 +135,27 @@ def test_color_undoes_whiten(rng, correlated):
 
 
 @pytest.mark.parametrize("head_class", [GaussianNoise, StudentNoise])
-def test_a_row_s_variances_scale_its_noise_feature_by_feature(rng, head_class):
+def test_a_row_s_variances_scale_its_noise_along_features_and_axes(rng, head_class):
     head, whitener = head_class(D, "row", correlated=True), output(rng).whitener.float()
+    change, zeros, noise = torch.tensor([[0.5, -0.5, 0.0, 9.0]]), torch.zeros(1, D), torch.ones(1, D)
+    held = torch.tensor([0.5, -0.5, 0.0, 4.0])  # the last one is held to the greatest change
     with torch.no_grad():
         head.set(whitener)
-        plain, wide = head(torch.zeros(1, 2 * D)), head(torch.tensor([[0.0] * D + [0.5, -0.5, 0.0, 9.0]]))
+        plain = head(torch.zeros(1, 3 * D))
+        wide, long = head(torch.cat([zeros, change, zeros], 1)), head(torch.cat([zeros, zeros, change], 1))
     torch.testing.assert_close(wide.whitener, whitener)
-    noise = torch.ones(1, D)
-    # The last one is held to the greatest change.
-    torch.testing.assert_close(wide.color(noise), plain.color(noise) * torch.tensor([0.5, -0.5, 0.0, 4.0]).exp())
-    torch.testing.assert_close(plain.log_det() - wide.log_det(), torch.tensor([4.0]))
+    torch.testing.assert_close(wide.color(noise), plain.color(noise) * held.exp())
+    torch.testing.assert_close(long.color(noise), plain.color(noise * held.exp()))
+    for changed in (wide, long):
+        torch.testing.assert_close(plain.log_det() - changed.log_det(), torch.tensor([4.0]))
 
 
 @pytest.mark.parametrize(("variance", "n_changes"), [("row", 0), ("feature", D), ("shared", 1), (0.5, 0)])
 def test_what_has_a_variance_of_its_own(variance, n_changes):
     head = StudentT(variance).make_head(D)
     assert (0 if head.change is None else len(head.change)) == n_changes
-    assert StudentT(variance).n_outputs(D, noise=True) == (2 * D if variance == "row" else D)
+    assert StudentT(variance).n_outputs(D, noise=True) == (3 * D if variance == "row" else D)
+    assert StudentT(variance, correlated=False).n_outputs(D, noise=True) == (2 * D if variance == "row" else D)
 
 
 def test_training_starts_with_tails_and_the_variance_that_was_set():

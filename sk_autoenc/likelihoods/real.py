@@ -10,7 +10,7 @@ from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.nn.noise import GaussianNoise, NoiseOutput, StudentNoise, draw_student, student_log_prob
 
 #: Up to so many features, noise is correlated by default: a matrix of their square is learned.
-MOST_CORRELATED = 128
+MOST_CORRELATED = 256
 
 
 class Gaussian(Likelihood):
@@ -26,8 +26,9 @@ class Gaussian(Likelihood):
         feature, which makes a linear model factor analysis. ``"shared"``: one for all, which makes it
         probabilistic PCA [1]_. A number is the variance itself, in the squared units of the rows.
     correlated : bool or "auto", default="auto"
-        Whether the noise of features may be correlated, in the same way for all rows but for its size; codes are
-        then the leading components and the rest is noise. ``"auto"``: with ``variance="row"`` and up to 128 features.
+        Whether the noise of features may be correlated, in the same way for all rows but for its size, feature by
+        feature and axis by axis; codes are then the leading components and the rest is noise. ``"auto"``: with
+        ``variance="row"`` and up to 256 features.
 
     References
     ----------
@@ -71,8 +72,10 @@ class Gaussian(Likelihood):
         return bool(self.correlated)
 
     def n_outputs(self, n_features: int, *, noise: bool) -> int:
-        """A mean for each feature, and where variances are predicted one of these."""
-        return n_features * (2 if noise and self.variance == "row" else 1)
+        """A mean for each feature; where variances are predicted its scale and one of each axis of correlated noise."""
+        if not noise or self.variance != "row":
+            return n_features
+        return n_features * (3 if self.is_correlated(n_features) else 2)
 
     def make_head(self, n_features: int) -> GaussianNoise:
         """The learned noise."""

@@ -13,20 +13,20 @@ from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 class NoiseOutput(NamedTuple):
     """How each row is distributed: where it lies, and how it varies.
 
-    ``whitener @ ((x - location) / exp(log_scale))`` has independent entries of scale 1: standard normal ones, or, with
-    ``degrees``, ones of Student's t distribution. ``whitener`` is lower triangular, or, for noise without correlations,
-    None, which stands for the identity.
+    ``whitener @ ((x - location) / exp(log_scale)) / exp(log_axes)`` has independent entries of scale 1: standard normal
+    ones, or, with ``degrees``, ones of Student's t distribution. ``whitener`` is lower triangular, or None, which
+    stands for the identity, where noise has no correlations; without ``log_axes`` all axes keep their scale.
     """
 
     location: Tensor  # (..., n, n_features)
     log_scale: Tensor  # (..., n, n_features), or (n_features,) where it is that of all rows
     whitener: Tensor | None  # (n_features, n_features)
     degrees: Tensor = torch.tensor(math.inf)  # () or (n_features,): degrees of freedom
+    log_axes: Tensor | None = None  # (..., n, n_features)
 
     def cpu(self) -> "NoiseOutput":
         """The same on the CPU."""
-        whitener = None if self.whitener is None else self.whitener.cpu()
-        return NoiseOutput(self.location.cpu(), self.log_scale.cpu(), whitener, self.degrees.cpu())
+        return NoiseOutput(*(None if part is None else part.cpu() for part in self))
 
     def without_missing(self, x: Tensor) -> tuple["NoiseOutput", Tensor]:
         """The same with cells that are missing in the rows (NaN) taken out: these have density 1, whatever they say.
@@ -44,10 +44,13 @@ class NoiseOutput(NamedTuple):
             return scaled
         # Padded so that a row's result does not depend on where it stands among the others.
         spare = -len(self.whitener) % ALIGNED_WIDTH
-        return F.linear(scaled, F.pad(self.whitener, (0, 0, 0, spare)))[..., : len(self.whitener)]
+        white = F.linear(scaled, F.pad(self.whitener, (0, 0, 0, spare)))[..., : len(self.whitener)]
+        return white if self.log_axes is None else white * (-self.log_axes).exp()
 
     def color(self, noise: Tensor) -> Tensor:
         """Noise of scale 1 as rows: the inverse of ``whiten``."""
+        if self.log_axes is not None:
+            noise = noise * self.log_axes.exp()
         if self.whitener is not None:
             flat = noise.reshape(-1, noise.shape[-1])
             noise = torch.linalg.solve_triangular(self.whitener, flat.T, upper=False).T.reshape(noise.shape)
@@ -56,6 +59,8 @@ class NoiseOutput(NamedTuple):
     def log_det(self) -> Tensor:
         """Logarithm of the determinant of ``whiten``; of shape (..., n) or ()."""
         spread = self.log_scale.sum(-1)
+        if self.log_axes is not None:
+            spread = spread + self.log_axes.sum(-1)
         return -spread if self.whitener is None else self.whitener.diagonal().log().sum() - spread
 
 
@@ -86,15 +91,16 @@ class GaussianNoise(nn.Module):
         self.register_buffer("start", torch.ones((n_features,) * (2 if correlated else 1)))
 
     def forward(self, out: Tensor) -> NoiseOutput:
-        if self.variance == "row":
-            location, change = out.chunk(2, -1)
-        else:
-            location, change = out, out.new_zeros(1) if self.change is None else self.change
-            change = change.expand(self.n_features)
-        change = F.hardtanh(change, self.LEAST, self.GREATEST)  # as clamp, but one operation backwards, not five
+        location, *changes = out.split(self.n_features, -1)
+        if not changes:
+            change = out.new_zeros(1) if self.change is None else self.change
+            changes = [change.expand(self.n_features)]
+        # As clamp, but one operation backwards, not five.
+        log_scale, *log_axes = (F.hardtanh(change, self.LEAST, self.GREATEST) for change in changes)
         if self.mixing is None:
-            return NoiseOutput(location, change - self.start.log(), None)
-        return NoiseOutput(location, change, self.start + self.mixing.tril(-1) @ self.start)
+            return NoiseOutput(location, log_scale - self.start.log(), None)
+        whitener = self.start + self.mixing.tril(-1) @ self.start
+        return NoiseOutput(location, log_scale, whitener, log_axes=log_axes[0] if log_axes else None)
 
     def set(self, whitener: Tensor) -> None:
         """Be this normal noise: the inverse Cholesky factor of its covariance, or inverse standard deviations."""
