@@ -26,7 +26,7 @@ class NoiseOutput(NamedTuple):
 
     def cpu(self) -> "NoiseOutput":
         """The same on the CPU."""
-        return NoiseOutput(*(None if part is None else part.cpu() for part in self))
+        return self._replace(**{name: part.cpu() for name, part in self._asdict().items() if part is not None})
 
     def without_missing(self, x: Tensor) -> tuple["NoiseOutput", Tensor]:
         """The same with cells that are missing in the rows (NaN) taken out: these have density 1, whatever they say.
