@@ -22,7 +22,8 @@ from sk_autoenc import AAETransformer, VAETransformer
 from sk_autoenc.metrics import classifier_two_sample_test, parzen_log_likelihood
 
 TARGET, PUBLISHED = 0.55, 340.0
-N_COMPONENTS, N_COMPARED, N_HELD_OUT = 8, 10_000, 10_000
+N_COMPONENTS, N_COMPARED = 8, 10_000
+N_BANDWIDTH = 1000
 SHARED = {
     "architecture": (256, 128),
     "likelihood": "bernoulli",
@@ -33,7 +34,7 @@ SHARED = {
     "random_state": 0,
 }
 SETTINGS = {
-    "critic": (256, 256),
+    "critic": (512, 512),
     "max_iter": 60,
     "batch_size": 256,
     "learning_rate": 0.002,
@@ -69,13 +70,14 @@ def report(options):
     """Fit, measure, print, store."""
     use_threads(options.threads)
     X, _, test, _ = load_images("mnist")
-    X, held_out = X[:-N_HELD_OUT], X[-N_HELD_OUT:]
-    test = held_out if options.validate else test
+    if options.validate:
+        X, test = X[: -len(test)], X[-len(test) :]
+    X, validation = X[:-N_BANDWIDTH], X[-N_BANDWIDTH:]
     asked = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
     settings, n_compared = {**SETTINGS, **asked}, N_COMPARED
     if options.quick:
         X, test, n_compared, settings["max_iter"] = X[:3000], test[:500], 500, 1
-    validation, rng = held_out[:1000] if not options.validate else X[:1000], np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     figures = {}
     model, minutes = fitted(AAETransformer(N_COMPONENTS, **{**SHARED, **settings}), X)

@@ -188,10 +188,17 @@ def _fit_trimmed(
     n_left_out = int(trim * len(X))
     member.fit(X.reshape(-1, *row_shape))
     if n_left_out:
-        residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
-        order = residuals.square().sum(1).argsort(stable=True).numpy()
+        order = _errors(member, X, standardization).argsort(stable=True).numpy()
         member = clone(member).fit(X[np.sort(order[: len(X) - n_left_out])].reshape(-1, *row_shape))
     return member
+
+
+def _errors(member: Any, X: np.ndarray, standardization: Standardization) -> Tensor:
+    """How badly a member reconstructs its rows; of series that end early, for each cell that is there."""
+    if (absent := np.isnan(X)).any():
+        return torch.from_numpy(-np.asarray(member.score_samples(X), dtype=np.float64) / (~absent).sum(1).clip(1))
+    residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
+    return residuals.square().sum(1)
 
 
 def _seeded(transformer: Any, seed: int) -> Any:

@@ -13,14 +13,14 @@ from sk_autoenc._compat import in_container_of
 from sk_autoenc.arrays import as_array, check_range, flattened, keep_shape
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee
 from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
-from sk_autoenc.sequences import is_list_of_series
+from sk_autoenc.sequences import is_list_of_series, padded, trimmed
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
 
 #: The measures that are sums over features; log-likelihoods and distances of codes are none.
 _ADDITIVE = {"neighbors": NeighborsAndRarity, "robust": SquaredResiduals, "squared": SquaredResiduals}
 
 #: Fitted state without a trailing underscore.
-_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure")
+_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure", "_unequal_lengths")
 
 
 class CommitteeDetector(OutlierMixin, BaseEstimator):
@@ -36,6 +36,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     _committee: Any
     _measure: Any
     _typical: np.ndarray  # a row of usual values, all of which were seen
+    _unequal_lengths: bool  # whether rows are series that may end early, with NaN after their ends
 
     # -- rows in, scores out
 
@@ -121,7 +122,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
 
         For the measures "neighbors", "robust" and "squared" the outlyingness is a sum over features, and these are its
         terms. For the others a feature's part is the change of the score when the feature takes its training median;
-        what is left over is shared equally.
+        what is left over is shared equally. What follows the end of a series has no part.
 
         Parameters
         ----------
@@ -140,15 +141,24 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
             (parts,) = by_block(lambda block: [self._parts(block)], rows)
         else:
             parts = torch.from_numpy(self._parts_by_occlusion(rows))
+        found = parts.numpy().astype(rows.dtype, copy=False)
+        if self._unequal_lengths and is_list_of_series(X):
+            return trimmed(found.reshape(-1, *self.input_shape_), np.array([np.shape(case)[-1] for case in X]))
         _, axes = flattened(as_array(X))
-        return in_container_of(X, parts.numpy().astype(rows.dtype, copy=False).reshape(-1, *(axes or rows.shape[1:])))
+        return in_container_of(X, found.reshape(-1, *(axes or rows.shape[1:])))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
-            raise ValueError("X has series of unequal lengths; detectors need rows of one length.")
+        if is_list_of_series(X) and len({np.shape(case) for case in X}) > (not self._unequal_lengths):
+            if not self._unequal_lengths:
+                raise ValueError(
+                    "X has series of unequal lengths, which need an autoencoder with "
+                    f"architecture=Recurrent(unequal_lengths=True), got {self.autoencoder!r}."
+                )
+            X = padded(X, None if reset else self.input_shape_[-1])
         X, shape = flattened(as_array(X))
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
-        check_range(X, "X")
+        finite = "allow-nan" if self._unequal_lengths else True
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
+        check_range(np.nan_to_num(X) if self._unequal_lengths else X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
 
@@ -170,12 +180,15 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
 
     def _parts_by_occlusion(self, X: np.ndarray) -> np.ndarray:
         X = X.astype(np.float64, copy=False)
+        absent = np.isnan(X)  # what follows the end of a series has no part
         total, parts = -self._score(X), np.empty(X.shape)
         for j, value in enumerate(self._typical):
             changed = X.copy()
-            changed[:, j] = value
+            changed[~absent[:, j], j] = value
             parts[:, j] = total + self._score(changed)
-        return parts + ((total - parts.sum(1)) / X.shape[1])[:, None]
+        parts[absent] = 0.0
+        shared = (total - parts.sum(1)) / (~absent).sum(1)
+        return np.where(absent, 0.0, parts + shared[:, None])
 
     # -- fitted state as plain arrays
 

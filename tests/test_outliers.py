@@ -25,6 +25,7 @@ from sk_autoenc import (
     ReconstructionOutlierDetector,
     Recurrent,
     VAETransformer,
+    Vocabulary,
     load,
     save,
 )
@@ -545,3 +546,84 @@ def test_rows_may_have_axes_of_their_own(autoencoder):
     np.testing.assert_allclose(parts.sum(axis=(1, 2)), -detector.score_samples(series), rtol=1e-6)
     with pytest.raises(ValueError, match=r"rows of shape \(4, 6\), but .* was fitted on rows of shape \(2, 12\)"):
         detector.predict(series.reshape(60, 4, 6))
+
+
+def _waves(lengths, seed=0):
+    """Series of two channels that are waves of one frequency."""
+    draw = np.random.default_rng(seed)
+    return [np.sin(draw.uniform(0, 6) + np.arange(n) / 2 * np.array([[1.0], [2.0]])) for n in lengths]
+
+
+def _unequal_detector(**parameters):
+    autoencoder = AutoencoderTransformer(3, architecture=Recurrent(8, unequal_lengths=True), max_iter=30, device="cpu")
+    return ReconstructionOutlierDetector(autoencoder, **{"n_estimators": 2, "random_state": 0, **parameters})
+
+
+@pytest.mark.parametrize("residual", ["auto", "latent"])
+def test_series_may_differ_in_length(residual):
+    lengths = np.random.default_rng(1).integers(4, 12, 80)
+    series = _waves(lengths)
+    detector = _unequal_detector(residual=residual, calibration_fraction=0.2).fit(series)
+    scores = detector.score_samples(series)
+    assert np.isfinite(scores).all()
+    one, longest = 7, int(lengths.max())
+    np.testing.assert_array_equal(detector.score_samples([series[one]]), scores[[one]])
+    rows = np.full((80, 2, longest), np.nan)
+    for row, case in zip(rows, series, strict=True):
+        row[:, : case.shape[1]] = case
+    np.testing.assert_array_equal(detector.score_samples(rows), scores)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(series), scores)
+    parts = detector.explain(series[:5])
+    assert [part.shape for part in parts] == [case.shape for case in series[:5]]
+    np.testing.assert_allclose([part.sum() for part in parts], -scores[:5], rtol=1e-6)
+    assert (detector.explain(rows[:5])[np.isnan(rows[:5])] == 0).all()
+    with pytest.raises(ValueError, match="longest possible here has"):
+        detector.predict(_waves([longest + 1]))
+
+
+def test_unlike_series_of_any_length_are_outliers():
+    usual, others = _waves(np.tile(np.arange(6, 12), 30)), _waves(np.arange(6, 12), seed=5)
+    noise = np.random.default_rng(2)
+    odd = [case + noise.normal(size=case.shape) for case in others]
+    scores = _unequal_detector(novelty=True, trim=0).fit(usual).score_samples([*others, *odd])
+    assert scores[:6].min() > scores[6:].max()
+
+
+def test_trimming_leaves_out_series_by_their_mean_error_not_by_their_length():
+    class Member(AutoencoderTransformer):
+        """One that expects 0 everywhere, and keeps the lengths of what it was fitted on."""
+
+        def fit(self, X, y=None):
+            self.fitted_on_ = (~np.isnan(X)).sum(axis=1)
+            return self
+
+        def score_samples(self, X):
+            return -np.nansum(np.square(X), axis=1)
+
+    long, short = np.full((30, 20), 1.0), np.concatenate([np.full((10, 4), 1.5), np.full((10, 16), np.nan)], axis=1)
+    rows = np.concatenate([long, short])  # squared errors of 20 and 9, of 1 and 2.25 a cell
+    detector = _unequal_detector(n_estimators=1, max_samples=1.0, trim=0.25)
+    detector.set_params(autoencoder=Member(architecture=Recurrent(unequal_lengths=True))).fit(rows)
+    (member,) = detector._committee.members
+    np.testing.assert_array_equal(member.fitted_on_, np.full(30, 20))
+
+
+@pytest.mark.parametrize("residual", ["neighbors", "robust", "squared"])
+def test_measures_of_cells_refuse_series_of_unequal_lengths(residual):
+    with pytest.raises(ValueError, match=f"residual='{residual}' compares rows cell by cell"):
+        _unequal_detector(residual=residual).fit(_waves([4, 5, 6, 7]))
+    with pytest.raises(ValueError, match="series of unequal lengths, which need an autoencoder"):
+        ReconstructionOutlierDetector().fit(_waves([4, 5, 6, 7]))
+
+
+def test_strings_may_be_outliers():
+    draw = np.random.default_rng(0)
+    usual = ["ab" * int(n) for n in draw.integers(2, 6, 150)]
+    vocabulary = Vocabulary().fit([*usual, "ba"])
+    autoencoder = AutoencoderTransformer(
+        2, architecture=Recurrent(8, unequal_lengths=True), likelihood="categorical", max_iter=40, batch_size=32
+    )
+    detector = ReconstructionOutlierDetector(autoencoder, n_estimators=1, trim=0, random_state=0)
+    detector.fit(vocabulary.transform(usual))
+    scores = detector.score_samples(vocabulary.transform(["ababab", "abbaab", "bababa"]))
+    assert scores[0] > scores[1:].max()

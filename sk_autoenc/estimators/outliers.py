@@ -69,7 +69,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         robust spread. ``"squared"``: the squared error in the units of ``X``. ``"log_likelihood"``: minus
         ``score_samples`` of the clones, in nats for a VAE. ``"latent"``: the squared Mahalanobis distance of the code.
         ``"auto"`` is ``"log_likelihood"`` for models with a density or of categories, whose numbers have no distances,
-        else ``"neighbors"``.
+        and for series of unequal lengths, else ``"neighbors"``.
     contamination : float or "auto", default="auto"
         Share of outliers among the training rows, in (0, 0.5]: exactly that share of them gets -1, up to ties.
         ``"auto"``: a row is an outlier if its score lies below the first quartile of the training scores by 1.5 times
@@ -198,6 +198,15 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @property
+    def _allows_unequal_lengths(self) -> bool:
+        return not getattr(self.autoencoder, "_equal_lengths", True)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._allows_unequal_lengths
+        return tags
+
     # -- fit
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -208,7 +217,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Training rows, in any units. They may hold outliers, unless ``novelty=True``. Images and series may have
-            axes of their own, which the autoencoders of this library see.
+            axes of their own, which the autoencoders of this library see; series may differ in length, as a list or
+            with NaN after their ends, if ``autoencoder`` has ``Recurrent(unequal_lengths=True)``.
         y : None
             Ignored.
 
@@ -226,6 +236,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         return self
 
     def _fit(self, X: Any) -> None:
+        self._unequal_lengths = self._allows_unequal_lengths
         self.residual_ = self._check_configuration()
         X = self._validate(X, reset=True)
         self._seed = draw_seed(self.random_state)
@@ -235,7 +246,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         standardization = Standardization.fit(sample)
         # A row that was seen, so that every likelihood accepts it: the lower median of each feature.
         some = sample[:RULE_ROWS]
-        self._typical = np.sort(some, axis=0)[(len(some) - 1) // 2]
+        n_there = (~np.isnan(some)).sum(axis=0)
+        self._typical = np.take_along_axis(np.sort(some, axis=0), (n_there[None].clip(1) - 1) // 2, axis=0)[0]
         fit_committee = self._fit_networks if self.autoencoder is None else self._fit_clones
         self._committee = fit_committee(sample, standardization)
         self._measure = self._fit_measure(sample)
@@ -257,6 +269,13 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         if residual == "log_likelihood" and not hasattr(transformer, "score_samples"):
             name = type(transformer).__name__
             raise ValueError(f"residual='log_likelihood' needs score_samples, which autoencoder={name} has not.")
+        if self._unequal_lengths:
+            if residual not in ("auto", "log_likelihood", "latent"):
+                raise ValueError(
+                    f"residual={residual!r} compares rows cell by cell, which series of unequal lengths do not allow; "
+                    "use 'log_likelihood' or 'latent'."
+                )
+            return "log_likelihood" if residual == "auto" else residual
         last = transformer.steps[-1][1] if isinstance(transformer, Pipeline) else transformer
         if residual == "auto":
             return "log_likelihood" if isinstance(last, DensityAutoencoder) or _is_of_categories(last) else "neighbors"
