@@ -60,8 +60,8 @@ def warp(x: Tensor, amount: float, generator: torch.Generator, layout: Any, cent
     The curve goes through N(0, (``amount`` · length)²) at evenly spaced times, on straight lines between them [1]_;
     ends repeat. ``center`` is what was subtracted from the rows: it moves with them.
 
-    [1] Le Guennec, Malinowski, Tavenard (2016). Data augmentation for time series classification using convolutional
-        neural networks. ECML/PKDD workshop on advanced analytics and learning on temporal data.
+    [1] Um et al. (2017). Data augmentation of wearable sensor data for Parkinson's disease monitoring using
+        convolutional neural networks. ICMI.
     """
     maps = layout.to_maps(x + center)
     for axis in (2, 3) if layout.height > 1 else (3,):

@@ -175,8 +175,8 @@ class AutoencoderTransformer(BaseAutoencoder):
        autoencoders. ICML.
     .. [2] Ng (2011). Sparse autoencoder. CS294A lecture notes, Stanford.
     .. [3] Rifai, Vincent, Muller, Glorot, Bengio (2011). Contractive auto-encoders. ICML.
-    .. [4] Le Guennec, Malinowski, Tavenard (2016). Data augmentation for time series classification using
-       convolutional neural networks. ECML/PKDD workshop on advanced analytics and learning on temporal data.
+    .. [4] Um et al. (2017). Data augmentation of wearable sensor data for Parkinson's disease monitoring using
+       convolutional neural networks. ICMI.
 
     Examples
     --------
