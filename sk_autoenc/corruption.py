@@ -4,7 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+#: Places of a side at which ``warp`` draws how far to move; in between it is on straight lines.
+KNOTS = 10
 
 
 def add_gaussian(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
@@ -50,27 +54,61 @@ def _inside(positions: Tensor, share: Tensor, length: Tensor) -> Tensor:
     return (positions >= begin) & (positions < begin + length)
 
 
+def warp(x: Tensor, amount: float, generator: torch.Generator, layout: Any, center: Tensor) -> Tensor:
+    """Move the time points of each series, or the columns and the rows of each image, by a curve drawn for it.
+
+    The curve goes through N(0, (``amount`` · length)²) at evenly spaced times, on straight lines between them [1]_;
+    ends repeat. ``center`` is what was subtracted from the rows: it moves with them.
+
+    [1] Um et al. (2017). Data augmentation of wearable sensor data for Parkinson's disease monitoring using
+        convolutional neural networks. ICMI.
+    """
+    maps = layout.to_maps(x + center)
+    for axis in (2, 3) if layout.height > 1 else (3,):
+        maps = _moved_along(axis, maps, amount, generator)
+    return layout.to_rows(maps) - center
+
+
+def _moved_along(axis: int, maps: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Maps read at other places along an axis, linearly between cells."""
+    side = maps.shape[axis]
+    knots = torch.randn(len(maps), 1, KNOTS, generator=generator, device=maps.device, dtype=maps.dtype)
+    moves = amount * side * F.interpolate(knots, size=side, mode="linear", align_corners=True)
+    places = (torch.arange(side, device=maps.device) + moves).clamp(0, side - 1)[:, :, None, :]  # (n, 1, 1, side)
+    places = places.transpose(axis, 3).expand_as(maps)
+    before = places.floor().long()
+    after = (before + 1).clamp(max=side - 1)
+    return maps.gather(axis, before).lerp(maps.gather(axis, after), places - before)
+
+
 NOISE_KINDS: dict[str, Callable[..., Tensor]] = {
     "gaussian": add_gaussian,
     "masking": mask,
     "salt_and_pepper": salt_and_pepper,
     "block": block,
+    "warp": warp,
 }
+
+#: Those that need to know what image or series a row holds.
+OF_IMAGES = ("block", "warp")
 
 
 class Corruption(nn.Module):
-    """One kind of noise at one amount; holds the training range or the layout of images for the kinds that need it."""
+    """One kind of noise at one amount; holds the range, centre or layout of the rows for the kinds that need it."""
 
     low: Tensor
     high: Tensor
+    center: Tensor
 
     def __init__(self, kind: str, amount: float, n_features: int, layout: Any = None):
         super().__init__()
         self.kind, self.amount = kind, amount
-        self.options = {"layout": layout} if kind == "block" else {}
+        self.options = {"layout": layout} if kind in OF_IMAGES else {}
         if kind == "salt_and_pepper":
             self.register_buffer("low", torch.empty(n_features))
             self.register_buffer("high", torch.empty(n_features))
+        if kind == "warp":
+            self.register_buffer("center", torch.zeros(n_features))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return NOISE_KINDS[self.kind](x, self.amount, generator, **self.options, **dict(self.named_buffers()))
@@ -80,3 +118,8 @@ class Corruption(nn.Module):
         if self.kind == "salt_and_pepper":
             self.low.copy_(low)
             self.high.copy_(high)
+
+    def set_center(self, center: Tensor) -> None:
+        """Take what was subtracted from each feature of the rows, in their scale, where the kind needs it."""
+        if self.kind == "warp":
+            self.center.copy_(center)

@@ -350,3 +350,32 @@ def test_a_stretch_of_a_series_is_hidden():
     assert (hidden[:, :20].float().diff(dim=1).abs().sum(1) <= 2).all()
     little = block(torch.ones(50, 20), 0.01, seeded(), ImageLayout(1, 1, 20, False)) == 0
     assert (little.sum(1) == 1).all()  # not nothing
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+def test_series_are_warped_as_they_are(likelihood):
+    """Not what is left of them without their mean: series that are all alike still move."""
+    X = np.broadcast_to(np.arange(1.0, 21), (40, 1, 20)) + np.random.default_rng(0).integers(0, 2, (40, 1, 20))
+    model = AutoencoderTransformer(
+        2, architecture=Convolutional((4,), input_shape=(1, 20)), likelihood=likelihood, init="random"
+    ).set_params(noise=0.1, noise_kind="warp", max_iter=2, early_stopping=False, random_state=0)
+    module = model.fit(X).net_.module_
+    flat = X.reshape(40, -1)
+    scale = np.sqrt(flat.var(axis=0).mean())
+    np.testing.assert_allclose(module.corruption.center * scale, flat.mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).fit(X).transform(X), model.transform(X))
+
+
+def test_warps_make_codes_care_less_when_something_happens():
+    rng, time = np.random.default_rng(0), np.arange(60)
+    when, height = rng.uniform(15, 45, (80, 1)), rng.uniform(1, 3, (80, 1))
+    X, later = (height * np.exp(-((time - moment) ** 2) / 18) for moment in (when, when + 3))
+    architecture = Convolutional((8, 16), kernel_size=5, input_shape=(1, 60))
+    moves = []
+    for noise in (0.0, 0.1):
+        model = AutoencoderTransformer(
+            4, architecture=architecture, init="random", early_stopping=False, random_state=0
+        )
+        model.set_params(noise=noise, noise_kind="warp").fit(X)
+        moves.append(np.square(model.transform(later) - model.transform(X)).mean() / model.transform(X).var())
+    assert moves[1] < 0.75 * moves[0]

@@ -146,3 +146,52 @@ def test_blocks_have_every_shape_and_place():
     assert hidden.double().mean(0).min() > 0.005  # corners are hidden too
     full = hidden[heights == 12].any(1).double().argmax(1)  # strips of full height: where they begin
     assert full.unique().tolist() == list(range(10))
+
+
+def warp(layout, amount, maps, seed=1, center=None):
+    """Maps through the corruption, as maps."""
+    layer = Corruption("warp", amount, layout.n_cells, layout)
+    if center is not None:
+        layer.set_center(center)
+    return layout.to_maps(layer(layout.to_rows(maps), seeded(seed)))
+
+
+def test_a_warp_moves_times_by_the_given_deviation():
+    """Of a series whose values are its times, far from the ends, the noise is what times are moved by."""
+    layout, amount = ImageLayout(1, 1, 91, False), 0.03
+    times = torch.arange(91.0).expand(ROWS, 1, 1, 91)
+    moves = (warp(layout, amount, times) - times)[:, 0, 0]
+    knots = moves[:, 20:80:10]  # of ten from end to end one at every tenth time: N(0, (amount * length)²)
+    deviation = amount * 91
+    assert knots.std().item() == pytest.approx(deviation, rel=4.5 / (2 * knots.numel()) ** 0.5)
+    assert abs(knots.mean().item()) < 4.5 * deviation / knots.numel() ** 0.5
+    assert (torch.corrcoef(knots.T) - torch.eye(6)).abs().max() < 4.5 / ROWS**0.5
+    torch.testing.assert_close(moves[:, 25:75:10], (knots[:, :-1] + knots[:, 1:]) / 2, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_warp_moves_all_channels_alike_and_each_row_by_itself(channels_last):
+    layout = ImageLayout(2, 1, 40, channels_last)
+    maps = torch.randn(1, 1, 1, 40, generator=seeded(0)) * torch.tensor([1.0, -3.0])[:, None, None]
+    moved = warp(layout, 0.1, maps.expand(50, -1, -1, -1))
+    torch.testing.assert_close(moved[:, 1], -3 * moved[:, 0])
+    assert (moved[1:] != moved[:1]).flatten(1).any(1).all()
+    assert maps.amin() <= moved.amin() <= moved.amax() <= maps.amax()  # ends repeat, and nothing else comes in
+
+
+def test_a_warp_of_images_moves_rows_and_columns():
+    layout = ImageLayout(1, 30, 20, False)
+    down = torch.arange(30.0)[:, None].expand(5, 1, 30, 20)
+    across = torch.arange(20.0).expand(5, 1, 30, 20)
+    for values, other in ((down, 3), (across, 2)):
+        moved = warp(layout, 0.1, values)
+        assert not torch.equal(moved, values)
+        torch.testing.assert_close(moved, moved.narrow(other, 0, 1).expand_as(moved))  # all columns, or rows, alike
+
+
+def test_a_warp_moves_the_rows_with_their_centre():
+    layout = ImageLayout(1, 1, 40, False)
+    rows, center = torch.randn(30, 1, 1, 40, generator=seeded(0)), torch.linspace(-5, 5, 40)
+    expected = warp(layout, 0.1, rows + center) - center
+    torch.testing.assert_close(warp(layout, 0.1, rows, center=center), expected)
+    assert set(Corruption("warp", 0.1, 40, layout).state_dict()) == {"center"}

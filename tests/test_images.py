@@ -305,8 +305,9 @@ def test_what_inpainting_refuses(painter):
         painter.inpaint(np.full_like(SMOOTH, np.nan), MASK)
     with pytest.raises(ValueError, match="float32"):
         painter.inpaint(np.full_like(SMOOTH, 1e300), MASK)
-    with pytest.raises(ValueError, match=r"noise_kind='block' needs rows that hold images"):
-        AutoencoderTransformer(noise=0.1, noise_kind="block").fit(FLAT)
+    for kind in ("block", "warp"):
+        with pytest.raises(ValueError, match=f"noise_kind='{kind}' needs rows that hold images"):
+            AutoencoderTransformer(noise=0.1, noise_kind=kind).fit(FLAT)
     categories = AutoencoderTransformer(2, likelihood="categorical", max_iter=1).fit(FLAT[:, :3].round().clip(0, 3))
     with pytest.raises(ValueError, match="likelihood='categorical' has categories"):
         categories.inpaint(np.zeros((1, 3)), np.ones(3, dtype=bool))

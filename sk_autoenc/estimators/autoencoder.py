@@ -5,6 +5,7 @@ from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, Convolutional, as_architecture
 from sk_autoenc.arrays import as_array, check_range, flattened
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.corruption import NOISE_KINDS, Corruption
+from sk_autoenc.corruption import NOISE_KINDS, OF_IMAGES, Corruption
 from sk_autoenc.floor import start_at_pca, summarize
 from sk_autoenc.likelihoods import LIKELIHOODS, Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
@@ -81,12 +82,14 @@ class AutoencoderTransformer(BaseAutoencoder):
         ``"auto"`` is ``"pca"`` for the gaussian likelihood with codes that are not squashed, else ``"random"``.
     noise : float, default=0.0
         Amount of corruption of what the encoder sees in training, the target staying clean [1]_. For
-        ``"gaussian"`` the standard deviation, in units of the scaled rows; otherwise the share of cells.
-    noise_kind : {"gaussian", "masking", "salt_and_pepper", "block"}, default="gaussian"
+        ``"gaussian"`` the standard deviation, in units of the scaled rows; for ``"warp"`` the standard deviation
+        of the moves, as a share of the length; otherwise the share of cells.
+    noise_kind : {"gaussian", "masking", "salt_and_pepper", "block", "warp"}, default="gaussian"
         Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
         ``"block"``: set a rectangle of each image, ``noise`` being its share of the area, to the mean, its shape and
-        place at random, or a stretch of each series; for ``architecture=Convolutional(...)``, and the training for
-        :meth:`inpaint`.
+        place at random, or a stretch of each series; the training for :meth:`inpaint`. ``"warp"``: move the time
+        points of each series, or columns and rows of each image, by a random curve [4]_, so that codes come to say
+        what happens rather than when. These two are for ``architecture=Convolutional(...)``.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
         are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
@@ -172,6 +175,8 @@ class AutoencoderTransformer(BaseAutoencoder):
        autoencoders. ICML.
     .. [2] Ng (2011). Sparse autoencoder. CS294A lecture notes, Stanford.
     .. [3] Rifai, Vincent, Muller, Glorot, Bengio (2011). Contractive auto-encoders. ICML.
+    .. [4] Um et al. (2017). Data augmentation of wearable sensor data for Parkinson's disease monitoring using
+       convolutional neural networks. ICMI.
 
     Examples
     --------
@@ -321,12 +326,13 @@ class AutoencoderTransformer(BaseAutoencoder):
             )
         if self.noise_kind != "gaussian" and self.noise > 1:
             raise ValueError(
-                f"noise is a share of cells for noise_kind={self.noise_kind!r}: at most 1, got {self.noise}."
+                f"noise is a share of {'the length' if self.noise_kind == 'warp' else 'cells'} for "
+                f"noise_kind={self.noise_kind!r}: at most 1, got {self.noise}."
             )
-        if self.noise_kind == "block" and not isinstance(self._architecture(), Convolutional):
+        if self.noise_kind in OF_IMAGES and not isinstance(self._architecture(), Convolutional):
             raise ValueError(
-                f"noise_kind='block' needs rows that hold images or series: architecture=Convolutional(...), "
-                f"got {self.architecture!r}."
+                f"noise_kind={self.noise_kind!r} needs rows that hold images or series: "
+                f"architecture=Convolutional(...), got {self.architecture!r}."
             )
         if self.sparsity_target is not None and not self.sparsity:
             raise ValueError(
@@ -361,8 +367,15 @@ class AutoencoderTransformer(BaseAutoencoder):
         if module.corruption is not None:
             seen = summarize(rows, module.encoder_input)
             module.corruption.set_range(seen.low, seen.high)
+            module.corruption.set_center(self._center_of_what_is_seen(module))
         if self._starts_linear():
             start_at_pca(module, rows)
+
+    def _center_of_what_is_seen(self, module: Autoencoder) -> Tensor:
+        """What was subtracted from the rows that the encoder sees, in their scale."""
+        if module.standardize is not None:
+            return module.standardize.center / module.standardize.scale
+        return torch.from_numpy(self._scaling.center / self._scaling.scale)
 
     # -- public
 

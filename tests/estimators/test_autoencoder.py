@@ -564,6 +564,7 @@ def test_what_says_that_it_is_pca_is_pca(method):
         ({"optimizer": "lbfgs"}, r"optimizer.*'adamw'.*'lbfgs'"),
         ({"noise": 1.5, "noise_kind": "masking"}, r"noise is a share of cells.*'masking'.*at most 1.*1\.5"),
         ({"noise": 2, "noise_kind": "salt_and_pepper"}, r"noise is a share.*'salt_and_pepper'.*at most 1.*2"),
+        ({"noise": 6, "noise_kind": "warp"}, r"noise is a share of the length.*'warp'.*at most 1.*6"),
         ({"sparsity_target": 0.1}, r"sparsity_target=0\.1 has no effect with sparsity=0"),
         ({"architecture": (8, 0)}, r"hidden_layer_sizes.*1 or more.*0"),
         ({"architecture": MLP((8,), activation="swish")}, r"activation must be one of.*'swish'"),
