@@ -577,6 +577,10 @@ def test_series_may_differ_in_length(residual):
     assert [part.shape for part in parts] == [case.shape for case in series[:5]]
     np.testing.assert_allclose([part.sum() for part in parts], -scores[:5], rtol=1e-6)
     assert (detector.explain(rows[:5])[np.isnan(rows[:5])] == 0).all()
+    display = OutlierExplanationDisplay.from_estimator(detector, series, row=2, n_features=3)
+    largest = np.unravel_index(parts[2].argmax(), parts[2].shape)
+    assert display.ax_.get_yticklabels()[0].get_text().startswith(f"{largest[0]}, {largest[1]} = ")
+    plt.close(display.figure_)
     with pytest.raises(ValueError, match="longest possible here has"):
         detector.predict(_waves([longest + 1]))
 

@@ -58,8 +58,8 @@ class OutlierExplanationDisplay:
         ----------
         estimator : ReconstructionOutlierDetector, or any estimator with ``explain``
             Fitted.
-        X : array-like or data frame of shape (n_samples, n_features)
-            Rows.
+        X : array-like or data frame of shape (n_samples, n_features) or (n_samples, ...)
+            Rows, images or series; cells of the latter are named by their place, such as channel and time.
         row : int, default=0
             Position of the row in ``X``.
         n_features : int, default=10
@@ -92,8 +92,10 @@ class OutlierExplanationDisplay:
             raise ValueError(f"row must be from 0 to {len(X) - 1}, X having {len(X)} rows; got {row!r}.")
         chosen = X[row : row + 1]
         names = [str(name) for name in chosen.columns] if hasattr(chosen, "columns") else None
-        parts = np.asarray(estimator.explain(chosen))[0]
-        return cls(parts, names=names, values=np.asarray(chosen)[0]).plot(ax, n_features=n_features, **kwargs)
+        parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
+        if parts.ndim > 1:  # images and series; a cell is named by its place
+            names = [", ".join(map(str, place)) for place in np.ndindex(parts.shape)]
+        return cls(parts.ravel(), names=names, values=values.ravel()).plot(ax, n_features=n_features, **kwargs)
 
     def plot(self, ax: Any = None, *, n_features: int = 10, **kwargs: Any) -> Self:
         """Draw the bars.
