@@ -353,7 +353,9 @@ def inpaint_few(options) -> list[dict]:
                 **{"init": "pca", "device": "cpu", "random_state": seed},
             ).fit(flat(train))
             found = psnr_inside(
-                lambda images, model=model: model.inpaint(flat(images), hidden.ravel()).reshape(images.shape),
+                lambda images, model=model: model.inpaint(flat(images), hidden.ravel(), max_passes=200).reshape(
+                    images.shape
+                ),
                 test,
                 hidden,
             )

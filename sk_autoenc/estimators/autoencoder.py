@@ -5,7 +5,7 @@ from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -20,10 +20,8 @@ from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.training.data import Rows
 
-#: Filling goes on until hidden cells move by less than this, their root mean square in units of the scaled rows, ...
+#: Filling ends when hidden cells move by less than this: their root mean square in units of the scaled rows.
 LEAST_MOVE = 1e-4
-#: ... and through the network not more often than this.
-MOST_PASSES = 200
 
 
 def autoencoder_objective(
@@ -90,8 +88,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     noise_kind : {"gaussian", "masking", "salt_and_pepper", "block"}, default="gaussian"
         Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
         ``"block"``: set a rectangle of each image, ``noise`` being its share of the area, to the mean, its shape and
-        place at random, or a stretch of each series; for ``architecture=Convolutional(...)``, and with many images
-        the training for :meth:`inpaint`.
+        place at random, or a stretch of each series; for ``architecture=Convolutional(...)``, and the training for
+        :meth:`inpaint`.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
         are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
@@ -371,16 +369,19 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     # -- public
 
-    def inpaint(self, X, mask):
+    def inpaint(self, X, mask, *, max_passes=1):
         """Fill what a mask hides; the rest is returned as it is.
 
         Hidden cells take their training means, the row goes through encoder and decoder, and hidden cells are taken
-        from what comes out. A network trained with ``noise_kind="block"``, or ``"masking"`` for scattered cells, has
-        learned to do without them, and that is its answer. Any other has not: there the filled row goes through again
-        until it stays as it is. What a network that was trained with normal noise changes in a row leads towards more
-        probable rows [1]_, so this ends at a likely filling; for the best linear network it is the ridge regression of
-        the hidden cells on those that are seen, with a penalty that grows as ``noise**2``, and for PCA least squares.
-        With few training rows much normal noise (``noise=2``) is often the better way, with many the one by blocks.
+        from what comes out. Train with ``noise_kind="block"``, or ``"masking"`` for scattered cells, so that the
+        network has learned to do without them.
+
+        One trained with normal noise has not; there let the filled row go through again until it stays as it is, by
+        ``max_passes=200``. What such a network changes in a row leads towards more probable rows [1]_. For the best
+        linear one this ends at the ridge regression of the hidden cells on those that are seen, with a penalty that
+        grows as ``noise**2``, and for PCA at least squares. With few rows much noise (``noise=2`` or 3) and short
+        training often fill better so than one pass by a network that has learned from holes; try both on rows of
+        which you know all.
 
         Parameters
         ----------
@@ -390,6 +391,9 @@ class AutoencoderTransformer(BaseAutoencoder):
             True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
             as (height, width) for images of shape (channels, height, width), or (length, 1) for series of shape
             (length, channels).
+        max_passes : int, default=1
+            How often a row goes through the network at most. It ends before when a pass hardly moves it, or moves it
+            no less than the one before.
 
         Returns
         -------
@@ -417,6 +421,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         True
         """
         check_is_fitted(self)
+        max_passes = check_scalar(max_passes, "max_passes", Integral, min_val=1)
         if not self._equal_lengths:
             raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
         rows = self._validate(X, reset=False, finite=False)
@@ -425,16 +430,12 @@ class AutoencoderTransformer(BaseAutoencoder):
         seen = np.where(hidden, self._typical_row().astype(rows.dtype), rows)
         assert_all_finite(seen, input_name="X")
         check_range(seen, "X")
-        return self._fill(seen, hidden).reshape(-1, *shape)
+        return self._fill(seen, hidden, max_passes).reshape(-1, *shape)
 
-    def _fill(self, rows: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-        """Rows with hidden cells as the network gives them back, once if it learned to do so, else until they stay.
-
-        A row is left where it is when a pass hardly moves it, or moves it no less than the one before.
-        """
-        knows_holes = self._blueprint.noise > 0 and self._blueprint.noise_kind in ("masking", "block")
+    def _fill(self, rows: np.ndarray, hidden: np.ndarray, max_passes: int) -> np.ndarray:
+        """Rows with hidden cells as the network gives them back, again until they stay, or stop settling."""
         rows, moving, last = rows.copy(), np.arange(len(rows)), np.full(len(rows), np.inf)
-        for _ in range(1 if knows_holes else MOST_PASSES):
+        for _ in range(max_passes):
             before, free = rows[moving], hidden[moving]
             after = np.where(free, self._reconstruct(before).reshape(before.shape), before)
             rows[moving] = after
