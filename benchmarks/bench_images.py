@@ -11,7 +11,8 @@ or 20 x 20 (σ = 0.5), whose reconstructions are averaged where they overlap (``
 
 Inpainting: the middle third of the columns is hidden; PSNR inside the hole. Rivals: the mean image, least-squares
 filling by PCA (number of components chosen on held-out training images), biharmonic inpainting, our MLP trained with
-masking noise. Target: above all.
+masking noise. Target: above all. The part "inpainting few" repeats the faces with networks that are trained for
+seconds, from normal noise, five seeds; beside them ridge regression of the hidden pixels on those seen.
 
 One class: each class of MNIST and of Fashion-MNIST is the normal one; at most 2000 of its training images are learnt
 from, and the first 2000 test images of all classes scored; AUROC, mean over the classes. Rivals: PCA (squared error;
@@ -64,6 +65,9 @@ SIGMAS = (0.2, 0.5)
 TV_WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 BATCH = 256
 PATCHES, N_PATCHES = {0.2: 12, 0.5: 20}, 100_000
+
+#: For few images, 64 x 64.
+FEW_IMAGES = {"MLP": MLP(), "convolutional": Convolutional((16, 32, 64), input_shape=(1, 64, 64))}
 
 #: One class, by set of images, what held-out training images liked best: PCA's components, which neighbour, and the
 #: length of the code and noise of our networks, each by what is measured.
@@ -310,30 +314,52 @@ def inpaint(options) -> list[dict]:
     return rows
 
 
-def inpaint_few(options) -> list[dict]:
-    """The same for few training images, by a network that starts at PCA and is trained for seconds, not for minutes.
+def filled_by_ridge(train, held_out, hidden):
+    """Ridge regression of hidden pixels on seen ones, with the penalty that fills held-out images best."""
+    mean, rows = train.mean(axis=0), flat(train - train.mean(axis=0))
+    seen = ~hidden.ravel()
+    products = rows[:, seen] @ rows[:, seen].T
 
-    Its settings were chosen on held-out people (``--validate``).
+    def apply(images, penalty):
+        weights = np.linalg.solve(products + penalty * np.eye(len(rows)), rows)
+        filled = flat(images - mean)[:, seen] @ rows[:, seen].T @ weights
+        return mean + filled.reshape(images.shape)
+
+    best = max((1, 3, 10, 30, 100, 300), key=lambda p: psnr_inside(lambda images: apply(images, p), held_out, hidden))
+    return lambda images: apply(images, best)
+
+
+def inpaint_few(options) -> list[dict]:
+    """The same for few training images, by networks that start at PCA and are trained for seconds, not for minutes.
+
+    They learn from normal noise, much of it, and fill by going through again until nothing changes. Their settings
+    were chosen on held-out people among the first 34. Ridge regression is no rival of the target, but says what such a
+    network can reach: the best linear one fills by it.
     """
     train, held_out, test = load_faces(options)
-    test = held_out if options.validate else test
     hidden = middle_third(train.shape[1])
-    model = AutoencoderTransformer(
-        16,
-        architecture=Convolutional((16, 32, 64), input_shape=(1, *hidden.shape)),
-        noise=1 / 3,
-        noise_kind="block",
-        init="pca",
-        early_stopping=False,
-        **{"max_iter": 20, "batch_size": 32, "device": "cpu"},
-    )
-    rows = [{"method": "PCA, least squares", "PSNR": psnr_inside(filled_by_pca(train, held_out, hidden), test, hidden)}]
-    for seed in range(5):
-        model.set_params(random_state=seed).fit(flat(train))
-        found = psnr_inside(
-            lambda images: model.inpaint(flat(images), hidden.ravel()).reshape(images.shape), test, hidden
-        )
-        rows.append({"method": f"convolutional from PCA, seed {seed}", "PSNR": found})
+    methods = {
+        "PCA, least squares": filled_by_pca(train, held_out, hidden),
+        "ridge regression": filled_by_ridge(train, held_out, hidden),
+    }
+    rows = [{"method": name, "PSNR": psnr_inside(fill, test, hidden)} for name, fill in methods.items()]
+    for name, architecture in FEW_IMAGES.items():
+        for seed in range(5):
+            model = AutoencoderTransformer(
+                100,
+                architecture=architecture,
+                noise=3.2,
+                **{"max_iter": 40, "batch_size": 32, "learning_rate": 0.0005, "early_stopping": False},
+                **{"init": "pca", "device": "cpu", "random_state": seed},
+            ).fit(flat(train))
+            found = psnr_inside(
+                lambda images, model=model: model.inpaint(flat(images), hidden.ravel(), max_passes=200).reshape(
+                    images.shape
+                ),
+                test,
+                hidden,
+            )
+            rows.append({"method": f"{name} from PCA, seed {seed}", "PSNR": found})
     return rows
 
 

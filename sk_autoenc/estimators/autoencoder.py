@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -20,6 +20,9 @@ from sk_autoenc.likelihoods import LIKELIHOODS, Categorical, Gaussian, Likelihoo
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.training.data import Rows
+
+#: Filling ends when hidden cells move by less than this: their root mean square in units of the scaled rows.
+LEAST_MOVE = 1e-4
 
 
 def autoencoder_objective(
@@ -379,12 +382,19 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     # -- public
 
-    def inpaint(self, X, mask):
+    def inpaint(self, X, mask, *, max_passes=1):
         """Fill what a mask hides; the rest is returned as it is.
 
         Hidden cells take their training means, the row goes through encoder and decoder, and hidden cells are taken
         from what comes out. Train with ``noise_kind="block"``, or ``"masking"`` for scattered cells, so that the
         network has learned to do without them.
+
+        One trained with normal noise has not; there let the filled row go through again until it stays as it is, by
+        ``max_passes=200``. What such a network changes in a row leads towards more probable rows [1]_. For the best
+        linear one this ends at the ridge regression of the hidden cells on those that are seen, with a penalty that
+        grows as ``noise**2``, and for PCA at least squares. With few rows much noise (``noise=2`` or 3) and short
+        training often fill better so than one pass by a network that has learned from holes; try both on rows of
+        which you know all.
 
         Parameters
         ----------
@@ -394,11 +404,19 @@ class AutoencoderTransformer(BaseAutoencoder):
             True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
             as (height, width) for images of shape (channels, height, width), or (length, 1) for series of shape
             (length, channels).
+        max_passes : int, default=1
+            How often a row goes through the network at most. It ends before when a pass hardly moves it, or moves it
+            no less than the one before.
 
         Returns
         -------
         ndarray of the shape of ``X``
             Rows in the dtype of ``X`` (float64 unless that is float32), bit for bit the same where nothing is hidden.
+
+        References
+        ----------
+        .. [1] Alain, Bengio (2014). What regularized auto-encoders learn from the data-generating distribution. Journal
+           of Machine Learning Research 15(110).
 
         Examples
         --------
@@ -416,6 +434,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         True
         """
         check_is_fitted(self)
+        max_passes = check_scalar(max_passes, "max_passes", Integral, min_val=1)
         if not self._equal_lengths:
             raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
         rows = self._validate(X, reset=False, finite=False)
@@ -424,8 +443,26 @@ class AutoencoderTransformer(BaseAutoencoder):
         seen = np.where(hidden, self._typical_row().astype(rows.dtype), rows)
         assert_all_finite(seen, input_name="X")
         check_range(seen, "X")
-        out = np.where(hidden, self._reconstruct(seen).reshape(rows.shape), rows)
-        return out.reshape(-1, *shape)
+        return self._fill(seen, hidden, max_passes).reshape(-1, *shape)
+
+    def _fill(self, rows: np.ndarray, hidden: np.ndarray, max_passes: int) -> np.ndarray:
+        """Rows with hidden cells as the network gives them back, again until they stay, or stop settling."""
+        rows, moving, last = rows.copy(), np.arange(len(rows)), np.full(len(rows), np.inf)
+        for _ in range(max_passes):
+            before, free = rows[moving], hidden[moving]
+            after = np.where(free, self._reconstruct(before).reshape(before.shape), before)
+            rows[moving] = after
+            moved = np.sqrt(np.square(after - before).sum(axis=1) / free.sum(axis=1).clip(min=1))
+            goes_on = (moved > LEAST_MOVE * self._unit) & (moved < last)
+            moving, last = moving[goes_on], moved[goes_on]
+            if len(moving) == 0:
+                break
+        return rows
+
+    @property
+    def _unit(self) -> float:
+        """What counts as 1 in the scaled rows, in the units of X."""
+        return float(self._scaling.scale if self._likelihood.scales_rows else self.net_.module_.standardize.scale)
 
     def _typical_row(self) -> np.ndarray:
         """What a corrupted cell is set to, in the units of X."""
