@@ -2,8 +2,8 @@
 
 84 kernels of length 9, three weights 2 and six -1, at up to 32 dilations; a feature is the share of places where a
 convolution is above a bias, and biases are quantiles of the convolution of a training series. Series of several
-channels: each kernel at each dilation sums some of them, drawn at random (Dempster, Schmidt, Webb 2021, MiniRocket: a very
-fast (almost) deterministic transform for time series classification, KDD).
+channels: each kernel at each dilation sums some of them, drawn at random (Dempster, Schmidt, Webb 2021, MiniRocket: a
+very fast (almost) deterministic transform for time series classification, KDD).
 """
 
 import itertools
