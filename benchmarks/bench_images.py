@@ -269,7 +269,7 @@ def denoise(options) -> list[dict]:
 
 
 def denoise_longer(options) -> list[dict]:
-    """Fashion-MNIST by our networks with more time, those of whole images with a start and a rate chosen on held-out ones."""
+    """Fashion-MNIST by our networks with more time; of whole images with a start and a rate chosen on held-out ones."""
     train, _, test = load_fashion(options)
     options = argparse.Namespace(**{**vars(options), "seconds": 3.375 * options.seconds})
     clean, rows = test[: options.denoised], []
