@@ -122,16 +122,19 @@ class NetworkCommittee:
 
 
 class CloneCommittee:
-    """Transformers with ``inverse_transform``, each fitted on a subsample of the rows."""
+    """Transformers with ``inverse_transform``, each fitted on a subsample of the rows.
 
-    def __init__(self, standardization: Standardization, members: Iterable[Any]):
+    ``standardization``: None for series of unequal lengths, whose cells have no counterparts in other rows.
+    """
+
+    def __init__(self, standardization: Standardization | None, members: Iterable[Any]):
         self.standardization, self.members = standardization, Members(members)
 
     @classmethod
     def fit(
         cls,
         X: np.ndarray,
-        standardization: Standardization,
+        standardization: Standardization | None,
         transformer: Any,
         *,
         subsamples: Tensor,
@@ -153,15 +156,18 @@ class CloneCommittee:
     @property
     def state(self) -> dict[str, Any]:
         """What the committee is made of."""
-        return {**vars(self.standardization), "members": self.members}
+        scales = {} if self.standardization is None else vars(self.standardization)
+        return {**scales, "members": self.members}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "CloneCommittee":
         """The inverse of ``state``."""
-        return cls(Standardization(state["center"], state["spread"]), state["members"])
+        standardization = Standardization(state["center"], state["spread"]) if "center" in state else None
+        return cls(standardization, state["members"])
 
     def standardize(self, X: np.ndarray) -> Tensor:
         """Standardised rows, float64."""
+        assert self.standardization is not None, "series of unequal lengths are not compared cell by cell"
         return self.standardization.apply(X, 1e100)
 
     def reconstruct(self, X: np.ndarray) -> Tensor:
@@ -183,7 +189,7 @@ def _through(member: Any, X: np.ndarray) -> np.ndarray:
 
 
 def _fit_trimmed(
-    member: Any, X: np.ndarray, standardization: Standardization, trim: float, row_shape: tuple[int, ...]
+    member: Any, X: np.ndarray, standardization: Standardization | None, trim: float, row_shape: tuple[int, ...]
 ) -> Any:
     n_left_out = int(trim * len(X))
     member.fit(X.reshape(-1, *row_shape))
@@ -193,10 +199,11 @@ def _fit_trimmed(
     return member
 
 
-def _errors(member: Any, X: np.ndarray, standardization: Standardization) -> Tensor:
-    """How badly a member reconstructs its rows; of series that end early, for each cell that is there."""
-    if (absent := np.isnan(X)).any():
-        return torch.from_numpy(-np.asarray(member.score_samples(X), dtype=np.float64) / (~absent).sum(1).clip(1))
+def _errors(member: Any, X: np.ndarray, standardization: Standardization | None) -> Tensor:
+    """How badly a member reconstructs its rows; of series that may end early, for each cell that is there."""
+    if standardization is None:
+        n_cells = (~np.isnan(X)).sum(axis=1).clip(1)
+        return torch.from_numpy(-np.asarray(member.score_samples(X), dtype=np.float64) / n_cells)
     residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
     return residuals.square().sum(1)
 

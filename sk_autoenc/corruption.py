@@ -57,7 +57,8 @@ def _inside(positions: Tensor, share: Tensor, length: Tensor) -> Tensor:
 def warp(x: Tensor, amount: float, generator: torch.Generator, layout: Any, center: Tensor) -> Tensor:
     """Move the time points of each series, or the columns and the rows of each image, by a curve drawn for it.
 
-    The curve goes through N(0, (``amount`` · length)²) at evenly spaced times, on straight lines between them [1]_;
+    The curve goes through N(0, (``amount`` · length)²) at evenly spaced times, on straight lines between them, in the
+    spirit of [1]_ (whose curves keep the order of time; here it goes back where neighbours draw very different moves);
     ends repeat. ``center`` is what was subtracted from the rows: it moves with them.
 
     [1] Um et al. (2017). Data augmentation of wearable sensor data for Parkinson's disease monitoring using

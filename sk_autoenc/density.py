@@ -51,7 +51,7 @@ def estimate(module: VariationalAutoencoder, prior: Any, x: Tensor, points: Tens
 def _estimate_piece(
     module: VariationalAutoencoder, prior: Any, x: Tensor, posterior: Posterior, shift: Tensor, points: Tensor
 ) -> RowEstimates:
-    at_once = max(1, SERIAL_CELLS // (len(x) * max(2 * x.shape[1], points.shape[1])))
+    at_once = max(1, SERIAL_CELLS // (len(x) * max(3 * x.shape[1], points.shape[1])))  # a mean and up to two scales
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
     likelihood_sum, ratio_sum = torch.zeros_like(log_sum), torch.zeros_like(log_sum)
     for some in points.split(at_once):

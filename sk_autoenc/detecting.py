@@ -13,14 +13,14 @@ from sk_autoenc._compat import in_container_of
 from sk_autoenc.arrays import as_array, check_range, flattened, keep_shape
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee
 from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
-from sk_autoenc.sequences import is_list_of_series, padded, trimmed
+from sk_autoenc.sequences import is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
 
 #: The measures that are sums over features; log-likelihoods and distances of codes are none.
 _ADDITIVE = {"neighbors": NeighborsAndRarity, "robust": SquaredResiduals, "squared": SquaredResiduals}
 
 #: Fitted state without a trailing underscore.
-_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure", "_unequal_lengths")
+_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure", "_series_shape")
 
 
 class CommitteeDetector(OutlierMixin, BaseEstimator):
@@ -36,7 +36,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     _committee: Any
     _measure: Any
     _typical: np.ndarray  # a row of usual values, all of which were seen
-    _unequal_lengths: bool  # whether rows are series that may end early, with NaN after their ends
+    _series_shape: tuple[int, int] | None = None  # of rows that may end early, NaN after that: channels, longest length
 
     # -- rows in, scores out
 
@@ -46,13 +46,13 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows, in any form that ``fit`` takes.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Minus the outlyingness, or the log-likelihood in nats; in the dtype of ``X`` (float64 unless that is
-            float32). A row's score does not depend on the other rows of ``X``.
+            Minus the outlyingness, or the log-likelihood in nats, of series of unequal lengths for each cell; in the
+            dtype of ``X`` (float64 unless that is float32). A row's score does not depend on the other rows of ``X``.
         """
         check_is_fitted(self)
         return self._score(self._validate(X, reset=False))
@@ -63,7 +63,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows, in any form that ``fit`` takes.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows, in any form that ``fit`` takes.
 
         Returns
         -------
@@ -122,18 +122,18 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
 
         For the measures "neighbors", "robust" and "squared" the outlyingness is a sum over features, and these are its
         terms. For the others a feature's part is the change of the score when the feature takes its training median;
-        what is left over is shared equally. What follows the end of a series has no part.
+        what is left over is shared equally. What follows the end of a series has no part, and an empty one has none.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
-            Rows.
+            Rows, in any form that ``fit`` takes.
 
         Returns
         -------
         ndarray or data frame of shape (n_samples, n_features)
             The parts, higher is more unusual, in the dtype and the form of ``X``; a data frame with its names if ``X``
-            is one.
+            is one, a list of arrays if ``X`` is a list of series of unequal lengths.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
@@ -142,24 +142,48 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         else:
             parts = torch.from_numpy(self._parts_by_occlusion(rows))
         found = parts.numpy().astype(rows.dtype, copy=False)
-        if self._unequal_lengths and is_list_of_series(X):
-            return trimmed(found.reshape(-1, *self.input_shape_), np.array([np.shape(case)[-1] for case in X]))
+        if self._series_shape is not None and is_list_of_series(X):
+            shape = (*np.shape(X[0])[:-1], self._series_shape[-1])
+            return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
         _, axes = flattened(as_array(X))
         return in_container_of(X, found.reshape(-1, *(axes or rows.shape[1:])))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        if is_list_of_series(X) and len({np.shape(case) for case in X}) > (not self._unequal_lengths):
-            if not self._unequal_lengths:
-                raise ValueError(
-                    "X has series of unequal lengths, which need an autoencoder with "
-                    f"architecture=Recurrent(unequal_lengths=True), got {self.autoencoder!r}."
-                )
-            X = padded(X, None if reset else self.input_shape_[-1])
+        if reset:
+            self._series_shape = None
+        if self._reads_series(reset):
+            return self._validate_series(X, reset=reset)
+        if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
+            raise ValueError(
+                "X has series of unequal lengths, which need an autoencoder with "
+                f"architecture=Recurrent(unequal_lengths=True), got {self.autoencoder!r}."
+            )
         X, shape = flattened(as_array(X))
-        finite = "allow-nan" if self._unequal_lengths else True
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
-        check_range(np.nan_to_num(X) if self._unequal_lengths else X, "X")
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
+        return X
+
+    def _reads_series(self, reset: bool) -> bool:
+        """Whether series may end early, in the fit that was or in the one to come."""
+        return self._allows_unequal_lengths if reset else self._series_shape is not None
+
+    @property
+    def _allows_unequal_lengths(self) -> bool:
+        return getattr(getattr(self.autoencoder, "architecture", None), "unequal_lengths", False)
+
+    def _validate_series(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Series that may end early as rows with NaN after their ends."""
+        if is_list_of_series(X):
+            longest = self.autoencoder.architecture.input_shape if reset else self._series_shape
+            X = padded(X, None if longest is None else longest[-1])
+        X, shape = flattened(as_array(X))
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
+        keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
+        if self._series_shape is None:
+            self._series_shape = self.autoencoder.architecture.fitted_to(self.input_shape_).input_shape
+        lengths_of(X, self._series_shape[0], may_be_empty=self._may_be_empty)
+        check_range(np.nan_to_num(X), "X")
         return X
 
     def _score(self, X: np.ndarray) -> np.ndarray:
@@ -169,7 +193,9 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     def _score_block(self, X: np.ndarray) -> Tensor:
         """Scores, ``(n,)``, float64."""
         if self.residual_ == "log_likelihood":
-            return torch.from_numpy(self._committee.log_likelihood(X))
+            # A sum over cells would go by their number, and for a density by the units, too.
+            n_cells = 1 if self._series_shape is None else (~np.isnan(X)).sum(axis=1).clip(1)
+            return torch.from_numpy(self._committee.log_likelihood(X) / n_cells)
         if self.residual_ == "latent":
             return -self._measure.total(self._committee.encode(X))
         return -self._parts(X).sum(1)
@@ -187,7 +213,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
             changed[~absent[:, j], j] = value
             parts[:, j] = total + self._score(changed)
         parts[absent] = 0.0
-        shared = (total - parts.sum(1)) / (~absent).sum(1)
+        shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
         return np.where(absent, 0.0, parts + shared[:, None])
 
     # -- fitted state as plain arrays

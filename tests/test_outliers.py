@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_autoenc import (
+    AAETransformer,
     AutoencoderTransformer,
     Convolutional,
     ReconstructionOutlierDetector,
@@ -593,23 +594,90 @@ def test_unlike_series_of_any_length_are_outliers():
     assert scores[:6].min() > scores[6:].max()
 
 
-def test_trimming_leaves_out_series_by_their_mean_error_not_by_their_length():
+@pytest.mark.parametrize("max_samples", [1.0, 30])
+def test_trimming_leaves_out_series_by_their_mean_error_not_by_their_length(max_samples):
     class Member(AutoencoderTransformer):
         """One that expects 0 everywhere, and keeps the lengths of what it was fitted on."""
 
         def fit(self, X, y=None):
             self.fitted_on_ = (~np.isnan(X)).sum(axis=1)
+            self.largest_ = np.nanmax(X, axis=1)
             return self
 
         def score_samples(self, X):
             return -np.nansum(np.square(X), axis=1)
 
     long, short = np.full((30, 20), 1.0), np.concatenate([np.full((10, 4), 1.5), np.full((10, 16), np.nan)], axis=1)
-    rows = np.concatenate([long, short])  # squared errors of 20 and 9, of 1 and 2.25 a cell
-    detector = _unequal_detector(n_estimators=1, max_samples=1.0, trim=0.25)
+    odd = np.full((10, 20), 2.0)
+    rows = np.concatenate([long, short, odd])  # squared errors of 20, 9 and 80: of 1, 2.25 and 4 a cell
+    detector = _unequal_detector(n_estimators=4, max_samples=max_samples, trim=0.4)
     detector.set_params(autoencoder=Member(architecture=Recurrent(unequal_lengths=True))).fit(rows)
-    (member,) = detector._committee.members
-    np.testing.assert_array_equal(member.fitted_on_, np.full(30, 20))
+    for member in detector._committee.members:
+        assert member.largest_.max() < 2.0  # none that is odd
+        if max_samples == 1.0:
+            np.testing.assert_array_equal(member.fitted_on_, np.full(30, 20))
+
+
+def test_trimming_of_a_subsample_without_ends_goes_by_errors_too():
+    usual, odd = _waves([8] * 59), [9 * case for case in _waves([8] * 5, seed=3)]
+    series = [_waves([5], seed=9)[0], *odd, *usual]
+    detector = _unequal_detector(n_estimators=4, max_samples=0.5, trim=0.2).fit(series)
+    scores = detector.score_samples(series)
+    assert scores[1:6].max() < scores[6:].min()
+
+
+@pytest.mark.parametrize("scale", [1024.0, 1 / 1024])
+def test_units_and_lengths_do_not_decide_which_series_are_outliers(scale):
+    lengths = np.random.default_rng(4).integers(5, 40, 120)
+    series = _waves(lengths)
+    autoencoder = VAETransformer(
+        2, architecture=Recurrent(6, unequal_lengths=True), max_iter=4, n_score_samples=4, device="cpu"
+    )
+    detector = ReconstructionOutlierDetector(autoencoder, n_estimators=1, random_state=0)
+    expected = detector.fit(series)
+    scores, outliers = expected.score_samples(series), expected.predict(series)
+    scaled = [scale * case for case in series]
+    found = clone(detector).fit(scaled)
+    np.testing.assert_allclose(found.score_samples(scaled), scores - np.log(scale), rtol=1e-5)
+    np.testing.assert_array_equal(found.predict(scaled), outliers)
+
+
+def test_the_longest_series_is_explained_though_no_other_reaches_its_end():
+    series = [*_waves(np.tile(np.arange(4, 9), 12)), *_waves([12], seed=7)]
+    for seed in range(3):
+        detector = _unequal_detector(calibration_fraction=0.3, random_state=seed).fit(series)
+        (parts,) = detector.explain(series[-1:])
+        assert parts.shape == (2, 12)
+        np.testing.assert_allclose(parts.sum(), -detector.score_samples(series[-1:])[0], rtol=1e-6)
+
+
+def test_series_may_be_shorter_than_the_architecture_allows_and_have_no_holes():
+    series = _waves(np.tile(np.arange(4, 9), 10))
+    detector = _unequal_detector()
+    detector.autoencoder.set_params(architecture__input_shape=(2, 20))
+    assert detector.fit(series).input_shape_ == (2, 20)
+    assert len(detector.predict(_waves([1, 20]))) == 2
+    holed = np.full((50, 2, 8), 1.0)
+    holed[33, :, 4] = np.nan
+    with pytest.raises(ValueError, match="NaN inside series 33"):
+        _unequal_detector().fit(holed)
+
+
+def test_an_autoencoder_that_was_fitted_before_is_read_as_it_is_set():
+    autoencoder = AutoencoderTransformer(2, max_iter=2, device="cpu").fit(X)
+    autoencoder.set_params(architecture=Recurrent(4, unequal_lengths=True))
+    detector = ReconstructionOutlierDetector(autoencoder, n_estimators=1, random_state=0)
+    assert len(detector.fit(_waves([4, 5, 6, 7] * 5)).predict(_waves([3]))) == 1
+
+
+def test_autoencoders_of_series_without_scores_are_judged_by_their_codes():
+    autoencoder = AAETransformer(
+        2, architecture=Recurrent(4, unequal_lengths=True), prior="swiss_roll", max_iter=2, device="cpu"
+    )
+    detector = ReconstructionOutlierDetector(autoencoder, n_estimators=1, random_state=0)
+    with pytest.raises(ValueError, match=r"trim=0\.1 goes by score_samples"):
+        detector.fit(_waves([4, 5, 6, 7] * 5))
+    assert detector.set_params(trim=0).fit(_waves([4, 5, 6, 7] * 5)).residual_ == "latent"
 
 
 @pytest.mark.parametrize("residual", ["neighbors", "robust", "squared"])
@@ -631,3 +699,4 @@ def test_strings_may_be_outliers():
     detector.fit(vocabulary.transform(usual))
     scores = detector.score_samples(vocabulary.transform(["ababab", "abbaab", "bababa"]))
     assert scores[0] > scores[1:].max()
+    assert (detector.explain(vocabulary.transform(["", "ab"]))[0] == 0).all()

@@ -86,13 +86,14 @@ class AutoencoderTransformer(BaseAutoencoder):
     noise : float, default=0.0
         Amount of corruption of what the encoder sees in training, the target staying clean [1]_. For
         ``"gaussian"`` the standard deviation, in units of the scaled rows; for ``"warp"`` the standard deviation
-        of the moves, as a share of the length; otherwise the share of cells.
+        of the moves at the places that draw the curve, as a share of the length; otherwise the share of cells.
     noise_kind : {"gaussian", "masking", "salt_and_pepper", "block", "warp"}, default="gaussian"
         Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
         ``"block"``: set a rectangle of each image, ``noise`` being its share of the area, to the mean, its shape and
         place at random, or a stretch of each series; the training for :meth:`inpaint`. ``"warp"``: move the time
-        points of each series, or columns and rows of each image, by a random curve [4]_, so that codes come to say
-        what happens rather than when. These two are for ``architecture=Convolutional(...)``.
+        points of each series, or columns and rows of each image, by a random curve, much as in [4]_, so that codes
+        come to say what happens rather than when; from about 0.05 on, time goes back here and there. These two are for
+        ``architecture=Convolutional(...)``.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
         are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
@@ -391,10 +392,10 @@ class AutoencoderTransformer(BaseAutoencoder):
 
         One trained with normal noise has not; there let the filled row go through again until it stays as it is, by
         ``max_passes=200``. What such a network changes in a row leads towards more probable rows [1]_. For the best
-        linear one this ends at the ridge regression of the hidden cells on those that are seen, with a penalty that
-        grows as ``noise**2``, and for PCA at least squares. With few rows much noise (``noise=2`` or 3) and short
-        training often fill better so than one pass by a network that has learned from holes; try both on rows of
-        which you know all.
+        linear one with as many codes as features this ends at the ridge regression of the hidden cells on those that
+        are seen, with a penalty that grows as ``noise**2``, and for PCA at least squares. With few rows much noise
+        (``noise=2`` or 3) and short training often fill better so than one pass by a network that has learned from
+        holes; try both on rows of which you know all.
 
         Parameters
         ----------
@@ -452,8 +453,9 @@ class AutoencoderTransformer(BaseAutoencoder):
             before, free = rows[moving], hidden[moving]
             after = np.where(free, self._reconstruct(before).reshape(before.shape), before)
             rows[moving] = after
-            moved = np.sqrt(np.square(after - before).sum(axis=1) / free.sum(axis=1).clip(min=1))
-            goes_on = (moved > LEAST_MOVE * self._unit) & (moved < last)
+            moves = (after.astype(np.float64) - before) / self._unit
+            moved = np.sqrt(np.square(moves).sum(axis=1) / free.sum(axis=1).clip(min=1))
+            goes_on = (moved > LEAST_MOVE) & (moved < last)
             moving, last = moving[goes_on], moved[goes_on]
             if len(moving) == 0:
                 break

@@ -199,8 +199,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         self.n_jobs = n_jobs
 
     @property
-    def _allows_unequal_lengths(self) -> bool:
-        return not getattr(self.autoencoder, "_equal_lengths", True)
+    def _may_be_empty(self) -> bool:
+        return _is_of_categories(self.autoencoder)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -236,19 +236,17 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         return self
 
     def _fit(self, X: Any) -> None:
-        self._unequal_lengths = self._allows_unequal_lengths
         self.residual_ = self._check_configuration()
         X = self._validate(X, reset=True)
         self._seed = draw_seed(self.random_state)
         order = torch.randperm(len(X), generator=make_generator(self._seed, "split")).numpy()
         n_held_out = self._n_held_out(len(X))
         sample = X[order[n_held_out : n_held_out + MOST_ROWS]]
-        standardization = Standardization.fit(sample)
+        standardization = None if self._series_shape else Standardization.fit(sample)
         # A row that was seen, so that every likelihood accepts it: the lower median of each feature.
         some = sample[:RULE_ROWS]
-        n_there = (~np.isnan(some)).sum(axis=0)
-        self._typical = np.take_along_axis(np.sort(some, axis=0), (n_there[None].clip(1) - 1) // 2, axis=0)[0]
-        fit_committee = self._fit_networks if self.autoencoder is None else self._fit_clones
+        self._typical = _lower_medians(some) if self._series_shape is None else self._typical_steps(sample)
+        fit_committee: Any = self._fit_networks if self.autoencoder is None else self._fit_clones
         self._committee = fit_committee(sample, standardization)
         self._measure = self._fit_measure(sample)
         self.max_samples_ = self._n_own_rows(len(sample))
@@ -269,17 +267,34 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         if residual == "log_likelihood" and not hasattr(transformer, "score_samples"):
             name = type(transformer).__name__
             raise ValueError(f"residual='log_likelihood' needs score_samples, which autoencoder={name} has not.")
-        if self._unequal_lengths:
-            if residual not in ("auto", "log_likelihood", "latent"):
-                raise ValueError(
-                    f"residual={residual!r} compares rows cell by cell, which series of unequal lengths do not allow; "
-                    "use 'log_likelihood' or 'latent'."
-                )
-            return "log_likelihood" if residual == "auto" else residual
+        if self._allows_unequal_lengths:
+            return self._check_for_series(residual, hasattr(transformer, "score_samples"))
         last = transformer.steps[-1][1] if isinstance(transformer, Pipeline) else transformer
         if residual == "auto":
             return "log_likelihood" if isinstance(last, DensityAutoencoder) or _is_of_categories(last) else "neighbors"
         return residual
+
+    def _check_for_series(self, residual: str, has_scores: bool) -> str:
+        """The same for series of unequal lengths, whose cells have no counterparts in other rows."""
+        if residual not in ("auto", "log_likelihood", "latent"):
+            raise ValueError(
+                f"residual={residual!r} compares rows cell by cell, which series of unequal lengths do not allow; "
+                "use 'log_likelihood' or 'latent'."
+            )
+        if self.trim and not has_scores:
+            raise ValueError(
+                f"trim={self.trim} goes by score_samples where series have unequal lengths, which "
+                f"autoencoder={type(self.autoencoder).__name__} has not as it is set; use trim=0."
+            )
+        return residual if residual != "auto" else "log_likelihood" if has_scores else "latent"
+
+    def _typical_steps(self, sample: np.ndarray) -> np.ndarray:
+        """The lower median of each cell that some series reach, and later on that of all cells of the channel."""
+        assert self._series_shape is not None
+        n_channels = self._series_shape[0]
+        everywhere = _lower_medians(sample.reshape(len(sample), n_channels, -1).swapaxes(1, 2).reshape(-1, n_channels))
+        of_cells = _lower_medians(sample[:RULE_ROWS])
+        return np.where(np.isnan(of_cells), np.repeat(everywhere, len(of_cells) // n_channels), of_cells)
 
     def _n_held_out(self, n_rows: int) -> int:
         if self.calibration_fraction is None:
@@ -320,7 +335,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             raise ValueError(f"learning_rate={self.learning_rate} made weights infinite; use a smaller one.")
         return committee
 
-    def _fit_clones(self, sample: np.ndarray, standardization: Standardization) -> CloneCommittee:
+    def _fit_clones(self, sample: np.ndarray, standardization: Standardization | None) -> CloneCommittee:
         generator = make_generator(self._seed, "shuffling")
         return CloneCommittee.fit(
             sample,
@@ -365,6 +380,12 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             return float(first - 1.5 * (third - first))
         scores = np.sort(self._score(X))
         return float(scores[round(self.contamination * len(X))])
+
+
+def _lower_medians(rows: np.ndarray) -> np.ndarray:
+    """The lower median of what is there in each column, NaN where nothing is."""
+    n_there = (~np.isnan(rows)).sum(axis=0)
+    return np.take_along_axis(np.sort(rows, axis=0), (n_there[None].clip(1) - 1) // 2, axis=0)[0]
 
 
 def _is_of_categories(transformer: Any) -> bool:

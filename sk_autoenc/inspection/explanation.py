@@ -93,9 +93,12 @@ class OutlierExplanationDisplay:
         chosen = X[row : row + 1]
         names = [str(name) for name in chosen.columns] if hasattr(chosen, "columns") else None
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
-        if parts.ndim > 1:  # images and series; a cell is named by its place
-            names = [", ".join(map(str, place)) for place in np.ndindex(parts.shape)]
-        return cls(parts.ravel(), names=names, values=values.ravel()).plot(ax, n_features=n_features, **kwargs)
+        is_there = np.equal(values, values)  # but for NaN after the end of a series
+        if names is None and (parts.ndim > 1 or not is_there.all()):  # images and series: cells by their place
+            there = [place for place in np.ndindex(parts.shape) if is_there[place]]
+            names = [", ".join(map(str, place)) for place in there]
+            parts, values = (np.array([cells[place] for place in there]) for cells in (parts, values))
+        return cls(parts, names=names, values=values).plot(ax, n_features=n_features, **kwargs)
 
     def plot(self, ax: Any = None, *, n_features: int = 10, **kwargs: Any) -> Self:
         """Draw the bars.

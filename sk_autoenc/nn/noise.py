@@ -39,12 +39,11 @@ class NoiseOutput(NamedTuple):
 
     def whiten(self, x: Tensor) -> Tensor:
         """The rows as noise of scale 1."""
-        scaled = (x - self.location) * (-self.log_scale).exp()
-        if self.whitener is None:
-            return scaled
-        # Padded so that a row's result does not depend on where it stands among the others.
-        spare = -len(self.whitener) % ALIGNED_WIDTH
-        white = F.linear(scaled, F.pad(self.whitener, (0, 0, 0, spare)))[..., : len(self.whitener)]
+        white = (x - self.location) * (-self.log_scale).exp()
+        if self.whitener is not None:
+            # Padded so that a row's result does not depend on where it stands among the others.
+            spare = -len(self.whitener) % ALIGNED_WIDTH
+            white = F.linear(white, F.pad(self.whitener, (0, 0, 0, spare)))[..., : len(self.whitener)]
         return white if self.log_axes is None else white * (-self.log_axes).exp()
 
     def color(self, noise: Tensor) -> Tensor:
