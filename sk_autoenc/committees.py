@@ -56,7 +56,7 @@ def deal(n_rows: int, size: int, n_members: int, generator: torch.Generator) -> 
 
 
 class Members:
-    """Fitted transformers. A type of its own, so that saving without pickle refuses them instead of losing the fit."""
+    """Fitted transformers. A type of its own, so that saving without pickle keeps the fit, or refuses."""
 
     def __init__(self, fitted: Iterable[Any]):
         self.fitted = list(fitted)

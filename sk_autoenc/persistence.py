@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sk_autoenc
+from sk_autoenc.committees import Members
 from sk_autoenc.likelihoods import Tokens
 from sk_autoenc.scaling import Scaling
 
@@ -30,7 +31,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator of this library, with parameters of plain values; ``callbacks`` cannot be stored.
+        A fitted estimator of this library, with parameters of plain values; ``callbacks`` cannot be stored, nor can
+        what is not of this library, such as the PCA of a detector.
     path : path-like
         A new file, or a regular file to replace. It is written beside its place and then renamed, so that an
         error leaves the old file as it was.
@@ -66,12 +68,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
         )
     check_is_fitted(estimator)
     arrays: dict[str, np.ndarray] = {}
-    state = estimator.__getstate__()
-    content = {
-        "class": type(estimator).__name__,
-        "state": {name: _encode(value, name, arrays) for name, value in state.items() if name != "_skl_callbacks"},
-    }
-    config = json.dumps(content)
+    config = json.dumps(_encode_fitted(estimator, "", arrays))
     metadata = {"format": _FORMAT, "config": config, "sha256": _checksum(config, arrays)}
     _write(path, to_safetensors(arrays, metadata=metadata))
 
@@ -121,7 +118,18 @@ def load(path: str | os.PathLike) -> Any:
         raise ValueError(f"path={str(path)!r} has format {metadata.get('format')!r}; this version reads {_FORMAT!r}.")
     if metadata.get("sha256") != _checksum(metadata.get("config", ""), arrays):
         raise ValueError(f"path={str(path)!r} was changed or damaged: its checksum does not fit.")
-    content = json.loads(metadata["config"])
+    return _decode_fitted(json.loads(metadata["config"]), arrays)
+
+
+def _encode_fitted(estimator: BaseEstimator, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A fitted estimator of this library as JSON: its class and its state."""
+    state = {name: value for name, value in estimator.__getstate__().items() if name != "_skl_callbacks"}
+    encoded = {name: _encode(value, f"{where}{name}", arrays) for name, value in state.items()}
+    return {"class": type(estimator).__name__, "state": encoded}
+
+
+def _decode_fitted(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    """The inverse of ``_encode_fitted``."""
     estimator = _public_class(content["class"])()
     estimator.__setstate__({name: _decode(value, arrays) for name, value in content["state"].items()})
     return estimator
@@ -138,6 +146,8 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"array": where}
     if isinstance(value, Scaling):
         return {"Scaling": [_encode(part, f"{where}.{i}", arrays) for i, part in enumerate(value)]}
+    if isinstance(value, Members) and all(type(member).__name__ in _classes() for member in value):
+        return {"fitted": [_encode_fitted(member, f"{where}.{i}.", arrays) for i, member in enumerate(value)]}
     if isinstance(value, BaseEstimator) and type(value).__name__ in _classes():
         params = value.get_params(deep=False)
         return {
@@ -164,6 +174,8 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return arrays[content]
     if kind == "dict":
         return {key: _decode(item, arrays) for key, item in content.items()}
+    if kind == "fitted":
+        return Members(_decode_fitted(member, arrays) for member in content)
     items = [_decode(item, arrays) for item in content]
     if kind == "Scaling":
         return Scaling(*items)

@@ -74,3 +74,13 @@ def test_rows_with_nothing_hidden_come_back(dtype):
 def test_passes_are_counted(max_passes):
     with pytest.raises((ValueError, TypeError), match="max_passes"):
         linear_network(4).inpaint(NEW, HIDDEN, max_passes=max_passes)
+
+
+@pytest.mark.parametrize("noise_kind", ["masking", "salt_and_pepper"])
+def test_networks_that_learned_from_holes_fill_in_one_pass(noise_kind):
+    model = AutoencoderTransformer(2, noise=0.2, noise_kind=noise_kind, max_iter=1, random_state=0, device="cpu").fit(
+        NEW
+    )
+    assert model.inpaint(NEW, HIDDEN).shape == NEW.shape
+    with pytest.raises(ValueError, match=f"max_passes=9 .*noise_kind='{noise_kind}'"):
+        model.inpaint(NEW, HIDDEN, max_passes=9)

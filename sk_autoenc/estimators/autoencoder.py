@@ -393,9 +393,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         One trained with normal noise has not; there let the filled row go through again until it stays as it is, by
         ``max_passes=200``. What such a network changes in a row leads towards more probable rows [1]_. For the best
         linear one with as many codes as features this ends at the ridge regression of the hidden cells on those that
-        are seen, with a penalty that grows as ``noise**2``, and for PCA at least squares. With few rows much noise
-        (``noise=2`` or 3) and short training often fill better so than one pass by a network that has learned from
-        holes; try both on rows of which you know all.
+        are seen, with a penalty that grows as ``noise**2``, and for PCA at least squares. That filled a third of 300
+        faces, of 4096 pixels, better than a network that had learned from blocks; on 50 to 1300 digits of 64 pixels
+        blocks and masking were as good or better. Try both on rows of which you know all.
 
         Parameters
         ----------
@@ -407,7 +407,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             (length, channels).
         max_passes : int, default=1
             How often a row goes through the network at most. It ends before when a pass hardly moves it, or moves it
-            no less than the one before.
+            no less than the one before. Networks that have learned from holes fill in one pass.
 
         Returns
         -------
@@ -436,6 +436,12 @@ class AutoencoderTransformer(BaseAutoencoder):
         """
         check_is_fitted(self)
         max_passes = check_scalar(max_passes, "max_passes", Integral, min_val=1)
+        kind = self._plan.noise_kind if self._plan.noise else None
+        if max_passes > 1 and kind in ("block", "masking", "salt_and_pepper"):
+            raise ValueError(
+                f"max_passes={max_passes} goes with noise_kind='gaussian' or noise=0: a network that has learned from "
+                f"noise_kind={kind!r} takes no cell for a filling, and more passes lead it astray."
+            )
         if not self._equal_lengths:
             raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
         rows = self._validate(X, reset=False, finite=False)

@@ -75,7 +75,9 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         ``"auto"``: a row is an outlier if its score lies below the first quartile of the training scores by 1.5 times
         the distance between the quartiles.
     novelty : bool, default=False
-        Whether the training rows are clean. Both kinds of score work for any rows, old or new.
+        Whether the training rows are clean. Both kinds of score work for any rows, old or new. It sets how the
+        networks are trained, and what ``"neighbors"`` compares; clones by another measure stay what they are, and
+        want ``trim=0`` where rows are clean.
     calibration_fraction : float or None, default=None
         Share of the rows to keep out of training, so that :meth:`predict_pvalue` can hold new rows against them.
     n_components : int or "auto", default="auto"
