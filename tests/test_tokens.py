@@ -327,5 +327,5 @@ def test_detectors_judge_tokens_by_their_probability():
     model = AutoencoderTransformer(1, architecture=Recurrent(8), likelihood="categorical", max_iter=2, random_state=0)
     detector = ReconstructionOutlierDetector(model, n_estimators=1, random_state=0).fit(X)
     assert detector.residual_ == "log_likelihood"
-    with pytest.raises(ValueError, match="detectors need rows of one length"):
+    with pytest.raises(ValueError, match="series of unequal lengths, which need an autoencoder"):
         detector.fit([X[0], X[0, :3]])

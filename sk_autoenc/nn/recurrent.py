@@ -16,7 +16,7 @@ CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM
 State = tuple[Tensor, ...]
 
 #: Into so many pieces is time cut at most where series of a batch differ in length.
-MOST_PIECES = 8
+MOST_PIECES = 12
 
 
 class SeriesLayout(NamedTuple):
