@@ -81,9 +81,14 @@ def report(options):
 
     figures = {}
     model, minutes = fitted(AAETransformer(N_COMPONENTS, **{**SHARED, **settings}), X)
+    others = (
+        AAETransformer(N_COMPONENTS, **{**SHARED, **settings, "random_state": seed}).fit(X)
+        for seed in range(1, options.seeds)
+    )
     drawn = model.prior_.sample(n_compared, torch.Generator().manual_seed(1)).numpy()
     figures["AAE"] = {
         "auroc": codes_auroc(drawn, model.transform(test)),
+        "auroc_of_other_seeds": [codes_auroc(drawn, other.transform(test)) for other in others],
         "auroc_train": codes_auroc(drawn, model.transform(X[:n_compared])),
         "prior_mismatch": model.prior_mismatch_,
         "error": float(np.square(test - model.reconstruct(test)).sum(axis=1).mean()),
@@ -126,4 +131,5 @@ if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.add_argument("--validate", action="store_true", help="judge on held-out training images, to choose settings")
     parser.add_argument("--max-iter", dest="max_iter", type=int, help="epochs, instead of the settings'")
+    parser.add_argument("--seeds", type=int, default=1, help="fits of the AAE; AUROC is given of those after the first")
     report(parser.parse_args())

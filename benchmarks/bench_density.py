@@ -42,7 +42,7 @@ MAX_ROWS, MIN_ROWS, MIN_DISTINCT = 3000, 300, 15
 MIXTURES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20)
 BANDWIDTHS = np.geomspace(0.03, 2, 40)
 RIVALS = ("mixture", "kernel")
-MIXTURE = "ours, mixture prior"
+WITH_MIXTURE_PRIOR = "ours, mixture prior"
 
 TUNED = {
     *("2_annthyroid", "6_cardio", "10_cover", "12_fault", "24_mnist", "26_optdigits", "30_satellite", "32_shuttle"),
@@ -125,7 +125,7 @@ def measure_split(table: str, X: np.ndarray, seed: int, threads: int, max_iter: 
                 "k": k,
                 "seconds": elapsed,
                 "ours": model.score(test),
-                MIXTURE: with_mixture,
+                WITH_MIXTURE_PRIOR: with_mixture,
                 "epochs": model.n_iter_,
                 "linear_kept": bool(model.linear_),
                 "pca": PCA(k).fit(train).score(test),
@@ -184,7 +184,7 @@ def summarise(table: str, k: int, splits: list[dict], about: dict) -> dict:
     above = {
         "linear": [split["ours"] - max(split["pca"], split["factor"]) for split in splits],
         **{name: [split["ours"] - split[name] for split in splits] for name in RIVALS},
-        **{f"{name}, mixture prior": [split[MIXTURE] - split[name] for split in splits] for name in RIVALS},
+        **{f"{name}, mixture prior": [split[WITH_MIXTURE_PRIOR] - split[name] for split in splits] for name in RIVALS},
     }
     return {
         "table": table,
@@ -217,7 +217,7 @@ def count(cells: list[dict]) -> dict:
 def report(options):
     """Measure, print, store."""
     cells = gather(measure_all(options))
-    names = ("pca", "factor", "mixture", "kernel", "ours", MIXTURE)
+    names = ("pca", "factor", "mixture", "kernel", "ours", WITH_MIXTURE_PRIOR)
     print()
     print_table(
         ["table", "kind", "rows", "columns", "k", *names, "− linear", "− mixture", "− kernel", "linear kept", "fit, s"],

@@ -179,8 +179,8 @@ class CloneCommittee:
         return [torch.from_numpy(np.asarray(member.transform(X), dtype=np.float64)) for member in self.members]
 
     def log_likelihood(self, X: np.ndarray) -> np.ndarray:
-        """``score_samples`` averaged over members, ``(n,)``."""
-        return np.mean([np.asarray(member.score_samples(X), dtype=np.float64) for member in self.members], axis=0)
+        """``score_samples`` averaged over members, ``(n,)``; of series of unequal lengths for each cell."""
+        return np.mean([_scores(member, X, per_cell=self.standardization is None) for member in self.members], axis=0)
 
 
 def _through(member: Any, X: np.ndarray) -> np.ndarray:
@@ -202,10 +202,15 @@ def _fit_trimmed(
 def _errors(member: Any, X: np.ndarray, standardization: Standardization | None) -> Tensor:
     """How badly a member reconstructs its rows; of series that may end early, for each cell that is there."""
     if standardization is None:
-        n_cells = (~np.isnan(X)).sum(axis=1).clip(1)
-        return torch.from_numpy(-np.asarray(member.score_samples(X), dtype=np.float64) / n_cells)
+        return torch.from_numpy(-_scores(member, X, per_cell=True))
     residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
     return residuals.square().sum(1)
+
+
+def _scores(member: Any, X: np.ndarray, *, per_cell: bool) -> np.ndarray:
+    """Log-likelihoods, float64; a sum over cells would go by their number, and for a density by the units, too."""
+    scores = np.asarray(member.score_samples(X), dtype=np.float64)
+    return scores / (~np.isnan(X)).sum(axis=1).clip(1) if per_cell else scores
 
 
 def _seeded(transformer: Any, seed: int) -> Any:

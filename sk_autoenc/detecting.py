@@ -29,6 +29,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     ``fit`` sets both, ``residual_`` (the name of the measure), ``offset_``, and perhaps ``calibration_scores_``.
     """
 
+    autoencoder: Any
     residual_: str
     input_shape_: tuple[int, ...]
     offset_: float
@@ -149,9 +150,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         return in_container_of(X, found.reshape(-1, *(axes or rows.shape[1:])))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        if reset:
-            self._series_shape = None
-        if self._reads_series(reset):
+        if self._series_shape is not None or (reset and self._allows_unequal_lengths):
             return self._validate_series(X, reset=reset)
         if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
             raise ValueError(
@@ -164,13 +163,15 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
 
-    def _reads_series(self, reset: bool) -> bool:
-        """Whether series may end early, in the fit that was or in the one to come."""
-        return self._allows_unequal_lengths if reset else self._series_shape is not None
-
     @property
     def _allows_unequal_lengths(self) -> bool:
+        """Whether the next fit takes series that may end early."""
         return getattr(getattr(self.autoencoder, "architecture", None), "unequal_lengths", False)
+
+    @property
+    def _may_be_empty(self) -> bool:
+        """Whether series may have no cell at all."""
+        return False
 
     def _validate_series(self, X: Any, *, reset: bool) -> np.ndarray:
         """Series that may end early as rows with NaN after their ends."""
@@ -193,9 +194,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     def _score_block(self, X: np.ndarray) -> Tensor:
         """Scores, ``(n,)``, float64."""
         if self.residual_ == "log_likelihood":
-            # A sum over cells would go by their number, and for a density by the units, too.
-            n_cells = 1 if self._series_shape is None else (~np.isnan(X)).sum(axis=1).clip(1)
-            return torch.from_numpy(self._committee.log_likelihood(X) / n_cells)
+            return torch.from_numpy(self._committee.log_likelihood(X))
         if self.residual_ == "latent":
             return -self._measure.total(self._committee.encode(X))
         return -self._parts(X).sum(1)

@@ -439,8 +439,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         kind = self._plan.noise_kind if self._plan.noise else None
         if max_passes > 1 and kind in ("block", "masking", "salt_and_pepper"):
             raise ValueError(
-                f"max_passes={max_passes} goes with noise_kind='gaussian' or noise=0: a network that has learned from "
-                f"noise_kind={kind!r} takes no cell for a filling, and more passes lead it astray."
+                f"max_passes must be 1 for a network that has learned from noise_kind={kind!r}, got {max_passes}: it "
+                "fills in one pass, and more lead it astray."
             )
         if not self._equal_lengths:
             raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")

@@ -93,11 +93,11 @@ class OutlierExplanationDisplay:
         chosen = X[row : row + 1]
         names = [str(name) for name in chosen.columns] if hasattr(chosen, "columns") else None
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
-        is_there = np.equal(values, values)  # but for NaN after the end of a series
-        if names is None and (parts.ndim > 1 or not is_there.all()):  # images and series: cells by their place
-            there = [place for place in np.ndindex(parts.shape) if is_there[place]]
-            names = [", ".join(map(str, place)) for place in there]
-            parts, values = (np.array([cells[place] for place in there]) for cells in (parts, values))
+        if names is None:
+            there = np.equal(values, values)  # but for NaN after the end of a series
+            if parts.ndim > 1:  # images and series: cells by their place
+                names = [", ".join(map(str, place)) for place in np.argwhere(there)]
+            parts, values = parts[there], values[there]
         return cls(parts, names=names, values=values).plot(ax, n_features=n_features, **kwargs)
 
     def plot(self, ax: Any = None, *, n_features: int = 10, **kwargs: Any) -> Self:

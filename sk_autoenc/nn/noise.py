@@ -90,10 +90,11 @@ class GaussianNoise(nn.Module):
         self.register_buffer("start", torch.ones((n_features,) * (2 if correlated else 1)))
 
     def forward(self, out: Tensor) -> NoiseOutput:
-        location, *changes = out.split(self.n_features, -1)
-        if not changes:
+        if self.variance == "row":
+            location, *changes = out.split(self.n_features, -1)
+        else:
             change = out.new_zeros(1) if self.change is None else self.change
-            changes = [change.expand(self.n_features)]
+            location, changes = out, [change.expand(self.n_features)]
         # As clamp, but one operation backwards, not five.
         log_scale, *log_axes = (F.hardtanh(change, self.LEAST, self.GREATEST) for change in changes)
         if self.mixing is None:

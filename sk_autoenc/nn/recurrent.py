@@ -103,7 +103,6 @@ class UnrollCode(nn.Module):
 
     def in_pieces(self, code: Tensor, lengths: Tensor) -> Iterator[tuple[Piece, Tensor]]:
         """States up to the end of each series, whose lengths fall, in pieces of time."""
-
         time = self._clock(code)
 
         def run_on(piece: Piece, state: State) -> tuple[Tensor, State]:
