@@ -21,6 +21,7 @@ from sk_autoenc import (
     save,
 )
 from sk_autoenc.likelihoods import Tokens
+from sk_autoenc.nn.packing import Packing
 from sk_autoenc.nn.recurrent import CELLS, go_on, initialize_recurrent
 from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
 from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
@@ -91,10 +92,11 @@ def test_the_most_probable_tokens_are_wrong_nowhere(cell):
 def test_a_decoder_does_not_look_ahead(cell):
     writer = decoder(cell, n_tokens=3, n_timepoints=4, may_end=False)
     code = torch.zeros(1, 2)
-    logits = writer._logits(code, torch.tensor([[0, 1, 2, 0]]), torch.tensor([4]))
-    changed = writer._logits(code, torch.tensor([[0, 1, 0, 2]]), torch.tensor([4]))
-    torch.testing.assert_close(logits[:, :3], changed[:, :3])
-    assert not torch.allclose(logits[:, 3], changed[:, 3])
+    steps = Packing.of(torch.tensor([4]), 4, training=False)
+    logits = writer._logits(code, torch.tensor([[0, 1, 2, 0]]), steps)
+    changed = writer._logits(code, torch.tensor([[0, 1, 0, 2]]), steps)
+    torch.testing.assert_close(logits[:3], changed[:3])
+    assert not torch.allclose(logits[3], changed[3])
 
 
 def test_a_decoder_reads_the_time():
@@ -103,8 +105,8 @@ def test_a_decoder_reads_the_time():
     torch.nn.init.zeros_(silent[0].data)  # no memory, so that equal tokens can differ by the time alone
     state = [torch.zeros(1, 1, 5)]
     time, code = writer._clock(torch.zeros(1, 2)), torch.zeros(1, 2)
-    read = [writer._read(code, torch.tensor([[1]]), time[step : step + 1]) for step in (0, 1)]
-    first, second = (go_on(writer.cell, x, tuple(state))[0] for x in read)
+    read = [writer._read(code, torch.tensor([1]), time[step : step + 1]) for step in (0, 1)]
+    first, second = (go_on(writer.cell, x[None], tuple(state))[0] for x in read)
     assert not torch.allclose(first, second)
 
 

@@ -1,8 +1,6 @@
 """Recurrent networks on rows that hold series: the layers, and how a series lies in a row; torch only."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -10,13 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear, SteadyNetwork
+from sk_autoenc.nn.packing import Packing, State, call_torch, initial_state, run_layer
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
-
-State = tuple[Tensor, ...]
-
-#: Into so many pieces is time cut at most where series of a batch differ in length.
-MOST_PIECES = 12
 
 
 class SeriesLayout(NamedTuple):
@@ -43,14 +37,6 @@ class SeriesLayout(NamedTuple):
         return steps.transpose(1, 2).flatten(1)
 
 
-class Piece(NamedTuple):
-    """Some steps of some series: those from ``begin`` to before ``end``, of the first ``n_rows``, which reach them."""
-
-    begin: int
-    end: int
-    n_rows: int
-
-
 class ReadSeries(nn.Module):
     """Rows as the last states of a recurrent layer that reads them: ``(n, n_cells) -> (n, n_directions * size)``.
 
@@ -66,10 +52,8 @@ class ReadSeries(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         if self.unequal:
-            lengths = self.layout.lengths(rows)
-            steps = self.layout.to_steps(rows)
-            steps = steps[:, : n_steps_to_run(lengths, steps.shape[1], self.training)]
-            return read_to_the_end(self.cell, steps.nan_to_num(0.0), lengths)
+            packing = Packing.of(self.layout.lengths(rows), self.layout.n_timepoints, training=self.training)
+            return read_to_the_end(self.cell, packing.pack(self.layout.to_steps(rows)).nan_to_num(0.0), packing)
         _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
 
@@ -99,29 +83,16 @@ class UnrollCode(nn.Module):
         self.cell = CELLS[cell](n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
 
     def forward(self, code: Tensor) -> Tensor:
-        return run(self.cell, self._read(code, self._clock(code)), self.start(code))[0]
+        read = code[:, None].expand(-1, self.n_timepoints, -1), self._clock(code).expand(len(code), -1, -1)
+        return run(self.cell, torch.cat(read, dim=2), self.start(code))[0]
 
-    def in_pieces(self, code: Tensor, lengths: Tensor) -> Iterator[tuple[Piece, Tensor]]:
-        """States up to the end of each series, whose lengths fall, in pieces of time."""
-        time = self._clock(code)
-
-        def run_on(piece: Piece, state: State) -> tuple[Tensor, State]:
-            return go_on(self.cell, self._read(code[: piece.n_rows], time[piece.begin : piece.end]), state)
-
-        state = initial_state(self.cell, self.start(code))
-        return in_pieces(run_on, state, lengths, self.n_timepoints, self.training)
+    def packed(self, code: Tensor, packing: Packing) -> Tensor:
+        """States at the steps of a packing of as many series as there are codes; ``(n_packed, size)``."""
+        read = torch.cat([code.index_select(0, packing.rows), self._clock(code)[packing.times]], dim=1)
+        return run_layers(self.cell, read, self.start(code), packing)
 
     def _clock(self, code: Tensor) -> Tensor:
         return clock(self.n_timepoints, code.device).to(code.dtype)
-
-    def _read(self, code: Tensor, time: Tensor) -> Tensor:
-        """What the cell reads at each step: the code and the time."""
-        return torch.cat([code[:, None].expand(-1, len(time), -1), time.expand(len(code), -1, -1)], dim=2)
-
-
-def initial_state(cell: nn.GRU | nn.LSTM, hidden: Tensor) -> State:
-    """The state of layers that begin with this hidden part; what an LSTM remembers starts at zero."""
-    return (hidden, torch.zeros_like(hidden)) if isinstance(cell, nn.LSTM) else (hidden,)
 
 
 def run(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -142,98 +113,36 @@ def go_on(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, Stat
         out, last = cell(x, state if isinstance(cell, nn.LSTM) else state[0])
         return out, last if isinstance(cell, nn.LSTM) else (last,)
     state = tuple(F.pad(part, (0, spare)) for part in state)
-    options = (True, cell.num_layers, 0.0, False, cell.bidirectional, True)
-    if isinstance(cell, nn.LSTM):
-        out, *last = torch.lstm(x, state, _weights(cell), *options)
-    else:
-        out, *last = torch.gru(x, state[0], _weights(cell), *options)
+    out, last = call_torch(cell, _weights(cell), x, state, cell.num_layers, bool(cell.bidirectional), batch_first=True)
     return out.unflatten(2, (n_directions, -1))[..., :size].flatten(2), tuple(part[..., :size] for part in last)
 
 
-def read_to_the_end(cell: nn.GRU | nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
+def run_layers(cell: nn.GRU | nn.LSTM, packed: Tensor, first: Tensor, packing: Packing) -> Tensor:
+    """States of the last layer at packed steps, from these first states ``(n_layers, n, size)``."""
+    weights, spare = _weights(cell), _spare(cell)
+    for layer, hidden in enumerate(F.pad(first, (0, spare))):
+        packed = run_layer(cell, weights[4 * layer :][:4], packed, hidden, packing)
+    return packed[:, : cell.hidden_size]
+
+
+def read_to_the_end(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Tensor:
     """Last states of the last layer, each series read to its own end; ``(n, n_directions * size)``.
 
     Whoever reads backwards reads the series turned round, so that what follows the end comes after it, too.
     """
-    order = lengths.argsort(descending=True, stable=True)
-    x, lengths = x[order], lengths[order]
     n_directions, weights = 1 + cell.bidirectional, _weights(cell)
-    first = initial_state(cell, x.new_zeros(1, len(x), cell.hidden_size + _spare(cell)))
-    last: list[Tensor] = []
+    first = packed.new_zeros(len(packing.order), cell.hidden_size + _spare(cell))
+    ends: list[Tensor] = []
     for layer in range(cell.num_layers):
-        outs, last = [], []
+        outs = []
         for direction in range(n_directions):
             own = weights[4 * (n_directions * layer + direction) :][:4]
-            seen = _turned(x, lengths) if direction else x
-            read = partial(_one_layer, cell, own, seen)
-            pieces = list(in_pieces(read, first, lengths, x.shape[1], cell.training))
-            last.append(_at_the_ends(pieces, lengths)[:, : cell.hidden_size])
-            if layer + 1 < cell.num_layers:
-                outs.append(_turned(side_by_side(pieces), lengths) if direction else side_by_side(pieces))
-        x = torch.cat(outs, dim=2) if outs else x
-    return torch.cat(last, dim=1)[order.argsort()]
-
-
-def n_steps_to_run(lengths: Tensor, n_timepoints: int, training: bool) -> int:
-    """Up to the end of the longest series; all where kernels, and a row's last bits, might go by the number."""
-    return int(lengths.max()) if training or lengths.device.type == "cpu" else n_timepoints
-
-
-def in_pieces(
-    run_on: Callable[[Piece, State], tuple[Tensor, State]], state: State, lengths: Tensor, n_steps: int, training: bool
-) -> Iterator[tuple[Piece, Tensor]]:
-    """States over time of series whose lengths fall, piece after piece; ``(n_rows, end - begin, size)`` each.
-
-    In training each piece of time is run for those series alone that reach it: on a CPU far faster than packed
-    sequences. In evaluation, where a row's last bits might go by the number of rows, all is one piece.
-    """
-    for piece in _cut(lengths.tolist()) if training else [Piece(0, n_steps, len(lengths))]:
-        out, state = run_on(piece, tuple(part[:, : piece.n_rows].contiguous() for part in state))
-        yield piece, out
-
-
-def _cut(falling: list[int]) -> list[Piece]:
-    """Time up to the end of the longest series in pieces that end where series do."""
-    ends = sorted({falling[i * len(falling) // MOST_PIECES] for i in range(MOST_PIECES)})
-    begins = [0, *ends[:-1]]
-    return [Piece(a, b, sum(length > a for length in falling)) for a, b in zip(begins, ends, strict=True)]
-
-
-def side_by_side(pieces: Iterable[tuple[Piece, Tensor]]) -> Tensor:
-    """Pieces as ``(n, n_steps, ...)``, with 0 for series that do not reach a piece."""
-    outs = [out for _, out in pieces]
-    n_rows = len(outs[0])
-    return torch.cat([F.pad(out, (0, 0) * (out.ndim - 1) + (0, n_rows - len(out))) for out in outs], dim=1)
-
-
-def _at_the_ends(pieces: list[tuple[Piece, Tensor]], lengths: Tensor) -> Tensor:
-    """What stands at the last step of each series; ``(n, size)``."""
-    found: list[Tensor] = []
-    all_longer = [piece.n_rows for piece, _ in pieces[1:]] + [0]
-    for (piece, out), n_longer in zip(pieces, all_longer, strict=True):
-        last = lengths[n_longer : piece.n_rows] - 1 - piece.begin
-        found.append(out[torch.arange(n_longer, piece.n_rows, device=out.device), last])
-    return torch.cat(found[::-1])
-
-
-def _one_layer(
-    cell: nn.GRU | nn.LSTM, weights: list[Tensor], x: Tensor, piece: Piece, first: State
-) -> tuple[Tensor, State]:
-    x = x[: piece.n_rows, piece.begin : piece.end]
-    options = (True, 1, 0.0, cell.training, False, True)
-    if isinstance(cell, nn.LSTM):
-        out, *last = torch.lstm(x, first, weights, *options)
-    else:
-        out, *last = torch.gru(x, first[0], weights, *options)
-    return out, tuple(last)
-
-
-def _turned(x: Tensor, lengths: Tensor) -> Tensor:
-    """Each series turned round within its own length; what follows its end stays where it is."""
-    time = torch.arange(x.shape[1], device=x.device)
-    back = lengths[:, None] - 1 - time
-    index = torch.where(back >= 0, back, time)  # (n, n_timepoints)
-    return x.gather(1, index[..., None].expand_as(x))
+            seen = packing.turned(packed) if direction else packed
+            out = run_layer(cell, own, seen, first, packing)
+            outs.append(packing.turned(out) if direction else out)
+            ends.append(packing.at_the_ends(out)[:, : cell.hidden_size])
+        packed = torch.cat(outs, dim=1)
+    return torch.cat(ends[-n_directions:], dim=1)
 
 
 def _spare(cell: nn.GRU | nn.LSTM) -> int:
@@ -267,20 +176,14 @@ class ToSeries(Linear):
             self.bias = nn.Parameter(torch.empty(n_series * layout.n_cells))
 
     def forward(self, states: Tensor) -> Tensor:
-        steps = self.values(states)
-        if self.unequal:
-            return self.to_rows(steps)
-        return self.layout.to_rows(steps) + self.bias
+        rows = self.layout.to_rows(self.values(states))
+        return rows if self.unequal else rows + self.bias
 
     def values(self, states: Tensor) -> Tensor:
-        """The values at each step: ``(n, n_steps, size) -> (n, n_steps, n_series * n_channels)``."""
+        """The values at each step, without biases of columns: ``(..., size) -> (..., n_series * n_channels)``."""
         spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
-        return F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
-
-    def to_rows(self, steps: Tensor) -> Tensor:
-        """Values at some first steps as rows, with the bias of a channel."""
-        to_come = self.layout.n_timepoints - steps.shape[1]
-        return self.layout.to_rows(F.pad(steps + self.bias, (0, 0, 0, to_come)))
+        values = F.linear(states, F.pad(self.weight, (0, 0, 0, spare)))[..., : self.out_features]
+        return values + self.bias if self.unequal else values
 
 
 class SeriesDecoder(SteadyNetwork):
@@ -300,10 +203,9 @@ class SeriesDecoder(SteadyNetwork):
             return super().forward(code)
         states, to_rows = cast(tuple[UnrollCode, ToSeries], tuple(self))
         flat, lengths = code.flatten(0, -2), to_rows.layout.lengths(like).expand(code.shape[:-1]).flatten()
-        order = lengths.argsort(descending=True, stable=True)
-        pieces = states.in_pieces(flat[order], lengths[order])
-        steps = side_by_side((piece, to_rows.values(out)) for piece, out in pieces)
-        return to_rows.to_rows(steps)[order.argsort()].unflatten(0, code.shape[:-1])
+        packing = Packing.of(lengths, states.n_timepoints, training=True)
+        values = to_rows.values(states.packed(flat, packing))
+        return to_rows.layout.to_rows(packing.unpack(values)).unflatten(0, code.shape[:-1])
 
 
 def n_hands(n_timepoints: int) -> int:

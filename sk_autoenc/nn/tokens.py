@@ -4,23 +4,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ROWS_AT_ONCE, Linear
+from sk_autoenc.nn.packing import Packing, initial_state
 from sk_autoenc.nn.recurrent import (
     CELLS,
     FirstState,
-    Piece,
-    State,
     clock,
     go_on,
-    in_pieces,
-    initial_state,
     n_hands,
-    n_steps_to_run,
     read_to_the_end,
-    side_by_side,
+    run_layers,
 )
 
 
@@ -38,9 +33,9 @@ class ReadTokens(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         lengths = (~rows.isnan()).sum(1)
-        at_least_one = lengths.clamp_min(1)
-        tokens = rows[:, : n_steps_to_run(at_least_one, rows.shape[1], self.training)].nan_to_num(0.0).long()
-        states = read_to_the_end(self.cell, self.embedding(tokens), at_least_one)
+        packing = Packing.of(lengths.clamp_min(1), rows.shape[1], training=self.training)
+        tokens = packing.pack(rows).nan_to_num(0.0).long()
+        states = read_to_the_end(self.cell, self.embedding(tokens), packing)
         return torch.where(lengths[:, None] > 0, states, 0.0)
 
 
@@ -70,11 +65,10 @@ class WriteTokens(nn.Module):
         """Log-probability of each row of tokens given its code; ``(..., n, n_components) -> (..., n)``."""
 
         def of_block(code: Tensor, x: Tensor) -> Tensor:
-            outcomes, n_counted, counted = self._outcomes(x)
-            log_prob = self._logits(code, outcomes, n_counted).to(x.dtype).log_softmax(-1)
-            found = torch.where(counted, log_prob.gather(-1, outcomes[..., None]).squeeze(-1), 0.0)
-            # Always as many terms, since the order in which they are added depends on their number.
-            return F.pad(found, (0, self.n_timepoints - found.shape[1])).sum(-1)
+            packing, outcomes, counted = self._outcomes(x)
+            log_prob = self._logits(code, outcomes, packing).to(x.dtype).log_softmax(-1)
+            found = log_prob.gather(-1, packing.pack(outcomes)[:, None]).squeeze(-1)
+            return packing.unpack(torch.where(counted, found, 0.0)).sum(-1)
 
         return self._in_blocks(of_block, code, x)
 
@@ -82,8 +76,9 @@ class WriteTokens(nn.Module):
         """How many tokens of each row, its end included, are not the most probable one after those before it."""
 
         def of_block(code: Tensor, x: Tensor) -> Tensor:
-            outcomes, n_counted, counted = self._outcomes(x)
-            return ((self._logits(code, outcomes, n_counted).argmax(-1) != outcomes) & counted).sum(-1)
+            packing, outcomes, counted = self._outcomes(x)
+            missed = self._logits(code, outcomes, packing).argmax(-1) != packing.pack(outcomes)
+            return packing.unpack(missed & counted).sum(-1)
 
         return self._in_blocks(of_block, code, x)
 
@@ -95,35 +90,24 @@ class WriteTokens(nn.Module):
         pairs = zip(flat.split(at_once), rows.split(at_once), strict=True)
         return torch.cat([function(*pair) for pair in pairs]).unflatten(0, code.shape[:-1])
 
-    def _outcomes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What comes at each step up to the longest row's end; how many steps a row has, tokens and one end; which."""
+    def _outcomes(self, x: Tensor) -> tuple[Packing, Tensor, Tensor]:
+        """Which steps are run; what comes at each, ``(n, n_timepoints)``; which run ones count: tokens and one end."""
         n_counted = ((~x.isnan()).sum(1) + self.may_end).clamp_max(self.n_timepoints)
-        n_steps = n_steps_to_run(n_counted, self.n_timepoints, self.training)
-        outcomes = x[:, :n_steps].nan_to_num(float(self.n_tokens)).long()
-        return outcomes, n_counted, torch.arange(n_steps, device=x.device) < n_counted[:, None]
+        packing = Packing.of(n_counted, self.n_timepoints, training=self.training)
+        return packing, x.nan_to_num(float(self.n_tokens)).long(), packing.times < n_counted[packing.rows]
 
-    def _logits(self, code: Tensor, outcomes: Tensor, n_counted: Tensor) -> Tensor:
-        """Of all outcomes at each step, given what came before it; ``(n, n_steps, n_tokens + may_end)``."""
-        order = n_counted.argsort(descending=True, stable=True)
+    def _logits(self, code: Tensor, outcomes: Tensor, packing: Packing) -> Tensor:
+        """Of all outcomes at each step, given what came before it; ``(n_packed, n_tokens + may_end)``."""
         before = torch.cat([torch.full_like(outcomes[:, :1], self.n_tokens), outcomes[:, :-1]], dim=1)
-        code, before, time = code[order], before[order], self._clock(code)
-
-        def run_on(piece: Piece, state: State) -> tuple[Tensor, State]:
-            rows, steps = slice(piece.n_rows), slice(piece.begin, piece.end)
-            return go_on(self.cell, self._read(code[rows], before[rows, steps], time[steps]), state)
-
-        state = initial_state(self.cell, self.start(code))
-        pieces = in_pieces(run_on, state, n_counted[order], outcomes.shape[1], self.training)
-        return side_by_side((piece, self.last(hidden)) for piece, hidden in pieces)[order.argsort()]
+        read = self._read(code.index_select(0, packing.rows), packing.pack(before), self._clock(code)[packing.times])
+        return self.last(run_layers(self.cell, read, self.start(code), packing))
 
     def _clock(self, code: Tensor) -> Tensor:
         return clock(self.n_timepoints, code.device).to(code.dtype)
 
     def _read(self, code: Tensor, before: Tensor, time: Tensor) -> Tensor:
-        """What the cell reads at each step: the token before, the code, the time."""
-        n_steps = before.shape[1]
-        expanded = code[:, None].expand(-1, n_steps, -1), time.expand(len(code), -1, -1)
-        return torch.cat([self.embedding(before), *expanded], dim=2)
+        """What the cell reads at a step: the token before, the code, the time."""
+        return torch.cat([self.embedding(before), code, time], dim=1)
 
     def most_probable(self, code: Tensor) -> Tensor:
         """Rows of tokens, at each step the most probable one, NaN after the end; ``(n, n_timepoints)``."""
@@ -145,7 +129,8 @@ class WriteTokens(nn.Module):
         state, time = initial_state(self.cell, self.start(code)), self._clock(code)
         alive = torch.ones_like(token, dtype=torch.bool)
         for step in range(self.n_timepoints):
-            hidden, state = go_on(self.cell, self._read(code, token[:, None], time[step : step + 1]), state)
+            read = self._read(code, token, time[step].expand(len(code), -1))
+            hidden, state = go_on(self.cell, read[:, None], state)
             token = choose(self.last(hidden[:, 0]))
             alive &= token < self.n_tokens
             rows[:, step] = torch.where(alive, token, torch.nan)

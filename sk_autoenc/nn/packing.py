@@ -1,0 +1,185 @@
+"""Recurrent layers over series of unequal lengths, without most steps that follow their ends; torch only.
+
+Series lie packed, step after step: first the first step of all, then the second of all that go on. torch's own layers
+take packed sequences, too, but on a CPU their gradient copies all steps at each step.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+State = tuple[Tensor, ...]
+
+#: At most so many numbers of series are run in training: more would save steps, fewer save calls of layers.
+MOST_PIECES = 12
+
+
+class Packing(NamedTuple):
+    """Which steps of which series are run, in the order in which recurrent layers take them: the longest come first."""
+
+    rows: Tensor  # (n_packed,)
+    times: Tensor  # (n_packed,)
+    n_rows: Tensor  # (n_steps,), how many series are run at each step
+    order: Tensor  # (n,), the series by falling length
+    lengths: Tensor  # (n,), of the series in that order
+    n_timepoints: int
+
+    @classmethod
+    def of(cls, lengths: Tensor, n_timepoints: int, *, training: bool) -> "Packing":
+        """Steps up to each series' end, and some that follow it.
+
+        In training those up to the end of one of twelve longer series. In evaluation, where a row's last bits might go
+        by the number of rows, all up to the end of the longest; on a GPU, where they might go by the number of steps,
+        all there are.
+        """
+        order = lengths.argsort(descending=True, stable=True)
+        lengths = lengths[order]
+        n_steps = int(lengths[0]) if training or lengths.device.type == "cpu" else n_timepoints
+        runs = _rounded_up(lengths) if training else lengths.new_full(lengths.shape, n_steps)
+        alive = torch.arange(n_steps, device=lengths.device)[:, None] < runs
+        times, places = alive.nonzero(as_tuple=True)
+        return cls(order[places], times, alive.sum(1).cpu(), order, lengths, n_timepoints)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """``(n, n_timepoints, ...) -> (n_packed, ...)``."""
+        return x.flatten(0, 1).index_select(0, self._cells)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """``(n_packed, ...) -> (n, n_timepoints, ...)``, with 0 for steps that were not run."""
+        cells = packed.new_zeros(len(self.order) * self.n_timepoints, *packed.shape[1:])
+        return cells.index_copy(0, self._cells, packed).unflatten(0, (-1, self.n_timepoints))
+
+    def at_the_ends(self, packed: Tensor) -> Tensor:
+        """What stands at the last step of each series: ``(n_packed, ...) -> (n, ...)``."""
+        places = torch.arange(len(self.order), device=packed.device)
+        return packed[(self._begins[self.lengths - 1] + places)[self.order.argsort()]]
+
+    def turned(self, packed: Tensor) -> Tensor:
+        """Each series turned round within its own length; what follows its end stays where it is."""
+        places = self.order.argsort()[self.rows]
+        back = self.lengths[places] - 1 - self.times
+        return packed.index_select(0, self._begins[torch.where(back >= 0, back, self.times)] + places)
+
+    @property
+    def _cells(self) -> Tensor:
+        return self.rows * self.n_timepoints + self.times
+
+    @property
+    def _begins(self) -> Tensor:
+        """Where each step begins."""
+        return (self.n_rows.cumsum(0) - self.n_rows).to(self.rows.device)
+
+
+def _rounded_up(falling: Tensor) -> Tensor:
+    """Lengths that fall, each as the next of those at which series are dropped."""
+    chosen = torch.arange(MOST_PIECES, device=falling.device) * len(falling) // MOST_PIECES
+    ends = falling[chosen].flip(0)
+    return ends[torch.searchsorted(ends, falling)]
+
+
+def initial_state(cell: nn.GRU | nn.LSTM, hidden: Tensor) -> State:
+    """The state of layers that begin with this hidden part; what an LSTM remembers starts at zero."""
+    return (hidden, torch.zeros_like(hidden)) if isinstance(cell, nn.LSTM) else (hidden,)
+
+
+def run_layer(
+    cell: nn.GRU | nn.LSTM, weights: list[Tensor], packed: Tensor, hidden: Tensor, packing: Packing
+) -> Tensor:
+    """States over time of one layer in one direction, with these weights, from these first states ``(n, size)``.
+
+    ``(n_packed, n_features) -> (n_packed, size)``. Where torch has no fused kernel with a gradient, ours is used.
+    """
+    hidden = hidden.index_select(0, packing.order)
+    if isinstance(cell, nn.GRU) and cell.training and packed.device.type == "cpu":
+        to_read, to_hidden, bias_read, bias_hidden = weights
+        read = F.linear(packed, to_read, bias_read)
+        return cast(Tensor, UnrolledGRU.apply(read, hidden, to_hidden, bias_hidden, packing.n_rows.tolist()))
+    return run_in_pieces(cell, weights, packed, hidden, packing)
+
+
+def run_in_pieces(
+    cell: nn.GRU | nn.LSTM, weights: list[Tensor], packed: Tensor, hidden: Tensor, packing: Packing
+) -> Tensor:
+    """States over time by torch's layers: a call for all steps that as many series have.
+
+    ``hidden``: the first states, those of the longest series first.
+    """
+    numbers = zip(*(found.tolist() for found in packing.n_rows.unique_consecutive(return_counts=True)), strict=True)
+    state, outs, begin = initial_state(cell, hidden[None]), [], 0
+    for n_rows, n_steps in numbers:
+        piece = packed[begin : begin + n_steps * n_rows].unflatten(0, (n_steps, n_rows))
+        state = tuple(part[:, :n_rows].contiguous() for part in state)
+        out, state = call_torch(cell, weights, piece, state)
+        outs.append(out.flatten(0, 1))
+        begin += n_steps * n_rows
+    return torch.cat(outs)
+
+
+def call_torch(
+    cell: nn.GRU | nn.LSTM,
+    weights: list[Tensor],
+    x: Tensor,
+    state: State,
+    n_layers: int = 1,
+    bidirectional: bool = False,
+    *,
+    batch_first: bool = False,
+) -> tuple[Tensor, State]:
+    """torch's layers with other weights than those of ``cell``: states of the last one over time, and last states."""
+    options = (True, n_layers, 0.0, cell.training, bidirectional, batch_first)
+    if isinstance(cell, nn.LSTM):
+        out, *last = torch.lstm(x, state, weights, *options)
+    else:
+        out, *last = torch.gru(x, state[0], weights, *options)
+    return out, tuple(last)
+
+
+class UnrolledGRU(torch.autograd.Function):
+    """A layer of gated recurrent units, step after step, with the gradient written out.
+
+    The update ``z``, the reset ``r`` and the candidate ``c`` of a step make the state ``h' = z h + (1 - z) c`` of the
+    state ``h`` before it, with ``z, r = sigmoid(W x + b + U h + d)`` and ``c = tanh(W x + b + r * (U h + d))``.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, read: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, n_rows: list[int]
+    ) -> Tensor:
+        """``read``: W x + b at all steps, ``(n_packed, 3 * size)``; ``weight`` and ``bias``: U and d; states."""
+        size, states = hidden.shape[1], []
+        ctx.steps = []
+        for now in read.split(n_rows):
+            hidden = hidden[: len(now)]
+            recurrent = torch.addmm(bias, hidden, weight.T)
+            proposal = recurrent[:, 2 * size :]
+            reset, update = (now[:, : 2 * size] + recurrent[:, : 2 * size]).sigmoid_().split(size, dim=1)
+            candidate = torch.addcmul(now[:, 2 * size :], reset, proposal).tanh_()
+            ctx.steps.append((hidden, reset, update, candidate, proposal))
+            hidden = torch.lerp(candidate, hidden, update)
+            states.append(hidden)
+        ctx.save_for_backward(weight)
+        return torch.cat(states)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors
+        d_weight, d_bias, d_reads = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
+        d_before = d_states[:0]
+        own = d_states.split([len(step[0]) for step in ctx.steps])
+        for d_own, (hidden, reset, update, candidate, proposal) in zip(reversed(own), reversed(ctx.steps), strict=True):
+            d_state = d_own + F.pad(d_before, (0, 0, 0, len(d_own) - len(d_before)))
+            d_through = d_state * update
+            d_candidate = (d_state - d_through).mul_(1 - candidate.square())
+            d_proposal = d_candidate * reset
+            d_reset = (d_proposal * proposal).mul_(1 - reset)
+            d_update = (hidden - candidate).mul_(d_through).mul_(1 - update)
+            d_recurrent = torch.cat([d_reset, d_update, d_proposal], dim=1)
+            d_before = torch.addmm(d_through, d_recurrent, weight)
+            d_weight.addmm_(d_recurrent.T, hidden)
+            d_bias += d_recurrent.sum(0)
+            d_reads.append(torch.cat([d_reset, d_update, d_candidate], dim=1))
+        return torch.cat(d_reads[::-1]), d_before, d_weight, d_bias, None
