@@ -102,7 +102,8 @@ def judge_samples(name: str, model: VAETransformer, vocabulary: Vocabulary, trai
     if name == "molecules":
         found["well-formed"] = float(np.mean([is_well_formed(string) for string in strings]))
         if importlib.util.find_spec("rdkit"):
-            from rdkit import Chem
+            from rdkit import Chem, RDLogger
+            RDLogger.DisableLog("rdApp.*")
 
             found["valid"] = float(np.mean([Chem.MolFromSmiles(string) is not None for string in strings]))
     return found

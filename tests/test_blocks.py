@@ -222,6 +222,20 @@ def test_inside_the_range_both_paths_add_up(both):
     assert network_part.abs().max() > 0.01
 
 
+def test_sharper_units_bend_more_and_say_as_much(both):
+    x = torch.linspace(-1, 1, 101)[:, None] * torch.tensor([1.0, 2.0, 5.0])
+
+    def curved_and_spread():
+        with torch.no_grad():
+            hidden = both.nonlinear[:2](torch.asinh(x / both.spread)) @ both.nonlinear[2].weight.T
+        return hidden.diff(n=2, dim=0).abs().max(), hidden.std()
+
+    (bent, spread), _ = curved_and_spread(), both.sharpen(4.0)
+    more_bent, as_spread = curved_and_spread()
+    assert more_bent > 2 * bent
+    assert 0.5 < as_spread / spread < 2
+
+
 def test_far_away_only_the_linear_path_goes_on(both):
     direction = torch.sign(normal(64, 3))
     edge = torch.where(direction > 0, both.high, both.low)

@@ -11,10 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import Architecture
+from sk_autoenc.architectures import MLP, Architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
+from sk_autoenc.nn.blocks import LinearPlusNonlinear
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior
 from sk_autoenc.training.data import Rows, WholeBatches
@@ -24,6 +25,10 @@ from sk_autoenc.training.seeding import make_generator
 
 #: Components whose KL is below this, in nats and all together, say nothing about rows.
 _COLLAPSED = 0.25
+
+#: With fewer training rows networks that bend sharply from the start learn noise; with more they bend the sharper, the
+#: more rows there are, up to a factor (chosen for density, see benchmarks/README.md).
+_ROWS_OF_FINE_STRUCTURE, _SHARPEST = 600, 4.0
 
 #: Numbers of distributions from which the fitted mixture prior has its own.
 _CLUSTERS = (1, 2, 4, 8, 16)
@@ -364,6 +369,10 @@ class VAETransformer(DensityAutoencoder):
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         super()._initialize(module, rows)
+        if self._starts_linear() and isinstance(self._architecture(), MLP):
+            for coder in (module.encoder, module.decoder):
+                if isinstance(coder, LinearPlusNonlinear):  # without hidden layers it is linear
+                    coder.sharpen(min(max(len(rows) / _ROWS_OF_FINE_STRUCTURE, 1.0), _SHARPEST))
         prior = self._training_prior()  # for scores of epochs
         self.prior_ = NormalPrior(n_components=self.n_components) if prior is None else prior
 
