@@ -347,3 +347,16 @@ def test_units_of_features_do_not_matter_to_a_density(likelihood):
 def test_a_bounded_prior_is_refused():
     with pytest.raises(ValueError, match="AAETransformer can use it"):
         make(prior=UniformPrior(), init="random").fit(linear_rows(50))
+
+
+def test_networks_bend_more_sharply_where_there_are_rows_for_it():
+    def slopes(n_rows, **params):
+        model = make(learning_rate=1e-9, max_iter=1, early_stopping=False, **params).fit(linear_rows(n_rows))
+        return [
+            coder[0].weight for coder in (model.net_.module_.encoder.nonlinear, model.net_.module_.decoder.nonlinear)
+        ]
+
+    few, some, many = slopes(600), slopes(1200), slopes(6000)
+    for i in range(2):
+        torch.testing.assert_close(some[i], 2 * few[i])
+        torch.testing.assert_close(many[i], 4 * few[i])
