@@ -16,6 +16,7 @@ Settings are the library's defaults but for those named in ``models``, which wer
 series alone (``--validate``: five folds, ``--repeats`` times, or one split of the heart beats).
 """
 
+import importlib.metadata
 import importlib.util
 import json
 import warnings
@@ -35,7 +36,7 @@ from torch import nn
 
 from sk_autoenc import AutoencoderTransformer, Convolutional, Recurrent
 
-HAS_AEON = importlib.util.find_spec("aeon") is not None
+AEON = importlib.metadata.version("aeon") if importlib.util.find_spec("aeon") else None
 
 SETS = (
     "ArrowHead",
@@ -105,7 +106,7 @@ def classified(X_train, y_train, X_test, y_test, n_components: int, options) -> 
         "raw values": [accuracy(flat(X_train), labels[0], flat(X_test), labels[1])],
         "PCA": [accuracy(pca.transform(flat(X_train)), labels[0], pca.transform(flat(X_test)), labels[1])],
     }
-    if HAS_AEON:
+    if AEON:
         of_train, of_test = minirocket(X_train, X_test)
         found["MiniRocket"] = [accuracy(of_train, labels[0], of_test, labels[1])]
     for seed in range(options.seeds):
@@ -255,7 +256,7 @@ def speed(options) -> dict:
     rows += [[name, 1e3 * float(np.median(times[name])) * 128 / n] for name in times]
     ratios["unequal / equal, batches alone"] = ratio(times, *batches)
     print(ratios)
-    return {"rows": rows, **ratios}
+    return {"rows": rows, **ratios, "clock": options.clock, "threads": options.threads}
 
 
 def stored() -> dict:
@@ -270,9 +271,10 @@ def with_sets(figures: dict, codes: str, sets: dict) -> dict:
     sets = {name: {**before.get(codes, {}).get(name, {}), **values} for name, values in sets.items()}
     methods = list(next(iter(sets.values())))
     print_table([codes, *methods], [[name, *(values[m] for m in methods)] for name, values in sets.items()])
-    counts = {m: sum(v[m] > v["PCA"] + TIE for v in sets.values()) for m in methods if m.startswith("ours")}
+    counts = {m: sum(v[m] > v["PCA"] + TIE for v in sets.values()) for m in methods if m.startswith(("ours", "Mini"))}
     print(f"sets above PCA, of {len(sets)}: {counts}")
-    return {**figures, "ucr": {**before, codes: sets}, "above_pca": {**above, codes: counts}}
+    version = {"aeon": AEON} if AEON else {}
+    return {**figures, **version, "ucr": {**before, codes: sets}, "above_pca": {**above, codes: counts}}
 
 
 def report(options) -> None:

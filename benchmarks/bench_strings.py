@@ -102,9 +102,11 @@ def judge_samples(name: str, model: VAETransformer, vocabulary: Vocabulary, trai
     if name == "molecules":
         found["well-formed"] = float(np.mean([is_well_formed(string) for string in strings]))
         if importlib.util.find_spec("rdkit"):
-            from rdkit import Chem, RDLogger
+            from rdkit import Chem, RDLogger, rdBase
+
             RDLogger.DisableLog("rdApp.*")
 
+            found["rdkit"] = rdBase.rdkitVersion
             found["valid"] = float(np.mean([Chem.MolFromSmiles(string) is not None for string in strings]))
     return found
 

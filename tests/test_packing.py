@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sk_autoenc.nn.packing import MOST_PIECES, Packing, UnrolledGRU, initial_state, run_in_pieces, run_layer
+from sk_autoenc.nn.packing import MOST_BATCH_SIZES, Packing, UnrolledGRU, initial_state, run_in_pieces, run_layers
 from sk_autoenc.nn.recurrent import CELLS, go_on
 
 LENGTHS = torch.tensor([3, 5, 1, 3])
@@ -19,7 +19,7 @@ def series(n_features=2):
 
 def test_steps_lie_one_after_the_other_and_the_longest_series_first():
     found = packing()
-    assert found.n_rows.tolist() == [4, 3, 3, 1, 1]
+    assert found.n_rows == [4, 3, 3, 1, 1]
     assert found.rows.tolist() == [1, 0, 3, 2, 1, 0, 3, 1, 0, 3, 1, 1]
     assert found.times.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 4]
     x = series()
@@ -30,7 +30,7 @@ def test_steps_lie_one_after_the_other_and_the_longest_series_first():
 
 def test_evaluation_runs_all_series_to_the_end_of_the_longest():
     found, x = packing(training=False), series()
-    assert found.n_rows.tolist() == [4] * 5
+    assert found.n_rows == [4] * 5
     assert torch.equal(found.unpack(found.pack(x))[:, :5], x[:, :5])
 
 
@@ -50,22 +50,23 @@ def test_series_end_and_turn_at_their_own_ends(training):
 def test_few_numbers_of_rows_are_run_and_none_too_few():
     lengths = torch.randint(1, 50, (200,), generator=torch.Generator().manual_seed(0))
     found = Packing.of(lengths, 60, training=True)
-    assert len(found.n_rows.unique()) <= MOST_PIECES
+    assert len(set(found.n_rows)) <= MOST_BATCH_SIZES
     reached = (torch.arange(int(lengths.max()))[:, None] < lengths).sum(1)
-    assert (found.n_rows >= reached).all()
-    assert found.n_rows.sum() < 1.1 * lengths.sum()
+    assert (torch.tensor(found.n_rows) >= reached).all()
+    assert sum(found.n_rows) < 1.1 * lengths.sum()
 
 
+@pytest.mark.parametrize("n_layers", [1, 2])
 @pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_a_layer_computes_what_it_does_on_each_series_and_its_gradient(name):
-    cell = CELLS[name](2, 3, batch_first=True).double()
+def test_layers_compute_what_they_do_on_each_series_and_its_gradient(name, n_layers):
+    cell = CELLS[name](2, 3, n_layers, batch_first=True).double()
     found, x = packing(), series().requires_grad_()
-    first = torch.randn(4, 3, dtype=torch.float64).requires_grad_()
-    states = found.unpack(run_layer(cell, list(cell.parameters()), found.pack(x), first, found))
+    first = torch.randn(n_layers, 4, 3, dtype=torch.float64).requires_grad_()
+    states = found.unpack(run_layers(cell, list(cell.parameters()), found.pack(x), first, found))
     weighting = torch.randn_like(states)
     alone = []
     for i, length in enumerate(LENGTHS):
-        out, _ = go_on(cell, x[i : i + 1, :length], initial_state(cell, first[None, i : i + 1]))
+        out, _ = go_on(cell, x[i : i + 1, :length], initial_state(cell, first[:, i : i + 1].contiguous()))
         torch.testing.assert_close(states[i : i + 1, :length], out)
         alone.append((out[0] * weighting[i, :length]).sum())
     given = [x, first, *cell.parameters()]
@@ -76,12 +77,33 @@ def test_a_layer_computes_what_it_does_on_each_series_and_its_gradient(name):
 
 def test_ours_and_torch_agree_in_pieces():
     cell, found = CELLS["gru"](2, 3), packing()
-    weights, packed, first = list(cell.parameters()), found.pack(series()).float(), torch.randn(4, 3)
-    ours = run_layer(cell, weights, packed, first, found)
-    torch.testing.assert_close(ours, run_in_pieces(cell, weights, packed, first[found.order], found))
+    weights, packed, first = list(cell.parameters()), found.pack(series()).float(), torch.randn(1, 4, 3)
+    ours = run_layers(cell, weights, packed, first, found)
+    torch.testing.assert_close(ours, run_in_pieces(cell, weights, packed, first[:, found.order], found))
+
+
+def unrolled(n_rows=(3, 2, 1, 1)):
+    """A function of what is read, the first state, the weights and the biases, and such arguments."""
+    generator, shapes = torch.Generator().manual_seed(0), [(sum(n_rows), 6), (3, 2), (6, 2), (6,)]
+    arguments = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
+    return (lambda *given: UnrolledGRU.apply(*given, list(n_rows))), arguments
 
 
 def test_the_gradient_is_that_of_small_differences():
-    generator, shapes = torch.Generator().manual_seed(0), [(7, 6), (3, 2), (6, 2), (6,)]
-    arguments = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
-    assert torch.autograd.gradcheck(lambda *a: UnrolledGRU.apply(*a, [3, 2, 1, 1]), arguments)
+    assert torch.autograd.gradcheck(*unrolled())
+
+
+def test_a_gradient_of_the_gradient_is_refused():
+    function, arguments = unrolled()
+    with pytest.raises(NotImplementedError, match="once more"):
+        torch.autograd.grad(function(*arguments).sum(), arguments, create_graph=True)
+
+
+def test_steps_are_freed_with_the_gradient_while_the_loss_is_kept():
+    function, arguments = unrolled()
+    loss = function(*arguments).sum()
+    ((node, _),) = loss.grad_fn.next_functions
+    assert len(node.saved_tensors) > 4
+    loss.backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        _ = node.saved_tensors

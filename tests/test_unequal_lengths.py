@@ -146,23 +146,24 @@ def test_densities_skip_the_same_steps_and_have_the_same_loss_and_gradient(n_dra
     initialize_recurrent(module, torch.Generator().manual_seed(0))
     cases = [series for series in X if series.shape[1] < 9]
     rows = torch.from_numpy(padded(cases, 11)).float().flatten(1)
-    n_run, run_layer = [], recurrent.run_layer
+    n_run, run_layers = [], recurrent.run_layers
 
     def found():
         out = module.train()(rows, torch.Generator().manual_seed(1))
         loss = out.log_likelihood.mean()
         return [loss, *torch.autograd.grad(loss, [p for p in module.parameters() if p.requires_grad])]
 
-    def counted(layer, weights, packed, *rest):
+    def counted(cell, weights, packed, *rest):
         n_run.append(len(packed))
-        return run_layer(layer, weights, packed, *rest)
+        return run_layers(cell, weights, packed, *rest)
 
-    monkeypatch.setattr(recurrent, "run_layer", counted)
+    monkeypatch.setattr(recurrent, "run_layers", counted)
     short = found()
     assert n_run[-1] < n_draws * 8 * len(rows)
     module.decoder.unequal = False  # to the last step for all
     for one, other in zip(short, found(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert len(n_run) == 5  # each time the encoder in two directions, the decoder only at first
 
 
 # -- results depend on the series alone

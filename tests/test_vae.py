@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from torch.distributions import Normal, kl_divergence
 
 from sk_autoenc import (
+    MLP,
     Bernoulli,
     Categorical,
     Gaussian,
@@ -350,13 +351,14 @@ def test_a_bounded_prior_is_refused():
 
 
 def test_networks_bend_more_sharply_where_there_are_rows_for_it():
-    def slopes(n_rows, **params):
-        model = make(learning_rate=1e-9, max_iter=1, early_stopping=False, **params).fit(linear_rows(n_rows))
-        return [
-            coder[0].weight for coder in (model.net_.module_.encoder.nonlinear, model.net_.module_.decoder.nonlinear)
-        ]
+    def weights(n_rows, activation="silu"):
+        plan = {"architecture": MLP((6, 4), activation=activation), "learning_rate": 1e-9, "max_iter": 1}
+        module = make(early_stopping=False, **plan).fit(linear_rows(n_rows)).net_.module_
+        return [coder.nonlinear[i].weight for coder in (module.encoder, module.decoder) for i in (0, 2)]
 
-    few, some, many = slopes(600), slopes(1200), slopes(6000)
-    for i in range(2):
-        torch.testing.assert_close(some[i], 2 * few[i])
-        torch.testing.assert_close(many[i], 4 * few[i])
+    few = weights(600)
+    for n_rows, factor in ((1200, 2.0), (6000, 4.0)):
+        for found, start, expected in zip(weights(n_rows), few, (factor, 1 / factor) * 2, strict=True):
+            torch.testing.assert_close(found, expected * start)
+    for found, start in zip(weights(1200, "relu"), weights(600, "relu"), strict=True):
+        torch.testing.assert_close(found, start)  # these have one form whatever their size

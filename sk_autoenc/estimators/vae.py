@@ -15,7 +15,7 @@ from sk_autoenc.architectures import MLP, Architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
-from sk_autoenc.nn.blocks import LinearPlusNonlinear
+from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior
 from sk_autoenc.training.data import Rows, WholeBatches
@@ -26,9 +26,9 @@ from sk_autoenc.training.seeding import make_generator
 #: Components whose KL is below this, in nats and all together, say nothing about rows.
 _COLLAPSED = 0.25
 
-#: With fewer training rows networks that bend sharply from the start learn noise; with more they bend the sharper, the
-#: more rows there are, up to a factor (chosen for density, see benchmarks/README.md).
-_ROWS_OF_FINE_STRUCTURE, _SHARPEST = 600, 4.0
+#: Networks beside a linear start bend more sharply by one for each so many training rows, up to a factor: with fewer
+#: rows they would learn noise. Chosen for density, see benchmarks/README.md.
+_ROWS_PER_SHARPNESS, _SHARPEST = 600, 4.0
 
 #: Numbers of distributions from which the fitted mixture prior has its own.
 _CLUSTERS = (1, 2, 4, 8, 16)
@@ -118,7 +118,8 @@ class VAETransformer(DensityAutoencoder):
         Codes for each row in ``score_samples``, ``score`` and ``elbo``.
     init : {"auto", "pca", "random"}, default="auto"
         Where training starts. ``"pca"``: at probabilistic PCA or factor analysis, with a linear path beside the
-        network, and with the linear model as the result if the network's gain on held-out rows is not significant.
+        network, and with the linear model as the result if the network's gain on held-out rows is not significant;
+        units of an ``MLP`` bend the more sharply at the start, the more rows there are.
         ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for real values with a prior given by name,
         else ``"random"``.
     max_iter : int, default=100
@@ -369,10 +370,12 @@ class VAETransformer(DensityAutoencoder):
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         super()._initialize(module, rows)
-        if self._starts_linear() and isinstance(self._architecture(), MLP):
+        architecture = self._architecture()
+        bends = isinstance(architecture, MLP) and architecture.activation not in HOMOGENEOUS
+        if bends and self._starts_linear():
             for coder in (module.encoder, module.decoder):
-                if isinstance(coder, LinearPlusNonlinear):  # without hidden layers it is linear
-                    coder.sharpen(min(max(len(rows) / _ROWS_OF_FINE_STRUCTURE, 1.0), _SHARPEST))
+                if isinstance(coder, LinearPlusNonlinear):  # a network without hidden layers is linear
+                    coder.sharpen(min(max(len(rows) / _ROWS_PER_SHARPNESS, 1.0), _SHARPEST))
         prior = self._training_prior()  # for scores of epochs
         self.prior_ = NormalPrior(n_components=self.n_components) if prior is None else prior
 

@@ -33,6 +33,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky_relu": LeakyReLU,
 }
 
+#: Units of these have one form whatever their size.
+HOMOGENEOUS = {"identity", "relu", "leaky_relu"}
+
 # A matrix product with this many output columns, or a multiple, treats every row of a block alike.
 # Narrow ones pick another kernel for some rows, and a row's last bits then depend on where it stands.
 ALIGNED_WIDTH = 16
@@ -158,7 +161,7 @@ class LinearPlusNonlinear(nn.Module):
 
     @torch.no_grad()
     def sharpen(self, factor: float) -> None:
-        """Let units of the first layer bend so many times as sharply, while what the second one gets stays as large.
+        """Let units of the first layer bend so many times as sharply, and count so much less in the second.
 
         Of a few inputs that torch's default weights read, units are nearly linear, and fine structure takes long.
         """

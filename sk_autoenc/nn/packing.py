@@ -4,25 +4,27 @@ Series lie packed, step after step: first the first step of all, then the second
 take packed sequences, too, but on a CPU their gradient copies all steps at each step.
 """
 
+from itertools import groupby
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 State = tuple[Tensor, ...]
 
-#: At most so many numbers of series are run in training: more would save steps, fewer save calls of layers.
-MOST_PIECES = 12
+#: At most so many different numbers of rows are run in training: more would save steps, fewer save calls of layers.
+MOST_BATCH_SIZES = 12
 
 
 class Packing(NamedTuple):
     """Which steps of which series are run, in the order in which recurrent layers take them: the longest come first."""
 
-    rows: Tensor  # (n_packed,)
-    times: Tensor  # (n_packed,)
-    n_rows: Tensor  # (n_steps,), how many series are run at each step
+    rows: Tensor  # (n_packed,), whose step it is
+    times: Tensor  # (n_packed,), which one
+    places: Tensor  # (n_packed,), where its series stands by falling length
+    n_rows: list[int]  # (n_steps,), how many series are run at each step
+    begins: Tensor  # (n_steps,), where each step begins
     order: Tensor  # (n,), the series by falling length
     lengths: Tensor  # (n,), of the series in that order
     n_timepoints: int
@@ -31,9 +33,9 @@ class Packing(NamedTuple):
     def of(cls, lengths: Tensor, n_timepoints: int, *, training: bool) -> "Packing":
         """Steps up to each series' end, and some that follow it.
 
-        In training those up to the end of one of twelve longer series. In evaluation, where a row's last bits might go
-        by the number of rows, all up to the end of the longest; on a GPU, where they might go by the number of steps,
-        all there are.
+        In training up to the end of the next longer of twelve of the series. In evaluation, where a row's last bits
+        might go by the number of rows, all up to the end of the longest; on a GPU, where they might go by the number of
+        steps, all there are.
         """
         order = lengths.argsort(descending=True, stable=True)
         lengths = lengths[order]
@@ -41,7 +43,9 @@ class Packing(NamedTuple):
         runs = _rounded_up(lengths) if training else lengths.new_full(lengths.shape, n_steps)
         alive = torch.arange(n_steps, device=lengths.device)[:, None] < runs
         times, places = alive.nonzero(as_tuple=True)
-        return cls(order[places], times, alive.sum(1).cpu(), order, lengths, n_timepoints)
+        n_rows = alive.sum(1)
+        begins = n_rows.cumsum(0) - n_rows
+        return cls(order[places], times, places, n_rows.tolist(), begins, order, lengths, n_timepoints)
 
     def pack(self, x: Tensor) -> Tensor:
         """``(n, n_timepoints, ...) -> (n_packed, ...)``."""
@@ -54,28 +58,22 @@ class Packing(NamedTuple):
 
     def at_the_ends(self, packed: Tensor) -> Tensor:
         """What stands at the last step of each series: ``(n_packed, ...) -> (n, ...)``."""
-        places = torch.arange(len(self.order), device=packed.device)
-        return packed[(self._begins[self.lengths - 1] + places)[self.order.argsort()]]
+        ends = self.begins[self.lengths - 1] + torch.arange(len(self.order), device=packed.device)
+        return packed[ends[self.order.argsort()]]
 
     def turned(self, packed: Tensor) -> Tensor:
         """Each series turned round within its own length; what follows its end stays where it is."""
-        places = self.order.argsort()[self.rows]
-        back = self.lengths[places] - 1 - self.times
-        return packed.index_select(0, self._begins[torch.where(back >= 0, back, self.times)] + places)
+        back = self.lengths[self.places] - 1 - self.times
+        return packed.index_select(0, self.begins[torch.where(back >= 0, back, self.times)] + self.places)
 
     @property
     def _cells(self) -> Tensor:
         return self.rows * self.n_timepoints + self.times
 
-    @property
-    def _begins(self) -> Tensor:
-        """Where each step begins."""
-        return (self.n_rows.cumsum(0) - self.n_rows).to(self.rows.device)
-
 
 def _rounded_up(falling: Tensor) -> Tensor:
     """Lengths that fall, each as the next of those at which series are dropped."""
-    chosen = torch.arange(MOST_PIECES, device=falling.device) * len(falling) // MOST_PIECES
+    chosen = torch.arange(MOST_BATCH_SIZES, device=falling.device) * len(falling) // MOST_BATCH_SIZES
     ends = falling[chosen].flip(0)
     return ends[torch.searchsorted(ends, falling)]
 
@@ -85,34 +83,37 @@ def initial_state(cell: nn.GRU | nn.LSTM, hidden: Tensor) -> State:
     return (hidden, torch.zeros_like(hidden)) if isinstance(cell, nn.LSTM) else (hidden,)
 
 
-def run_layer(
-    cell: nn.GRU | nn.LSTM, weights: list[Tensor], packed: Tensor, hidden: Tensor, packing: Packing
+def run_layers(
+    cell: nn.GRU | nn.LSTM, weights: list[Tensor], packed: Tensor, first: Tensor, packing: Packing
 ) -> Tensor:
-    """States over time of one layer in one direction, with these weights, from these first states ``(n, size)``.
+    """States over time of the last of some layers in one direction; ``(n_packed, n_features) -> (n_packed, size)``.
 
-    ``(n_packed, n_features) -> (n_packed, size)``. Where torch has no fused kernel with a gradient, ours is used.
+    ``weights``: those of the layers, four each; ``first``: the states that they begin with, ``(n_layers, n, size)``.
+    Where torch has no fused kernel with a gradient, ours is used.
     """
-    hidden = hidden.index_select(0, packing.order)
-    if isinstance(cell, nn.GRU) and cell.training and packed.device.type == "cpu":
-        to_read, to_hidden, bias_read, bias_hidden = weights
+    first = first.index_select(1, packing.order)
+    if not (isinstance(cell, nn.GRU) and cell.training and packed.device.type == "cpu"):
+        return run_in_pieces(cell, weights, packed, first, packing)
+    for layer, hidden in enumerate(first):
+        to_read, to_hidden, bias_read, bias_hidden = weights[4 * layer :][:4]
         read = F.linear(packed, to_read, bias_read)
-        return cast(Tensor, UnrolledGRU.apply(read, hidden, to_hidden, bias_hidden, packing.n_rows.tolist()))
-    return run_in_pieces(cell, weights, packed, hidden, packing)
+        packed = cast(Tensor, UnrolledGRU.apply(read, hidden, to_hidden, bias_hidden, packing.n_rows))
+    return packed
 
 
 def run_in_pieces(
-    cell: nn.GRU | nn.LSTM, weights: list[Tensor], packed: Tensor, hidden: Tensor, packing: Packing
+    cell: nn.GRU | nn.LSTM, weights: list[Tensor], packed: Tensor, first: Tensor, packing: Packing
 ) -> Tensor:
     """States over time by torch's layers: a call for all steps that as many series have.
 
-    ``hidden``: the first states, those of the longest series first.
+    ``first``: the states to begin with, those of the longest series first.
     """
-    numbers = zip(*(found.tolist() for found in packing.n_rows.unique_consecutive(return_counts=True)), strict=True)
-    state, outs, begin = initial_state(cell, hidden[None]), [], 0
-    for n_rows, n_steps in numbers:
+    state, outs, begin = initial_state(cell, first), [], 0
+    for n_rows, steps in groupby(packing.n_rows):
+        n_steps = len(list(steps))
         piece = packed[begin : begin + n_steps * n_rows].unflatten(0, (n_steps, n_rows))
         state = tuple(part[:, :n_rows].contiguous() for part in state)
-        out, state = call_torch(cell, weights, piece, state)
+        out, state = call_torch(cell, weights, piece, state, len(first))
         outs.append(out.flatten(0, 1))
         begin += n_steps * n_rows
     return torch.cat(outs)
@@ -123,7 +124,7 @@ def call_torch(
     weights: list[Tensor],
     x: Tensor,
     state: State,
-    n_layers: int = 1,
+    n_layers: int,
     bidirectional: bool = False,
     *,
     batch_first: bool = False,
@@ -149,28 +150,29 @@ class UnrolledGRU(torch.autograd.Function):
         ctx: Any, read: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, n_rows: list[int]
     ) -> Tensor:
         """``read``: W x + b at all steps, ``(n_packed, 3 * size)``; ``weight`` and ``bias``: U and d; states."""
-        size, states = hidden.shape[1], []
-        ctx.steps = []
+        size, states, kept = hidden.shape[1], [], []
         for now in read.split(n_rows):
             hidden = hidden[: len(now)]
             recurrent = torch.addmm(bias, hidden, weight.T)
             proposal = recurrent[:, 2 * size :]
             reset, update = (now[:, : 2 * size] + recurrent[:, : 2 * size]).sigmoid_().split(size, dim=1)
             candidate = torch.addcmul(now[:, 2 * size :], reset, proposal).tanh_()
-            ctx.steps.append((hidden, reset, update, candidate, proposal))
+            kept += [hidden, reset, update, candidate, proposal]
             hidden = torch.lerp(candidate, hidden, update)
             states.append(hidden)
-        ctx.save_for_backward(weight)
+        ctx.save_for_backward(weight, *kept)
         return torch.cat(states)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (weight,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise NotImplementedError("the gradient of a GRU over packed series cannot be differentiated once more.")
+        weight, *kept = ctx.saved_tensors
+        steps = [kept[i : i + 5] for i in range(0, len(kept), 5)]
         d_weight, d_bias, d_reads = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
         d_before = d_states[:0]
-        own = d_states.split([len(step[0]) for step in ctx.steps])
-        for d_own, (hidden, reset, update, candidate, proposal) in zip(reversed(own), reversed(ctx.steps), strict=True):
+        own = d_states.split([len(step[0]) for step in steps])
+        for d_own, (hidden, reset, update, candidate, proposal) in zip(reversed(own), reversed(steps), strict=True):
             d_state = d_own + F.pad(d_before, (0, 0, 0, len(d_own) - len(d_before)))
             d_through = d_state * update
             d_candidate = (d_state - d_through).mul_(1 - candidate.square())

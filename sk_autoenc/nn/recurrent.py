@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear, SteadyNetwork
-from sk_autoenc.nn.packing import Packing, State, call_torch, initial_state, run_layer
+from sk_autoenc.nn.packing import Packing, State, call_torch, initial_state, run_layers
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -88,8 +88,8 @@ class UnrollCode(nn.Module):
 
     def packed(self, code: Tensor, packing: Packing) -> Tensor:
         """States at the steps of a packing of as many series as there are codes; ``(n_packed, size)``."""
-        read = torch.cat([code.index_select(0, packing.rows), self._clock(code)[packing.times]], dim=1)
-        return run_layers(self.cell, read, self.start(code), packing)
+        read = torch.cat([code[packing.rows], self._clock(code)[packing.times]], dim=1)
+        return run_packed(self.cell, read, self.start(code), packing)
 
     def _clock(self, code: Tensor) -> Tensor:
         return clock(self.n_timepoints, code.device).to(code.dtype)
@@ -117,12 +117,9 @@ def go_on(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, Stat
     return out.unflatten(2, (n_directions, -1))[..., :size].flatten(2), tuple(part[..., :size] for part in last)
 
 
-def run_layers(cell: nn.GRU | nn.LSTM, packed: Tensor, first: Tensor, packing: Packing) -> Tensor:
+def run_packed(cell: nn.GRU | nn.LSTM, packed: Tensor, first: Tensor, packing: Packing) -> Tensor:
     """States of the last layer at packed steps, from these first states ``(n_layers, n, size)``."""
-    weights, spare = _weights(cell), _spare(cell)
-    for layer, hidden in enumerate(F.pad(first, (0, spare))):
-        packed = run_layer(cell, weights[4 * layer :][:4], packed, hidden, packing)
-    return packed[:, : cell.hidden_size]
+    return run_layers(cell, _weights(cell), packed, F.pad(first, (0, _spare(cell))), packing)[:, : cell.hidden_size]
 
 
 def read_to_the_end(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Tensor:
@@ -131,18 +128,15 @@ def read_to_the_end(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) ->
     Whoever reads backwards reads the series turned round, so that what follows the end comes after it, too.
     """
     n_directions, weights = 1 + cell.bidirectional, _weights(cell)
-    first = packed.new_zeros(len(packing.order), cell.hidden_size + _spare(cell))
-    ends: list[Tensor] = []
+    first = packed.new_zeros(1, len(packing.order), cell.hidden_size + _spare(cell))
+    outs: list[Tensor] = []
     for layer in range(cell.num_layers):
-        outs = []
-        for direction in range(n_directions):
-            own = weights[4 * (n_directions * layer + direction) :][:4]
-            seen = packing.turned(packed) if direction else packed
-            out = run_layer(cell, own, seen, first, packing)
-            outs.append(packing.turned(out) if direction else out)
-            ends.append(packing.at_the_ends(out)[:, : cell.hidden_size])
-        packed = torch.cat(outs, dim=1)
-    return torch.cat(ends[-n_directions:], dim=1)
+        if outs:
+            packed = torch.cat([packing.turned(out) if direction else out for direction, out in enumerate(outs)], dim=1)
+        seen = [packed, packing.turned(packed)] if cell.bidirectional else [packed]
+        own = [weights[4 * (n_directions * layer + direction) :][:4] for direction in range(n_directions)]
+        outs = [run_layers(cell, *pair, first, packing) for pair in zip(own, seen, strict=True)]
+    return torch.cat([packing.at_the_ends(out)[:, : cell.hidden_size] for out in outs], dim=1)
 
 
 def _spare(cell: nn.GRU | nn.LSTM) -> int:

@@ -15,7 +15,7 @@ from sk_autoenc.nn.recurrent import (
     go_on,
     n_hands,
     read_to_the_end,
-    run_layers,
+    run_packed,
 )
 
 
@@ -99,8 +99,8 @@ class WriteTokens(nn.Module):
     def _logits(self, code: Tensor, outcomes: Tensor, packing: Packing) -> Tensor:
         """Of all outcomes at each step, given what came before it; ``(n_packed, n_tokens + may_end)``."""
         before = torch.cat([torch.full_like(outcomes[:, :1], self.n_tokens), outcomes[:, :-1]], dim=1)
-        read = self._read(code.index_select(0, packing.rows), packing.pack(before), self._clock(code)[packing.times])
-        return self.last(run_layers(self.cell, read, self.start(code), packing))
+        read = self._read(code[packing.rows], packing.pack(before), self._clock(code)[packing.times])
+        return self.last(run_packed(self.cell, read, self.start(code), packing))
 
     def _clock(self, code: Tensor) -> Tensor:
         return clock(self.n_timepoints, code.device).to(code.dtype)
