@@ -83,9 +83,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             try:
                 X = super()._validate(X, reset=reset, finite=finite)
             except ValueError as error:
-                if "NaN" in str(error) and isinstance(self._plan.architecture, Recurrent):
-                    error.add_note("Series that end early, with NaN after their ends, need unequal_lengths=True.")
-                raise
+                if "NaN" not in str(error) or not isinstance(self._plan.architecture, Recurrent):
+                    raise
+                raise ValueError(
+                    "Input X contains NaN. Series that end early, with NaN after their ends, need "
+                    f"Recurrent(..., unequal_lengths=True), got architecture={self._plan.architecture!r}."
+                ) from error
             self._check_categories(X, reset=reset)
             return X
         if is_list_of_series(X):
@@ -285,8 +288,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            What the decoder expects for each row's code, in the units and the dtype of ``X``. Series of unequal lengths
-            come back with their own, as a list if ``X`` is one; tokens end where they are decoded to end.
+            What the decoder expects for each row's code, in the units and the dtype of ``X``; float64 where ``X`` holds
+            integers, whose range it may leave. Series of unequal lengths come back with their own, as a list if ``X``
+            is one; tokens end where they are decoded to end.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
@@ -18,6 +19,9 @@ from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
 
 #: The measures that are sums over features; log-likelihoods and distances of codes are none.
 _ADDITIVE = {"neighbors": NeighborsAndRarity, "robust": SquaredResiduals, "squared": SquaredResiduals}
+
+#: So many rows, each with one cell changed, are scored at once.
+_OCCLUDED_AT_ONCE = 1024
 
 #: Fitted state without a trailing underscore.
 _PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure", "_series_shape")
@@ -206,12 +210,13 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     def _parts_by_occlusion(self, X: np.ndarray) -> np.ndarray:
         X = X.astype(np.float64, copy=False)
         absent = np.isnan(X)  # what follows the end of a series has no part
-        total, parts = -self._score(X), np.empty(X.shape)
-        for j, value in enumerate(self._typical):
-            changed = X.copy()
-            changed[~absent[:, j], j] = value
-            parts[:, j] = total + self._score(changed)
-        parts[absent] = 0.0
+        total, parts = -self._score(X), np.zeros(X.shape)
+        cells = np.argwhere(~absent)
+        for some in gen_batches(len(cells), _OCCLUDED_AT_ONCE):
+            rows, columns = cells[some].T
+            changed = X[rows]
+            changed[np.arange(len(rows)), columns] = self._typical[columns]
+            parts[rows, columns] = total[rows] + self._score(changed)
         shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
         return np.where(absent, 0.0, parts + shared[:, None])
 

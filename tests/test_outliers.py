@@ -580,7 +580,7 @@ def test_series_may_differ_in_length(residual):
     assert (detector.explain(rows[:5])[np.isnan(rows[:5])] == 0).all()
     display = OutlierExplanationDisplay.from_estimator(detector, series, row=2, n_features=3)
     largest = np.unravel_index(parts[2].argmax(), parts[2].shape)
-    assert display.ax_.get_yticklabels()[0].get_text().startswith(f"{largest[0]}, {largest[1]} = ")
+    assert display.ax_.get_yticklabels()[0].get_text().startswith(f"channel {largest[0]}, time {largest[1]} = ")
     plt.close(display.figure_)
     with pytest.raises(ValueError, match="longest possible here has"):
         detector.predict(_waves([longest + 1]))

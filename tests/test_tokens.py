@@ -299,9 +299,8 @@ def test_unknown_tokens_are_refused_wherever_rows_go_in(autoencoder, vae):
 
 
 def test_early_ends_without_unequal_lengths_give_a_hint():
-    with pytest.raises(ValueError, match="NaN") as caught:
+    with pytest.raises(ValueError, match=r"contains NaN.*unequal_lengths=True"):
         AutoencoderTransformer(2, architecture=Recurrent(4), likelihood="categorical").fit(ROWS)
-    assert "need unequal_lengths=True" in caught.value.__notes__[0]
 
 
 def test_warmup_is_long_for_tokens():

@@ -488,4 +488,7 @@ def _broadcast_mask(mask, shape: tuple[int, ...]) -> np.ndarray:
     try:
         return np.broadcast_to(mask, shape)
     except ValueError as error:
-        raise ValueError(f"mask must broadcast to the shape of X, {shape}; got shape {mask.shape}.") from error
+        raise ValueError(
+            f"mask must broadcast to the shape of X, {shape}; got shape {mask.shape}. Flat rows need "
+            "mask.ravel(), images with channels mask[None] or mask[..., None]."
+        ) from error

@@ -95,8 +95,13 @@ class OutlierExplanationDisplay:
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
         if names is None:
             there = np.equal(values, values)  # but for NaN after the end of a series
-            if parts.ndim > 1:  # images and series: cells by their place
-                names = [", ".join(map(str, place)) for place in np.argwhere(there)]
+            axes = ["channel", "time"] if getattr(estimator, "_series_shape", None) else [""] * parts.ndim
+            if axes[0] or parts.ndim > 1:  # images and series: cells by their place
+                places = np.argwhere(there)
+                names = [
+                    ", ".join(f"{axis} {i}".strip() for axis, i in zip(axes[-parts.ndim :], place, strict=True))
+                    for place in places
+                ]
             parts, values = parts[there], values[there]
         return cls(parts, names=names, values=values).plot(ax, n_features=n_features, **kwargs)
 
