@@ -148,7 +148,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
             parts = torch.from_numpy(self._parts_by_occlusion(rows))
         found = parts.numpy().astype(rows.dtype, copy=False)
         if self._series_shape is not None and is_list_of_series(X):
-            shape = (*np.shape(X[0])[:-1], self._series_shape[-1])
+            shape = (*np.shape(next(iter(X)))[:-1], self._series_shape[-1])
             return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
         _, axes = flattened(as_array(X))
         return in_container_of(X, found.reshape(-1, *(axes or rows.shape[1:])))

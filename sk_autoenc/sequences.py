@@ -10,8 +10,12 @@ from sk_autoenc.scaling import Scaling
 
 
 def is_list_of_series(X: Any) -> bool:
-    """Whether these are series one by one, each an array with one or two axes, or a list of numbers."""
-    if not isinstance(X, list | tuple) or len(X) == 0:
+    """Whether these are series one by one, each an array with one or two axes, or a list of numbers.
+
+    They may be in a list, or in an array or a pandas Series of objects.
+    """
+    of_objects = getattr(X, "dtype", None) == np.dtype(object) and getattr(X, "ndim", 0) == 1
+    if not (isinstance(X, list | tuple) or of_objects) or len(X) == 0:
         return False
     if all(isinstance(case, list | tuple) for case in X):
         return all(isinstance(value, Real) for case in X for value in case)

@@ -4,6 +4,7 @@ import math
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -80,6 +81,17 @@ def test_a_list_becomes_an_array_with_nan_after_the_ends_and_comes_back():
         np.testing.assert_array_equal(back, series)
     assert padded(X, 15).shape == (90, 2, 15)
     assert padded([series.astype(np.float32) for series in X], None).dtype == np.float32
+
+
+def test_series_may_be_objects_of_an_array_or_of_a_pandas_series():
+    objects = np.empty(len(X), dtype=object)
+    objects[:] = X
+    of_list = clone(SERIES[0]).fit(X)
+    for cases in (objects, pd.Series(X, index=np.arange(len(X)) + 7)):
+        model = clone(SERIES[0]).fit(cases)
+        np.testing.assert_array_equal(model.transform(cases), of_list.transform(X))
+        for made, expected in zip(model.reconstruct(cases), of_list.reconstruct(X), strict=True):
+            np.testing.assert_array_equal(made, expected)
 
 
 def test_centre_and_scale_are_those_of_what_is_there():

@@ -166,7 +166,7 @@ class UnrolledGRU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if torch.is_grad_enabled():
-            raise NotImplementedError("the gradient of a GRU over packed series cannot be differentiated once more.")
+            raise RuntimeError("the gradient of a GRU over packed series cannot be differentiated once more.")
         weight, *kept = ctx.saved_tensors
         steps = [kept[i : i + 5] for i in range(0, len(kept), 5)]
         d_weight, d_bias, d_reads = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
