@@ -38,10 +38,10 @@ class Recurrent(Architecture):
         What series a flat row holds, channel after channel: channels and timepoints. None where ``X`` has three axes,
         (cases, channels, timepoints), or where a flat row is a single channel.
     unequal_lengths : bool, default=False
-        Whether series differ in length: ``X`` is then a list of arrays of shape (channels, timepoints) or
-        (timepoints,), or one array with NaN after the ends. The longest series of ``fit``, or ``input_shape``, says how
-        long one may be. Training starts at random. Codes of real values say no length; the end of a sequence of tokens
-        is learned and decoded like a token.
+        Whether series differ in length: ``X`` is then a list or a pandas Series of arrays of shape (channels,
+        timepoints) or (timepoints,), or one array with NaN after the ends. The longest series of ``fit``, or
+        ``input_shape``, says how long one may be. Training starts at random. Codes of real values say no length; the
+        end of a sequence of tokens is learned and decoded like a token.
     code_activation : {"identity", "relu", "sigmoid", "tanh", ...}, default="identity"
         Function applied to the code; any of the names that ``MLP`` takes.
 
