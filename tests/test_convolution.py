@@ -67,12 +67,14 @@ def test_several_images_of_a_row_stand_one_after_the_other(channels_last):
 @pytest.mark.parametrize("stride", [square(1), square(2), square(3), (2, 3)])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
 @pytest.mark.parametrize("n_out", [2, FEW_CHANNELS + 1])
-def test_upsampling_repeats_pixels_and_convolves(kernel_size, stride, n_out):
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_upsampling_repeats_pixels_and_convolves(kernel_size, stride, n_out, dilation):
     (down, across), size = stride, (5 * stride[0] - 1, 4 * stride[1])
-    layer = built(UpsampledConvolution(3, n_out, square(kernel_size), stride, size=size)).double()
+    layer = built(UpsampledConvolution(3, n_out, square(kernel_size), stride, square(dilation), size=size)).double()
     maps = torch.randn(2, 3, 5, 4, generator=seeded(), dtype=torch.float64)
     repeated = maps.repeat_interleave(down, 2).repeat_interleave(across, 3)
-    expected = F.conv2d(repeated, layer.weight, layer.bias, padding=kernel_size // 2)[..., : size[0], :]
+    margin = dilation * (kernel_size // 2)
+    expected = F.conv2d(repeated, layer.weight, layer.bias, padding=margin, dilation=dilation)[..., : size[0], :]
     for training in (True, False):
         torch.testing.assert_close(layer.train(training)(maps), expected)
 
@@ -97,9 +99,10 @@ def test_a_flat_map_stays_flat():
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("n_out", [4, FEW_CHANNELS + 1])
-def test_a_bounded_layer_gives_an_impulse_a_norm_of_one_at_most(stride, n_out):
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_a_bounded_layer_gives_an_impulse_a_norm_of_one_at_most(stride, n_out, dilation):
     size = square(10 * stride)
-    layer = built(UpsampledConvolution(3, n_out, (3, 3), square(stride), size=size, bounded=True))
+    layer = built(UpsampledConvolution(3, n_out, (3, 3), square(stride), square(dilation), size=size, bounded=True))
     with torch.no_grad():
         layer.weight *= torch.tensor([0.01, 10, 100])[None, :, None, None]
         layer.bias.zero_()
@@ -112,8 +115,10 @@ def test_a_bounded_layer_gives_an_impulse_a_norm_of_one_at_most(stride, n_out):
 
 @pytest.mark.parametrize("side", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_training_and_evaluation_compute_the_same_convolution(side, stride):
-    layer, maps = built(Convolution(2, 3, (5, 5), square(stride))), torch.randn(4, 2, side, 6, generator=seeded())
+@pytest.mark.parametrize("dilation", [1, 4])
+def test_training_and_evaluation_compute_the_same_convolution(side, stride, dilation):
+    layer = built(Convolution(2, 3, (5, 5), square(stride), square(dilation)))
+    maps = torch.randn(4, 2, side, 6, generator=seeded())
     in_training = layer.train()(maps)
     torch.testing.assert_close(layer.eval()(maps), in_training)
     assert in_training.shape[2:] == (-(-side // stride), -(-6 // stride))
@@ -121,16 +126,18 @@ def test_training_and_evaluation_compute_the_same_convolution(side, stride):
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 2), (16, 4, 3), (2, 9, 31), (2, 1, 140)])
-def test_an_image_gets_the_same_bits_at_any_place_and_with_any_threads(shape, kernel_size):
+@pytest.mark.parametrize("dilation", [1, 4])
+def test_an_image_gets_the_same_bits_at_any_place_and_with_any_threads(shape, kernel_size, dilation):
     n_in, height, width = shape
     size = (2 * height - 1, 2 * width)
     kernel, strides = (
         (1 if height == 1 else kernel_size, kernel_size),
         [(1 if height == 1 else s, s) for s in (1, 2, 3)],
     )
-    down = [built(Convolution(n_in, 7, kernel, stride)).eval() for stride in strides]
+    gaps = (1 if height == 1 else dilation, dilation)
+    down = [built(Convolution(n_in, 7, kernel, stride, gaps)).eval() for stride in strides]
     sizes = [(n_out, stride) for n_out in (1, 2, 7) for stride in strides]
-    up = [built(UpsampledConvolution(n_in, n_out, kernel, stride, size=size)).eval() for n_out, stride in sizes]
+    up = [built(UpsampledConvolution(n_in, n_out, kernel, stride, gaps, size=size)).eval() for n_out, stride in sizes]
     maps = in_fast_order(torch.randn(64, *shape, generator=seeded()))
     order = torch.randperm(64, generator=seeded())
     before = torch.get_num_threads()
@@ -168,7 +175,7 @@ def test_a_network_takes_leading_axes():
 @pytest.mark.parametrize("linear_path", [False, True])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 7, 5), (2, 2, 9)])
 @pytest.mark.parametrize(("kernel_size", "stride"), [(3, 2), (1, 1), (5, 3)])
-@pytest.mark.parametrize("options", [{}, {"hidden_layer_sizes": (6,), "normalization": "layer"}])
+@pytest.mark.parametrize("options", [{}, {"hidden_layer_sizes": (6,), "normalization": "layer"}, {"dilation": 3}])
 def test_encoder_and_decoder_match(shape, kernel_size, stride, linear_path, options):
     channels = (4,) if min(shape[1:]) <= stride else (4, 5)
     architecture = plan(shape, channels, kernel_size=kernel_size, stride=stride, **options)
@@ -238,9 +245,26 @@ def test_codes_lie_in_the_range_of_their_activation():
 # -- what is refused
 
 
+def test_dilated_stages_see_ever_longer_stretches():
+    architecture = plan((40,), (2, 2, 2), input_shape=(1, 40), stride=1, dilation=(1, 2, 4), activation="identity")
+    *stages, _flatten, _dense = architecture.make_encoder(40, 1, linear_path=False)
+    series = torch.zeros(1, 40, requires_grad=True)
+    maps = series
+    for reach, stage in zip((0, 1, 1, 3, 3, 7, 7), stages, strict=True):
+        maps = stage(maps)
+        (seen,) = torch.autograd.grad(maps[0, 0, 0, 20], series, retain_graph=True)
+        nonzero = seen[0].nonzero().squeeze(1)
+        assert (nonzero.min(), nonzero.max()) == (20 - reach, 20 + reach)
+    decoder = architecture.make_decoder(1, 40, linear_path=False, bounded=False)
+    assert [m.dilation for m in decoder.modules() if isinstance(m, UpsampledConvolution)] == [(1, 4), (1, 2), (1, 1)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"dilation": 0}, "dilation must be an integer of 1 or more, got 0"),
+        ({"dilation": (1, 2, 4)}, r"dilation must be a number or one for each of the 2 stages.*got \(1, 2, 4\)"),
+        ({"dilation": (1, 0)}, r"dilation must hold integers of 1 or more, got 0 in \(1, 0\)"),
         ({"channels": ()}, "channels must have one entry or more"),
         ({"channels": (8, 0)}, r"channels must hold integers of 1 or more, got 0 in \(8, 0\)"),
         ({"channels": 8}, "channels must be a sequence of integers, got 8"),

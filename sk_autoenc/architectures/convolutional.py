@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from sklearn.base import clone
 from torch import nn
 
@@ -27,6 +28,9 @@ class Convolutional(Architecture):
         Side of the convolutions' kernels, an odd number of pixels or time points.
     stride : int, default=2
         By how much a stage shrinks height and width, or length, rounded up.
+    dilation : int or sequence of int, default=1
+        How far apart the pixels or time points are that a stage's kernel reads: for all stages, or one for each. With
+        ``stride=1, dilation=(1, 2, 4, 8)`` stages see ever longer stretches of a series and keep all of its steps [2]_.
     input_shape : tuple of three or two int or None, default=None
         What a row holds: channels, height and width of an image, or channels and length of a series. None where ``X``
         has four axes and says it itself; one with three axes might be of grey images or of series. Rows may be flat, or
@@ -46,6 +50,7 @@ class Convolutional(Architecture):
     References
     ----------
     .. [1] Odena, Dumoulin, Olah (2016). Deconvolution and checkerboard artifacts. Distill.
+    .. [2] Yu, Koltun (2016). Multi-scale context aggregation by dilated convolutions. ICLR.
 
     Examples
     --------
@@ -65,6 +70,7 @@ class Convolutional(Architecture):
         *,
         kernel_size: int = 3,
         stride: int = 2,
+        dilation: int | Sequence[int] = 1,
         input_shape: tuple[int, ...] | None = None,
         channels_last: bool = False,
         hidden_layer_sizes: Sequence[int] = (),
@@ -75,6 +81,7 @@ class Convolutional(Architecture):
         self.channels = channels
         self.kernel_size = kernel_size
         self.stride = stride
+        self.dilation = dilation
         self.input_shape = input_shape
         self.channels_last = channels_last
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -91,6 +98,15 @@ class Convolutional(Architecture):
         self._check_counts("kernel_size", "stride")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"Convolutional: kernel_size must be odd, got {self.kernel_size!r}.")
+        if isinstance(self.dilation, Sequence | np.ndarray):
+            self._check_widths("dilation")
+            if len(self.dilation) != len(self.channels):
+                raise ValueError(
+                    f"Convolutional: dilation must be a number or one for each of the {len(self.channels)} stages of "
+                    f"channels={self.channels!r}, got {self.dilation!r}."
+                )
+        else:
+            self._check_counts("dilation")
         self._check_choice("normalization", ["layer", None])
         self._check_choice("activation", sorted(ACTIVATIONS))
         self._check_choice("code_activation", sorted(ACTIVATIONS))
@@ -144,6 +160,11 @@ class Convolutional(Architecture):
         """Along height and width; a series has no height."""
         return (1, size) if self._holds_series else (size, size)
 
+    def _dilations(self) -> list[Pair]:
+        """Those of each stage's kernel."""
+        each = np.broadcast_to(np.asarray(self.dilation), len(self.channels))
+        return [self._pair(size) for size in each.tolist()]
+
     def _sides(self) -> list[Pair]:
         """Height and width before the first stage and after each; ``ValueError`` if a stage has nothing to shrink."""
         layout, (down, across) = self._known_layout(), self._pair(self.stride)
@@ -173,8 +194,8 @@ class Convolutional(Architecture):
             )
         layers: list[nn.Module] = [ToMaps(layout)]
         n_in, sizes = layout.n_channels, (self._pair(self.kernel_size), self._pair(self.stride))
-        for n_out in self.channels:
-            layers += [Convolution(n_in, n_out, *sizes), *self._after_stage(n_out)]
+        for n_out, dilation in zip(self.channels, self._dilations(), strict=True):
+            layers += [Convolution(n_in, n_out, *sizes, dilation), *self._after_stage(n_out)]
             n_in = n_out
         height, width = self._sides()[-1]
         layers.append(nn.Flatten())
@@ -187,14 +208,15 @@ class Convolutional(Architecture):
         layout, sides, linear = self._known_layout(), self._sides(), BoundedLinear if bounded else Linear
         (height, width), sizes = sides[-1], (self._pair(self.kernel_size), self._pair(self.stride))
         *others, n_in = self.channels
+        first, *dilations = self._dilations()
         layers = self._dense([n_components, *reversed(self.hidden_layer_sizes), n_in * height * width], linear)
         layers += [Activation(self.activation), nn.Unflatten(1, (n_in, height, width))]
-        for n_out, size in zip(reversed(others), reversed(sides[1:-1]), strict=True):
-            stage = UpsampledConvolution(n_in, n_out, *sizes, size=size, bounded=bounded)
+        for n_out, size, dilation in zip(reversed(others), reversed(sides[1:-1]), reversed(dilations), strict=True):
+            stage = UpsampledConvolution(n_in, n_out, *sizes, dilation, size=size, bounded=bounded)
             layers += [stage, *self._after_stage(n_out)]
             n_in = n_out
         n_images = n_outputs // layout.n_cells
-        layers.append(ToRows(n_in, layout, n_images, *sizes, bounded=bounded))
+        layers.append(ToRows(n_in, layout, n_images, *sizes, first, bounded=bounded))
         return self._maybe_with_linear_path(SteadyNetwork(*layers), n_components, n_outputs, linear_path, linear)
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:

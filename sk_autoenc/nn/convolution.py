@@ -48,13 +48,17 @@ def in_fast_order(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last if pixels_first else torch.contiguous_format)
 
 
-def convolve(maps: Tensor, kernel: Tensor, bias: Tensor | None, stride: Pair, *, training: bool) -> Tensor:
+def convolve(
+    maps: Tensor, kernel: Tensor, bias: Tensor | None, stride: Pair, dilation: Pair = (1, 1), *, training: bool
+) -> Tensor:
     """A convolution of maps with zeros around, half a kernel wide."""
-    margin = (kernel.shape[2] // 2, kernel.shape[3] // 2)
+    down, across = dilation
+    margin = (down * (kernel.shape[2] // 2), across * (kernel.shape[3] // 2))
     if training:
-        return F.conv2d(maps, kernel, bias, stride, margin)
+        return F.conv2d(maps, kernel, bias, stride, margin, dilation)
     # For maps hardly larger than the kernel, the kernels that pad by themselves depend on an image's place.
-    return F.conv2d(F.pad(maps, (margin[1], margin[1], margin[0], margin[0])), kernel, bias, stride)
+    padded = F.pad(maps, (margin[1], margin[1], margin[0], margin[0]))
+    return F.conv2d(padded, kernel, bias, stride, 0, dilation)
 
 
 class ToMaps(nn.Module):
@@ -72,13 +76,13 @@ class Convolution(nn.Conv2d):
     """A convolution that keeps every ``stride``-th pixel: a side of n pixels becomes one of ceil(n / stride)."""
 
     stride: Pair
+    dilation: Pair
 
-    def __init__(self, n_in: int, n_out: int, kernel_size: Pair, stride: Pair):
-        height, width = kernel_size
-        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=(height // 2, width // 2))
+    def __init__(self, n_in: int, n_out: int, kernel_size: Pair, stride: Pair, dilation: Pair = (1, 1)):
+        super().__init__(n_in, n_out, kernel_size, stride=stride, dilation=dilation)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return convolve(maps, self.weight, self.bias, self.stride, training=self.training)
+        return convolve(maps, self.weight, self.bias, self.stride, self.dilation, training=self.training)
 
 
 class UpsampledConvolution(nn.Conv2d):
@@ -88,6 +92,7 @@ class UpsampledConvolution(nn.Conv2d):
     Here both steps are computed as one transposed convolution whose kernel is the layer's own one, summed over the
     pixels that are equal: the same result for half the work. Where few channels come out, a convolution of the small
     maps makes the ``stride`` x ``stride`` pixels of each place as so many channels instead [2]: again the same result.
+    A dilated kernel would lose its gaps by such sums, so there pixels are repeated.
 
     [1] Odena, Dumoulin, Olah (2016). Deconvolution and checkerboard artifacts. Distill.
     [2] Shi et al. (2016). Real-time single image and video super-resolution using an efficient sub-pixel
@@ -95,23 +100,46 @@ class UpsampledConvolution(nn.Conv2d):
     """
 
     stride: Pair
+    dilation: Pair
 
-    def __init__(self, n_in: int, n_out: int, kernel_size: Pair, stride: Pair, *, size: Pair, bounded: bool = False):
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel_size: Pair,
+        stride: Pair,
+        dilation: Pair = (1, 1),
+        *,
+        size: Pair,
+        bounded: bool = False,
+    ):
         height, width = kernel_size
-        self.margin = (height // 2, width // 2)
-        super().__init__(n_in, n_out, kernel_size, stride=stride, padding=self.margin)
-        self.size, self.bounded = size, bounded
+        super().__init__(n_in, n_out, kernel_size, stride=stride, dilation=dilation)
+        self.margin, self.size, self.bounded = (height // 2, width // 2), size, bounded
 
     def kernel(self) -> Tensor:
         """Kernel of the transposed convolution, ``(n_in, n_out, ...)``, along each axis larger by ``stride - 1``.
 
         ``bounded``: what one input cell adds to the output has norm 1 at most.
         """
-        (down, across), flipped = self.stride, self.weight.flip(2, 3).transpose(0, 1)
+        kernel = self._within_bounds(self._of_one_cell(self.weight), n_in_axis=0)
+        return kernel.contiguous()  # the order in which the convolution is fastest
+
+    def _of_one_cell(self, weight: Tensor) -> Tensor:
+        """What one input cell adds to the output, ``(n_in, n_out, ...)``: its equal pixels through the kernel."""
+        (down, across), flipped = self.stride, weight.flip(2, 3).transpose(0, 1)
         kernel = F.pad(flipped, (across - 1, across - 1, down - 1, down - 1))
-        if down * across > 1:
-            kernel = F.avg_pool2d(kernel, (down, across), stride=1) * (down * across)
-        return self._within_bounds(kernel, n_in_axis=0).contiguous()  # the order in which the convolution is fastest
+        return F.avg_pool2d(kernel, (down, across), stride=1) * (down * across) if down * across > 1 else kernel
+
+    def dilated_kernel(self) -> Tensor:
+        """Kernel of the dilated convolution of repeated pixels, ``(n_out, n_in, ...)``, within the same bounds."""
+        if not self.bounded:
+            return self.weight
+        (height, width), (down, across) = self.kernel_size, self.dilation
+        spread = self.weight.new_zeros(*self.weight.shape[:2], down * (height - 1) + 1, across * (width - 1) + 1)
+        spread[..., ::down, ::across] = self.weight
+        norms = torch.linalg.vector_norm(self._of_one_cell(spread), dim=(1, 2, 3))  # (n_in,)
+        return self.weight / norms.clamp_min(1.0)[:, None, None]
 
     def kernel_of_phases(self) -> Tensor:
         """Kernel of the convolution of small maps, ``(n_out * down * across, n_in, ...)``; the same numbers."""
@@ -132,7 +160,11 @@ class UpsampledConvolution(nn.Conv2d):
     def enlarge(self, maps: Tensor, bias: Tensor | None) -> Tensor:
         """The layer with another bias: ``(n, n_in, h, w) -> (n, n_out, *size)``."""
         maps, (height, width) = in_fast_order(maps), self.size
-        if self.out_channels > FEW_CHANNELS:
+        if self.dilation != (1, 1):
+            repeated = maps.repeat_interleave(self.stride[0], dim=2).repeat_interleave(self.stride[1], dim=3)
+            kernel = self.dilated_kernel()
+            out = convolve(in_fast_order(repeated), kernel, bias, (1, 1), self.dilation, training=self.training)
+        elif self.out_channels > FEW_CHANNELS:
             out = F.conv_transpose2d(maps, self.kernel(), bias, self.stride, self.margin)
         else:
             phases = convolve(maps, self.kernel_of_phases(), None, (1, 1), training=self.training)
@@ -158,10 +190,18 @@ class ToRows(UpsampledConvolution):
     bias: nn.Parameter
 
     def __init__(
-        self, n_in: int, layout: ImageLayout, n_images: int, kernel_size: Pair, stride: Pair, *, bounded: bool
+        self,
+        n_in: int,
+        layout: ImageLayout,
+        n_images: int,
+        kernel_size: Pair,
+        stride: Pair,
+        dilation: Pair = (1, 1),
+        *,
+        bounded: bool,
     ):
-        size = (layout.height, layout.width)
-        super().__init__(n_in, n_images * layout.n_channels, kernel_size, stride, size=size, bounded=bounded)
+        n_out, size = n_images * layout.n_channels, (layout.height, layout.width)
+        super().__init__(n_in, n_out, kernel_size, stride, dilation, size=size, bounded=bounded)
         self.layout = layout
         self.bias = nn.Parameter(torch.empty(n_images * layout.n_cells))
 
