@@ -94,6 +94,14 @@ def test_series_may_be_objects_of_an_array_or_of_a_pandas_series():
             np.testing.assert_array_equal(made, expected)
 
 
+def test_series_of_other_channels_are_refused_by_their_number():
+    model = clone(SERIES[0]).fit(X)
+    with pytest.raises(ValueError, match="series of 3 channels, but fit saw series of 2"):
+        model.transform([np.zeros((3, 5)), np.zeros((3, 7))])
+    with pytest.raises(ValueError, match="series of 1 channels, but fit saw series of 2"):
+        model.transform([np.zeros(5), np.zeros(7)])
+
+
 def test_centre_and_scale_are_those_of_what_is_there():
     rows, chosen = padded(X, None).reshape(90, -1), np.arange(3, 60)
     found = fit_series_scaling(rows, chosen, 2)

@@ -86,7 +86,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     noise : float, default=0.0
         Amount of corruption of what the encoder sees in training, the target staying clean [1]_. For
         ``"gaussian"`` the standard deviation, in units of the scaled rows; for ``"warp"`` the standard deviation
-        of the moves at the places that draw the curve, as a share of the length; otherwise the share of cells.
+        of the moves at the places that draw the curve, as a share of the length; otherwise the share of cells. With 0
+        there is none, whatever ``noise_kind`` says.
     noise_kind : {"gaussian", "masking", "salt_and_pepper", "block", "warp"}, default="gaussian"
         Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
         ``"block"``: set a rectangle of each image, ``noise`` being its share of the area, to the mean, its shape and
