@@ -105,7 +105,6 @@ def judge_samples(name: str, model: VAETransformer, vocabulary: Vocabulary, trai
             from rdkit import Chem, RDLogger, rdBase
 
             RDLogger.DisableLog("rdApp.*")
-
             found["rdkit"] = rdBase.rdkitVersion
             found["valid"] = float(np.mean([Chem.MolFromSmiles(string) is not None for string in strings]))
     return found

@@ -92,14 +92,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             self._check_categories(X, reset=reset)
             return X
         if is_list_of_series(X):
-            longest = self._plan.architecture.input_shape if reset else self._series_shape
-            X = padded(X, None if longest is None else longest[-1])
-            n_channels = X.shape[1] if X.ndim == 3 else 1
-            if not reset and n_channels != self._n_channels:
-                raise ValueError(
-                    f"X has series of {n_channels} channels, but fit saw series of {self._n_channels}; arrays with two "
-                    "axes are (channels, timepoints)."
-                )
+            X = padded(X, self._plan.architecture.input_shape if reset else self._series_shape)
         X = super()._validate(X, reset=reset, finite=False)
         self._check_values(X, "X")
         self._check_categories(X, reset=reset)

@@ -180,8 +180,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     def _validate_series(self, X: Any, *, reset: bool) -> np.ndarray:
         """Series that may end early as rows with NaN after their ends."""
         if is_list_of_series(X):
-            longest = self.autoencoder.architecture.input_shape if reset else self._series_shape
-            X = padded(X, None if longest is None else longest[-1])
+            X = padded(X, self.autoencoder.architecture.input_shape if reset else self._series_shape)
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)

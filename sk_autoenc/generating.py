@@ -259,7 +259,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         """Two rows as the encoder reads them."""
         ends = [np.asarray(as_array(end)) for end in (a, b)]
         if not self._equal_lengths and len(self.input_shape_) == ends[0].ndim:
-            rows = padded(ends, self.input_shape_[-1]).reshape(2, -1)
+            rows = padded(ends, self._series_shape).reshape(2, -1)
         else:
             rows = np.stack([end.reshape(-1) for end in ends])
         rows = check_array(

@@ -1,5 +1,6 @@
 """Series of unequal lengths as rows of one length, whose cells after a series' end are NaN, and back."""
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -22,8 +23,10 @@ def is_list_of_series(X: Any) -> bool:
     return all(getattr(case, "ndim", 0) in (1, 2) for case in X)
 
 
-def padded(cases: Sequence[Any], n_timepoints: int | None) -> np.ndarray:
-    """A list of series as one array of this length, None for that of the longest, NaN after their ends.
+def padded(cases: Sequence[Any], shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """A list of series as one array, NaN after their ends.
+
+    ``shape``: channels and timepoints that one has at most; None: those of the longest.
 
     ``(n_timepoints_i,)`` each gives ``(n, n_timepoints)``, ``(n_channels, n_timepoints_i)`` each gives three axes.
     """
@@ -34,15 +37,20 @@ def padded(cases: Sequence[Any], n_timepoints: int | None) -> np.ndarray:
             f"X has series whose axes before time differ: {sorted(forms)!s:.60}; all must have the same, and arrays "
             "with two axes must be (channels, timepoints)."
         )
-    longest = max(array.shape[-1] for array in arrays)
-    n_timepoints = longest if n_timepoints is None else n_timepoints
+    axes, longest = forms.pop(), max(array.shape[-1] for array in arrays)
+    n_channels, n_timepoints = (math.prod(axes), longest) if shape is None else shape
+    if math.prod(axes) != n_channels:
+        raise ValueError(
+            f"X has series of {math.prod(axes)} channels, but {n_channels} are expected here; arrays with two axes "
+            "must be (channels, timepoints)."
+        )
     if longest > n_timepoints:
         raise ValueError(
             f"X has a series of {longest} timepoints, but the longest possible here has {n_timepoints}, which "
             "Recurrent(input_shape=(channels, timepoints)) can set in fit."
         )
     dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
-    out = np.full((len(arrays), *forms.pop(), n_timepoints), np.nan, dtype=dtype)
+    out = np.full((len(arrays), *axes, n_timepoints), np.nan, dtype=dtype)
     for row, array in zip(out, arrays, strict=True):
         row[..., : array.shape[-1]] = array
     return out

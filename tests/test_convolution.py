@@ -242,9 +242,6 @@ def test_codes_lie_in_the_range_of_their_activation():
     assert ((code > 0) & (code < 1)).all()
 
 
-# -- what is refused
-
-
 def test_dilated_stages_see_ever_longer_stretches():
     architecture = plan((40,), (2, 2, 2), input_shape=(1, 40), stride=1, dilation=(1, 2, 4), activation="identity")
     *stages, _flatten, _dense = architecture.make_encoder(40, 1, linear_path=False)
@@ -257,6 +254,9 @@ def test_dilated_stages_see_ever_longer_stretches():
         assert (nonzero.min(), nonzero.max()) == (20 - reach, 20 + reach)
     decoder = architecture.make_decoder(1, 40, linear_path=False, bounded=False)
     assert [m.dilation for m in decoder.modules() if isinstance(m, UpsampledConvolution)] == [(1, 4), (1, 2), (1, 1)]
+
+
+# -- what is refused
 
 
 @pytest.mark.parametrize(

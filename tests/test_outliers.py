@@ -27,6 +27,7 @@ from sk_autoenc import (
     Recurrent,
     VAETransformer,
     Vocabulary,
+    detecting,
     load,
     save,
 )
@@ -561,7 +562,7 @@ def _unequal_detector(**parameters):
 
 
 @pytest.mark.parametrize("residual", ["auto", "latent"])
-def test_series_may_differ_in_length(residual):
+def test_series_may_differ_in_length(residual, monkeypatch):
     lengths = np.random.default_rng(1).integers(4, 12, 80)
     series = _waves(lengths)
     detector = _unequal_detector(residual=residual, calibration_fraction=0.2).fit(series)
@@ -577,6 +578,9 @@ def test_series_may_differ_in_length(residual):
     parts = detector.explain(series[:5])
     assert [part.shape for part in parts] == [case.shape for case in series[:5]]
     np.testing.assert_allclose([part.sum() for part in parts], -scores[:5], rtol=1e-6)
+    monkeypatch.setattr(detecting, "_OCCLUDED_AT_ONCE", 7)
+    for part, again in zip(parts, detector.explain(series[:5]), strict=True):
+        np.testing.assert_array_equal(part, again)
     assert (detector.explain(rows[:5])[np.isnan(rows[:5])] == 0).all()
     display = OutlierExplanationDisplay.from_estimator(detector, series, row=2, n_features=3)
     largest = np.unravel_index(parts[2].argmax(), parts[2].shape)

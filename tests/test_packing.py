@@ -13,8 +13,21 @@ def packing(training=True):
     return Packing.of(LENGTHS, 6, training=training)
 
 
-def series(n_features=2):
-    return torch.randn(4, 6, n_features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def series():
+    return normal(4, 6, 2)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def layers(name, n_layers=1):
+    """Recurrent layers that read two features, with three units."""
+    cell = CELLS[name](2, 3, n_layers, batch_first=True).double()
+    with torch.no_grad():
+        for seed, parameter in enumerate(cell.parameters()):
+            parameter.copy_(normal(*parameter.shape, seed=seed))
+    return cell
 
 
 def test_steps_lie_one_after_the_other_and_the_longest_series_first():
@@ -59,11 +72,10 @@ def test_few_numbers_of_rows_are_run_and_none_too_few():
 @pytest.mark.parametrize("n_layers", [1, 2])
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_layers_compute_what_they_do_on_each_series_and_its_gradient(name, n_layers):
-    cell = CELLS[name](2, 3, n_layers, batch_first=True).double()
-    found, x = packing(), series().requires_grad_()
-    first = torch.randn(n_layers, 4, 3, dtype=torch.float64).requires_grad_()
+    cell, found, x = layers(name, n_layers), packing(), series().requires_grad_()
+    first = normal(n_layers, 4, 3, seed=1).requires_grad_()
     states = found.unpack(run_layers(cell, list(cell.parameters()), found.pack(x), first, found))
-    weighting = torch.randn_like(states)
+    weighting = normal(*states.shape, seed=2)
     alone = []
     for i, length in enumerate(LENGTHS):
         out, _ = go_on(cell, x[i : i + 1, :length], initial_state(cell, first[:, i : i + 1].contiguous()))
@@ -76,16 +88,16 @@ def test_layers_compute_what_they_do_on_each_series_and_its_gradient(name, n_lay
 
 
 def test_ours_and_torch_agree_in_pieces():
-    cell, found = CELLS["gru"](2, 3), packing()
-    weights, packed, first = list(cell.parameters()), found.pack(series()).float(), torch.randn(1, 4, 3)
+    cell, found = layers("gru"), packing()
+    weights, packed, first = list(cell.parameters()), found.pack(series()), normal(1, 4, 3, seed=1)
     ours = run_layers(cell, weights, packed, first, found)
     torch.testing.assert_close(ours, run_in_pieces(cell, weights, packed, first[:, found.order], found))
 
 
 def unrolled(n_rows=(3, 2, 1, 1)):
     """A function of what is read, the first state, the weights and the biases, and such arguments."""
-    generator, shapes = torch.Generator().manual_seed(0), [(sum(n_rows), 6), (3, 2), (6, 2), (6,)]
-    arguments = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
+    shapes = [(sum(n_rows), 6), (3, 2), (6, 2), (6,)]
+    arguments = [normal(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes)]
     return (lambda *given: UnrolledGRU.apply(*given, list(n_rows))), arguments
 
 

@@ -13,7 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sk_autoenc import AAETransformer, AutoencoderTransformer, Gaussian, Recurrent, StudentT, VAETransformer, load, save
+from sk_autoenc import (
+    AAETransformer,
+    AutoencoderTransformer,
+    Gaussian,
+    ReconstructionOutlierDetector,
+    Recurrent,
+    StudentT,
+    VAETransformer,
+    load,
+    save,
+)
 from sk_autoenc.likelihoods import present
 from sk_autoenc.nn import recurrent
 from sk_autoenc.nn.autoencoder import Autoencoder
@@ -74,13 +84,13 @@ def generative(request):
 
 
 def test_a_list_becomes_an_array_with_nan_after_the_ends_and_comes_back():
-    rows = padded(X, None)
+    rows = padded(X)
     assert rows.shape == (90, 2, 11)
     np.testing.assert_array_equal(lengths_of(rows.reshape(90, -1), 2), LENGTHS)
     for back, series in zip(trimmed(rows, LENGTHS), X, strict=True):
         np.testing.assert_array_equal(back, series)
-    assert padded(X, 15).shape == (90, 2, 15)
-    assert padded([series.astype(np.float32) for series in X], None).dtype == np.float32
+    assert padded(X, (2, 15)).shape == (90, 2, 15)
+    assert padded([series.astype(np.float32) for series in X]).dtype == np.float32
 
 
 def test_series_may_be_objects_of_an_array_or_of_a_pandas_series():
@@ -94,16 +104,18 @@ def test_series_may_be_objects_of_an_array_or_of_a_pandas_series():
             np.testing.assert_array_equal(made, expected)
 
 
-def test_series_of_other_channels_are_refused_by_their_number():
-    model = clone(SERIES[0]).fit(X)
-    with pytest.raises(ValueError, match="series of 3 channels, but fit saw series of 2"):
-        model.transform([np.zeros((3, 5)), np.zeros((3, 7))])
-    with pytest.raises(ValueError, match="series of 1 channels, but fit saw series of 2"):
-        model.transform([np.zeros(5), np.zeros(7)])
+@pytest.mark.parametrize("found", [1, 3])
+def test_series_of_other_channels_are_refused_by_their_number(found):
+    cases = [np.zeros((3, n)) if found == 3 else np.zeros(n) for n in (5, 7)]
+    of_two = clone(SERIES[0]).fit(X)
+    detector = ReconstructionOutlierDetector(of_two, n_estimators=1, random_state=0).fit(X)
+    for method in (of_two.transform, detector.predict, clone(of_two).set_params(architecture__input_shape=(2, 11)).fit):
+        with pytest.raises(ValueError, match=f"series of {found} channels, but 2 are expected"):
+            method(cases)
 
 
 def test_centre_and_scale_are_those_of_what_is_there():
-    rows, chosen = padded(X, None).reshape(90, -1), np.arange(3, 60)
+    rows, chosen = padded(X).reshape(90, -1), np.arange(3, 60)
     found = fit_series_scaling(rows, chosen, 2)
     together = np.concatenate([X[i] for i in chosen], axis=1)
     np.testing.assert_allclose(found.center, np.repeat(together.mean(1), 11))
@@ -119,7 +131,7 @@ def test_centre_and_scale_are_those_of_what_is_there():
 def test_each_series_is_read_to_its_own_end(cell, training):
     reader = ReadSeries(SeriesLayout(2, 11), cell, 5, 2, bidirectional=True, unequal=True).train(training)
     initialize_recurrent(reader, torch.Generator().manual_seed(0))
-    rows = torch.from_numpy(padded(X, None)).float().flatten(1)
+    rows = torch.from_numpy(padded(X)).float().flatten(1)
     found = reader(rows)
     for i in (0, 5, 17):
         alone = torch.from_numpy(X[i].T).float()[None]
@@ -139,7 +151,7 @@ def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradien
     initialize_parameters(module, torch.Generator().manual_seed(0))
     initialize_recurrent(module, torch.Generator().manual_seed(0))
     cases = [series for series in X if series.shape[1] < 9]
-    rows = torch.from_numpy(padded(cases, 11)).float().flatten(1)
+    rows = torch.from_numpy(padded(cases, (2, 11))).float().flatten(1)
 
     def loss_and_gradients(raw):
         loss = (present(raw, rows) - raw).square().sum(1).mean()
@@ -165,7 +177,7 @@ def test_densities_skip_the_same_steps_and_have_the_same_loss_and_gradient(n_dra
     initialize_parameters(module, torch.Generator().manual_seed(0))
     initialize_recurrent(module, torch.Generator().manual_seed(0))
     cases = [series for series in X if series.shape[1] < 9]
-    rows = torch.from_numpy(padded(cases, 11)).float().flatten(1)
+    rows = torch.from_numpy(padded(cases, (2, 11))).float().flatten(1)
     n_run, run_layers = [], recurrent.run_layers
 
     def found():
@@ -223,7 +235,7 @@ def test_room_that_no_series_needs_changes_no_code(estimator):
 
 def test_series_come_back_with_their_own_lengths(any_estimator):
     any_estimator.fit(X)
-    made, rows = any_estimator.reconstruct(X), padded(X, None)
+    made, rows = any_estimator.reconstruct(X), padded(X)
     assert [one.shape for one in made] == [series.shape for series in X]
     as_array = any_estimator.reconstruct(rows)
     np.testing.assert_array_equal(np.isnan(as_array), np.isnan(rows))
@@ -239,7 +251,7 @@ def test_series_come_back_with_their_own_lengths(any_estimator):
 
 
 def test_flat_rows_hold_channels_one_after_the_other(any_estimator):
-    rows = padded(X, None).reshape(90, -1)
+    rows = padded(X).reshape(90, -1)
     codes = clone(any_estimator).fit(X).transform(X)
     flat = any_estimator.set_params(architecture__input_shape=(2, 11)).fit(rows)
     np.testing.assert_array_equal(flat.transform(rows), codes)
@@ -458,7 +470,7 @@ def test_what_needs_every_cell_is_refused(estimator, options, message):
 
 def test_bad_series_name_themselves(estimator):
     estimator.fit(X)
-    rows = padded(X, None)
+    rows = padded(X)
     rows[3, 1, 2] = np.nan
     with pytest.raises(ValueError, match="NaN inside series 3"):
         estimator.fit(rows)

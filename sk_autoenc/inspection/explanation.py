@@ -95,13 +95,10 @@ class OutlierExplanationDisplay:
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
         if names is None:
             there = np.equal(values, values)  # but for NaN after the end of a series
-            axes = ["channel", "time"] if getattr(estimator, "_series_shape", None) else [""] * parts.ndim
-            if axes[0] or parts.ndim > 1:  # images and series: cells by their place
-                places = np.argwhere(there)
-                names = [
-                    ", ".join(f"{axis} {i}".strip() for axis, i in zip(axes[-parts.ndim :], place, strict=True))
-                    for place in places
-                ]
+            of_series = getattr(estimator, "_series_shape", None) is not None
+            if of_series or parts.ndim > 1:  # series and images: cells by their place
+                axes = ("channel ", "time ")[-parts.ndim :] if of_series else ("",) * parts.ndim
+                names = [", ".join(map("{}{}".format, axes, place)) for place in np.argwhere(there)]
             parts, values = parts[there], values[there]
         return cls(parts, names=names, values=values).plot(ax, n_features=n_features, **kwargs)
 

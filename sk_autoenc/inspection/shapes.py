@@ -73,7 +73,7 @@ def as_series(rows: Any) -> np.ndarray:
 
     Rows with one axis are one channel; those with more than two have none.
     """
-    values = np.asarray(padded(rows, None) if is_list_of_series(rows) else rows, dtype=float)
+    values = np.asarray(padded(rows) if is_list_of_series(rows) else rows, dtype=float)
     return values if values.ndim == 3 else values.reshape(len(values), 1, -1)
 
 

@@ -146,7 +146,7 @@ class UnrolledGRU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # torch's own takes *args
         ctx: Any, read: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, n_rows: list[int]
     ) -> Tensor:
         """``read``: W x + b at all steps, ``(n_packed, 3 * size)``; ``weight`` and ``bias``: U and d; states."""
@@ -164,7 +164,7 @@ class UnrolledGRU(torch.autograd.Function):
         return torch.cat(states)
 
     @staticmethod
-    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # and *grads
         if torch.is_grad_enabled():
             raise RuntimeError("the gradient of a GRU over packed series cannot be differentiated once more.")
         weight, *kept = ctx.saved_tensors

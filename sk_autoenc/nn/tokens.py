@@ -68,6 +68,7 @@ class WriteTokens(nn.Module):
             packing, outcomes, counted = self._outcomes(x)
             log_prob = self._logits(code, outcomes, packing).to(x.dtype).log_softmax(-1)
             found = log_prob.gather(-1, packing.pack(outcomes)[:, None]).squeeze(-1)
+            # Always as many terms a row, since the order in which they are added depends on their number.
             return packing.unpack(torch.where(counted, found, 0.0)).sum(-1)
 
         return self._in_blocks(of_block, code, x)
