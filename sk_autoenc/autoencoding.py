@@ -74,29 +74,40 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return self._series_shape[0]
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
-        if self._equal_lengths:
-            if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
+        if is_list_of_series(X):
+            if not self._equal_lengths:
+                X = padded(X, self._plan.architecture.input_shape if reset else self._series_shape)
+            elif len({np.shape(case) for case in X}) > 1:
                 raise ValueError(
                     "X has series of unequal lengths, which need architecture=Recurrent(..., unequal_lengths=True), "
                     f"got architecture={self._plan.architecture!r}."
                 )
-            try:
-                X = super()._validate(X, reset=reset, finite=finite)
-            except ValueError as error:
-                if "NaN" not in str(error) or not isinstance(self._plan.architecture, Recurrent):
-                    raise
-                raise ValueError(
-                    "Input X contains NaN. Series that end early, with NaN after their ends, need "
-                    f"Recurrent(..., unequal_lengths=True), got architecture={self._plan.architecture!r}."
-                ) from error
-            self._check_categories(X, reset=reset)
-            return X
-        if is_list_of_series(X):
-            X = padded(X, self._plan.architecture.input_shape if reset else self._series_shape)
-        X = super()._validate(X, reset=reset, finite=False)
-        self._check_values(X, "X")
+        try:
+            X = super()._validate(X, reset=reset, finite=finite and self._equal_lengths)
+        except ValueError as error:
+            if (hint := self._hint(str(error))) is None:
+                raise
+            raise ValueError(hint) from error
+        if not self._equal_lengths:
+            self._check_values(X, "X")
         self._check_categories(X, reset=reset)
         return X
+
+    def _hint(self, refusal: str) -> str | None:
+        """What scikit-learn's refusal of rows does not say about series and strings."""
+        if not isinstance(self._plan.architecture, Recurrent):
+            return None
+        if "NaN" in refusal:
+            return (
+                "Input X contains NaN. Series that end early, with NaN after their ends, need "
+                f"Recurrent(..., unequal_lengths=True), got architecture={self._plan.architecture!r}."
+            )
+        if "convert string" in refusal:
+            return (
+                "X holds strings. Recurrent reads numbers of tokens, which Vocabulary makes of strings: "
+                "make_pipeline(Vocabulary(), ...)."
+            )
+        return None
 
     def _check_categories(self, X: np.ndarray, *, reset: bool) -> None:
         """Refuse what has no number among the categories of the fit: an encoder cannot read it."""

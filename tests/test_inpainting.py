@@ -1,5 +1,7 @@
 """Filling in several passes, for networks that were not trained to do without cells."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def test_the_best_linear_network_for_noisy_rows_fills_by_ridge_regression():
 
 
 def test_by_default_the_network_is_asked_once():
-    model = linear_network(4)
+    model = linear_network(4, noise=0.5)
     expected = model.reconstruct(np.where(HIDDEN, X.mean(axis=0), NEW))
     np.testing.assert_allclose(model.inpaint(NEW, HIDDEN)[:, HIDDEN], expected[:, HIDDEN], rtol=1e-6)
 
@@ -84,3 +86,12 @@ def test_networks_that_learned_from_holes_fill_in_one_pass(noise_kind):
     assert model.inpaint(NEW, HIDDEN).shape == NEW.shape
     with pytest.raises(ValueError, match=f"max_passes must be 1 .*noise_kind='{noise_kind}', got 9"):
         model.inpaint(NEW, HIDDEN, max_passes=9)
+
+
+def test_a_network_that_has_not_learned_to_fill_says_so():
+    with pytest.warns(UserWarning, match="trained with noise=0"):
+        linear_network(4).inpaint(NEW, HIDDEN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linear_network(4).inpaint(NEW, HIDDEN, max_passes=2)
+        linear_network(4, noise=0.5).inpaint(NEW, HIDDEN)

@@ -32,6 +32,7 @@ RANKS = {
     "base": 4,
     "autoencoding": 5,
     "detecting": 5,
+    "inpainting": 6,
     "generating": 6,
     "density": 7,
     "estimators": 8,

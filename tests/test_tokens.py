@@ -303,6 +303,14 @@ def test_early_ends_without_unequal_lengths_give_a_hint():
         AutoencoderTransformer(2, architecture=Recurrent(4), likelihood="categorical").fit(ROWS)
 
 
+@pytest.mark.parametrize("strings", [["CCO", "CO"], np.array(["CCO", "CO"], dtype=object)])
+def test_strings_are_sent_to_a_vocabulary(strings):
+    with pytest.raises(ValueError, match=r"X holds strings.*Vocabulary"):
+        AutoencoderTransformer(2, **OPTIONS).fit(strings)
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        AutoencoderTransformer(2).fit(strings)
+
+
 def test_warmup_is_long_for_tokens():
     assert VAETransformer(max_iter=20, **OPTIONS)._warmup_epochs() == 10
     assert VAETransformer(max_iter=20, init="random")._warmup_epochs() == 2

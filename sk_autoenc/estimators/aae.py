@@ -397,7 +397,8 @@ class AAETransformer(GenerativeAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``log p(x|z) + log p(z)`` in nats, for the units of ``X``, where ``z`` is the row's code.
+            ``log p(x|z) + log p(z)`` in nats, for the units of ``X``, where ``z`` is the row's code; minus infinity
+            where that lies outside a uniform prior.
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
@@ -425,6 +426,6 @@ class AAETransformer(GenerativeAutoencoder):
         Returns
         -------
         float
-            The mean over rows; higher is better.
+            The mean over rows; higher is better. With ``prior="uniform"`` one code outside makes it minus infinity.
         """
         return float(self.score_samples(X).mean())

@@ -100,8 +100,9 @@ class VAETransformer(DensityAutoencoder):
         more, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
     prior : {"normal", "gaussian_mixture"} or object with sample and log_prob, default="normal"
         How codes are distributed. ``"gaussian_mixture"``: training is that of ``"normal"``; then a mixture is fitted
-        to draws from the posteriors of the training rows, which ``sample`` and ``score_samples`` use. An object, such
-        as ``GaussianMixturePrior(...)``, stands while training; ``"auto"`` in ``init`` is then ``"random"``.
+        to draws from the posteriors of the training rows (after ``partial_fit``, those of the last chunk), which
+        ``sample`` and ``score_samples`` use. An object, such as ``GaussianMixturePrior(...)``, stands while training;
+        ``"auto"`` in ``init`` is then ``"random"``.
     beta : float, default=1.0
         Weight of the KL divergence in training [3]_; scores are free of it.
     n_warmup_epochs : int or "auto", default="auto"

@@ -1,0 +1,135 @@
+"""Filling cells of rows that are missing or hidden, by what the network makes of the rest."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import assert_all_finite, check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from sk_autoenc.arrays import as_array, check_range, flattened
+from sk_autoenc.autoencoding import BaseAutoencoder
+from sk_autoenc.likelihoods import Categorical, Tokens
+
+#: Filling ends when hidden cells move by less than this: their root mean square in units of the scaled rows.
+LEAST_MOVE = 1e-4
+
+
+class InpaintingAutoencoder(BaseAutoencoder):
+    """An autoencoder that may have learned from corrupted rows, and can fill them."""
+
+    def inpaint(self, X, mask, *, max_passes=1):
+        """Fill what a mask hides; the rest is returned as it is.
+
+        Hidden cells take their training means, the row goes through encoder and decoder, and hidden cells are taken
+        from what comes out. Train with ``noise_kind="block"``, or ``"masking"`` for scattered cells, so that the
+        network has learned to do without them.
+
+        One trained with normal noise has not; there let the filled row go through again until it stays as it is, by
+        ``max_passes=200``. What such a network changes in a row leads towards more probable rows [1]_. For the best
+        linear one with as many codes as features this ends at the ridge regression of the hidden cells on those that
+        are seen, with a penalty that grows as ``noise**2``, and for PCA at least squares. That filled a third of 300
+        faces, of 4096 pixels, better than a network that had learned from blocks; on 50 to 1300 digits of 64 pixels
+        blocks and masking were as good or better. Try both on rows of which you know all.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Rows; what is hidden in them may be missing (NaN) and is not looked at.
+        mask : array-like of bool
+            True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
+            as (height, width) for images of shape (channels, height, width), or (length, 1) for series of shape
+            (length, channels).
+        max_passes : int, default=1
+            How often a row goes through the network at most. It ends before when a pass hardly moves it, or moves it
+            no less than the one before. Networks that have learned from holes fill in one pass.
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            Rows in the dtype of ``X`` (float64 unless that is float32), bit for bit the same where nothing is hidden.
+
+        References
+        ----------
+        .. [1] Alain, Bengio (2014). What regularized auto-encoders learn from the data-generating distribution. Journal
+           of Machine Learning Research 15(110).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from sk_autoenc import AutoencoderTransformer, Convolutional
+        >>> images = load_digits().images[:, None]
+        >>> model = AutoencoderTransformer(
+        ...     16, architecture=Convolutional((8, 16)), noise=0.3, noise_kind="block", max_iter=2, random_state=0
+        ... ).fit(images)
+        >>> hidden = np.zeros((8, 8), dtype=bool)
+        >>> hidden[2:5] = True
+        >>> filled = model.inpaint(images, hidden)
+        >>> np.array_equal(filled[..., ~hidden], images[..., ~hidden])
+        True
+        """
+        check_is_fitted(self)
+        max_passes = check_scalar(max_passes, "max_passes", Integral, min_val=1)
+        kind = self._plan.noise_kind if self._plan.noise else None
+        if max_passes > 1 and kind in ("block", "masking", "salt_and_pepper"):
+            raise ValueError(
+                f"max_passes must be 1 for a network that has learned from noise_kind={kind!r}, got {max_passes}: it "
+                "fills in one pass, and more lead it astray."
+            )
+        if not self._equal_lengths:
+            raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
+        if max_passes == 1 and kind is None:
+            warnings.warn(
+                "inpaint: trained with noise=0, the network has not learned to do without cells; fit with noise=0.3 "
+                "and noise_kind='masking', or 'block' for images.",
+                stacklevel=2,
+            )
+        rows = self._validate(X, reset=False, finite=False)
+        shape = flattened(as_array(X))[1] or rows.shape[1:]
+        hidden = _broadcast_mask(mask, (len(rows), *shape)).reshape(rows.shape)
+        seen = np.where(hidden, self._typical_row().astype(rows.dtype), rows)
+        assert_all_finite(seen, input_name="X")
+        check_range(seen, "X")
+        return self._fill(seen, hidden, max_passes).reshape(-1, *shape)
+
+    def _fill(self, rows: np.ndarray, hidden: np.ndarray, max_passes: int) -> np.ndarray:
+        """Rows with hidden cells as the network gives them back, again until they stay, or stop settling."""
+        rows, moving, last = rows.copy(), np.arange(len(rows)), np.full(len(rows), np.inf)
+        for _ in range(max_passes):
+            before, free = rows[moving], hidden[moving]
+            after = np.where(free, self._reconstruct(before).reshape(before.shape), before)
+            rows[moving] = after
+            moves = (after.astype(np.float64) - before) / self._unit
+            moved = np.sqrt(np.square(moves).sum(axis=1) / free.sum(axis=1).clip(min=1))
+            goes_on = (moved > LEAST_MOVE) & (moved < last)
+            moving, last = moving[goes_on], moved[goes_on]
+            if len(moving) == 0:
+                break
+        return rows
+
+    @property
+    def _unit(self) -> float:
+        """What counts as 1 in the scaled rows, in the units of X."""
+        return float(self._scaling.scale if self._likelihood.scales_rows else self.net_.module_.standardize.scale)
+
+    def _typical_row(self) -> np.ndarray:
+        """What a corrupted cell is set to, in the units of X."""
+        if self._likelihood.scales_rows:
+            return self._scaling.center
+        if isinstance(self._likelihood, Categorical | Tokens):
+            raise ValueError(f"inpaint needs values that have a mean; likelihood={self.likelihood!r} has categories.")
+        return self.net_.module_.standardize.center.cpu().numpy()
+
+
+def _broadcast_mask(mask, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.asarray(as_array(mask))
+    if mask.dtype != bool:
+        raise ValueError(f"mask must be an array of bool, True for cells to fill; got dtype {mask.dtype}.")
+    try:
+        return np.broadcast_to(mask, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"mask must broadcast to the shape of X, {shape}; got shape {mask.shape}. Flat rows need "
+            "mask.ravel(), images with channels mask[None] or mask[..., None]."
+        ) from error
