@@ -94,19 +94,18 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return X
 
     def _hint(self, refusal: str) -> str | None:
-        """What scikit-learn's refusal of rows does not say about series and strings."""
-        if not isinstance(self._plan.architecture, Recurrent):
-            return None
-        if "NaN" in refusal:
+        """What scikit-learn's refusal of rows does not say about series and categories."""
+        if refusal.startswith("Input X contains NaN") and isinstance(self._plan.architecture, Recurrent):
             return (
                 "Input X contains NaN. Series that end early, with NaN after their ends, need "
                 f"Recurrent(..., unequal_lengths=True), got architecture={self._plan.architecture!r}."
             )
-        if "convert string" in refusal:
-            return (
-                "X holds strings. Recurrent reads numbers of tokens, which Vocabulary makes of strings: "
-                "make_pipeline(Vocabulary(), ...)."
-            )
+        if refusal.startswith("could not convert string"):
+            likelihood = self._plan._make_likelihood()
+            if isinstance(likelihood, Tokens):
+                return f"{refusal}. Of strings Vocabulary makes numbers of tokens: make_pipeline(Vocabulary(), ...)."
+            if isinstance(likelihood, Categorical):
+                return f"{refusal}. Of categories scikit-learn's OrdinalEncoder makes numbers."
         return None
 
     def _check_categories(self, X: np.ndarray, *, reset: bool) -> None:

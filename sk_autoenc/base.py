@@ -9,9 +9,9 @@ from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
 from numbers import Integral, Real
 
-import joblib
 import numpy as np
 import torch
+from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import validate_data
@@ -52,6 +52,13 @@ _PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed", "_dtype")
 
 #: What the net's history holds besides one loss per term.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}
+
+
+class _ByValue(NumpyHasher):
+    """Hashes objects by what they hold; joblib's own takes equal tensors for different ones."""
+
+    def save(self, obj):
+        super().save(obj.detach().cpu().numpy() if isinstance(obj, Tensor) else obj)
 
 
 class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
@@ -353,7 +360,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Refuse to train further when a parameter that shapes the model was changed since the fit."""
         for name in self._shaping_parameters:
             now, then = getattr(self, name), getattr(self._blueprint, name)
-            if joblib.hash(now) != joblib.hash(then) and not np.array_equal(now, then):
+            if _ByValue("md5").hash(now) != _ByValue("md5").hash(then) and not np.array_equal(now, then):
                 raise ValueError(
                     f"{name} was {then!r} in the fit that is to be continued and is now {now!r}; "
                     "set it back, or fit with warm_start=False."

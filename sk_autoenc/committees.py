@@ -20,7 +20,7 @@ _BLOCK = 4096
 
 
 class Standardization:
-    """A mean and a spread per feature; a feature that is constant, but for rounding, has the spread 1."""
+    """A mean and a spread per feature; that of a constant feature is its size, whatever the units, or 1 if it is 0."""
 
     def __init__(self, center: np.ndarray, spread: np.ndarray):
         self.center, self.spread = center, spread
@@ -33,7 +33,8 @@ class Standardization:
         center = guess + sum((X[block] - guess).sum(axis=0) for block in blocks) / len(X)  # puts rounding right
         spread = np.sqrt(sum(np.square(X[block] - center).sum(axis=0) for block in blocks) / len(X))
         rounding = 4 * np.finfo(X.dtype).eps * np.abs(center)
-        return cls(center, np.where(spread > rounding, spread, 1.0))
+        size = np.where(center == 0, 1.0, np.abs(center))
+        return cls(center, np.where(spread > rounding, spread, size))
 
     def apply(self, X: np.ndarray, limit: float) -> Tensor:
         """Standardised values held to ±limit, float64."""

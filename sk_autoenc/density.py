@@ -1,9 +1,12 @@
 """What models with a density can do: the log-density of a row by importance sampling, and its lower bound."""
 
+import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.quasirandom import SobolEngine
@@ -12,6 +15,11 @@ from sk_autoenc.generating import GenerativeAutoencoder
 from sk_autoenc.nn.blocks import SERIAL_CELLS
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
 from sk_autoenc.training.inference import SMALL_BLOCK, hashed_uniforms, map_rows
+
+#: Half of the codes that estimate log p(x) come from the posterior, half from one 1 + this / sqrt(n_components) times
+#: as wide, so that weights stay bounded where the encoder is too sure of itself (Hesterberg 1995,
+#: https://doi.org/10.1080/00401706.1995.10484303). With more components, codes of one as wide would lie too far out.
+_EXTRA_WIDTH = 2.0
 
 
 class Elbo(NamedTuple):
@@ -30,11 +38,12 @@ class RowEstimates(NamedTuple):
     log_ratio: Any
 
 
-def estimate(module: VariationalAutoencoder, prior: Any, x: Tensor, points: Tensor) -> RowEstimates:
+def estimate(module: VariationalAutoencoder, prior: Any, x: Tensor, points: Tensor, n_wide: int = 0) -> RowEstimates:
     """Estimates of log p(x), E log p(x|z) and E log p(z)/q(z|x), from codes at ``points`` of the posterior.
 
     ``points`` in [0, 1), of shape (n_points, n_components), are spread evenly; they are shifted for each row by a hash
-    of its posterior. Work is cut into pieces that torch leaves to one thread, and each row's sums run in one order.
+    of its posterior. The last ``n_wide`` are points of the widened posterior, and serve log p(x) alone. Work is cut
+    into pieces that torch leaves to one thread, and each row's sums run in one order.
     """
     posterior = module.posterior(x)
     shift = hashed_uniforms(torch.cat(posterior, dim=1), points.shape[1])
@@ -42,29 +51,42 @@ def estimate(module: VariationalAutoencoder, prior: Any, x: Tensor, points: Tens
     for start in range(0, len(x), SMALL_BLOCK):
         piece = slice(start, start + SMALL_BLOCK)
         here = Posterior(*(part[piece] for part in posterior))
-        parts = _estimate_piece(module, prior, x[piece], here, shift[piece], points)
+        parts = _estimate_piece(module, prior, x[piece], here, shift[piece], points, n_wide)
         for row, part in zip(rows, parts, strict=True):
             row[piece] = part
     return RowEstimates(*rows)
 
 
 def _estimate_piece(
-    module: VariationalAutoencoder, prior: Any, x: Tensor, posterior: Posterior, shift: Tensor, points: Tensor
+    module: VariationalAutoencoder,
+    prior: Any,
+    x: Tensor,
+    posterior: Posterior,
+    shift: Tensor,
+    points: Tensor,
+    n_wide: int,
 ) -> RowEstimates:
     at_once = max(1, SERIAL_CELLS // (len(x) * max(3 * x.shape[1], points.shape[1])))  # a mean and up to two scales
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
     likelihood_sum, ratio_sum = torch.zeros_like(log_sum), torch.zeros_like(log_sum)
-    for some in points.split(at_once):
-        uniform = (some[:, None] + shift) % 1.0  # (at_once, rows, n_components)
-        noise = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).to(x.dtype)
-        code = posterior.at(noise)
-        log_likelihood = module.log_likelihood(code, x).double()
-        log_ratio = (prior.log_prob(code) - posterior.log_prob(noise)).double()
-        log_sum = torch.logaddexp(log_sum, (log_likelihood + log_ratio).logsumexp(0))
-        likelihood_sum += log_likelihood.sum(0)
-        ratio_sum += log_ratio.sum(0)
     n = len(points)
-    return RowEstimates(log_sum - np.log(n), likelihood_sum / n, ratio_sum / n)
+    width, share = 1 + _EXTRA_WIDTH / math.sqrt(points.shape[1]), n_wide / n
+    for factor, group in ((1.0, points[: n - n_wide]), (width, points[n - n_wide :])):
+        for some in group.split(at_once):
+            uniform = (some[:, None] + shift) % 1.0  # (at_once, rows, n_components)
+            noise = factor * torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).to(x.dtype)
+            code = posterior.at(noise)
+            log_likelihood, log_prior = module.log_likelihood(code, x).double(), prior.log_prob(code).double()
+            log_posterior = posterior.log_prob(noise).double()
+            log_proposal = log_posterior
+            if n_wide:
+                log_wide = posterior.log_prob(noise / width).double() - points.shape[1] * math.log(width)
+                log_proposal = torch.logaddexp(log_posterior + math.log1p(-share), log_wide + math.log(share))
+            log_sum = torch.logaddexp(log_sum, (log_likelihood + log_prior - log_proposal).logsumexp(0))
+            if factor == 1:
+                likelihood_sum += log_likelihood.sum(0)
+                ratio_sum += (log_prior - log_posterior).sum(0)
+    return RowEstimates(log_sum - math.log(n), likelihood_sum / (n - n_wide), ratio_sum / (n - n_wide))
 
 
 class DensityAutoencoder(GenerativeAutoencoder):
@@ -73,9 +95,10 @@ class DensityAutoencoder(GenerativeAutoencoder):
     def score_samples(self, X, n_samples=None):
         """Log-density of each row in nats, estimated by importance sampling from its posterior.
 
-        The estimate is a lower bound on average, tighter with more samples. It can be compared with
-        ``score_samples`` of ``GaussianMixture`` and ``KernelDensity`` and with ``PCA.score_samples``. The same rows
-        give the same numbers at every call, whatever else is scored with them.
+        The estimate is a lower bound on average, tighter with more samples, and far too low for a row whose code the
+        encoder misplaces, as it may for one far from all training rows. It can be compared with ``score_samples`` of
+        ``GaussianMixture`` and ``KernelDensity`` and with ``PCA.score_samples``. The same rows give the same numbers at
+        every call, whatever else is scored with them.
 
         Parameters
         ----------
@@ -89,7 +112,7 @@ class DensityAutoencoder(GenerativeAutoencoder):
         ndarray of shape (n_samples,)
             ``log p(x)`` for the units of ``X``; for counts, categories and zeros and ones a log-probability.
         """
-        return self._estimates(X, n_samples).log_prob
+        return self._estimates(X, n_samples, bound=False).log_prob
 
     def score(self, X, y=None, n_samples=None):
         """Mean log-density of the rows in nats, for model selection.
@@ -126,22 +149,25 @@ class DensityAutoencoder(GenerativeAutoencoder):
             A named tuple ``(total, reconstruction, kl)`` of arrays of shape (n_samples,), where
             ``total = reconstruction - kl``; ``beta`` does not enter.
         """
-        estimates = self._estimates(X, n_samples)
+        estimates = self._estimates(X, n_samples, bound=True)
         total = estimates.log_likelihood + estimates.log_ratio
         return Elbo(total, estimates.log_likelihood, -estimates.log_ratio)
 
-    def _estimates(self, X, n_samples: int | None) -> RowEstimates:
-        """Estimates for every row, for the units of X and in its dtype."""
+    def _estimates(self, X, n_samples: int | None, *, bound: bool) -> RowEstimates:
+        """Estimates for every row, for the units of X and in its dtype; those of the bound, or log p(x)."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._likelihood.check_scored(X)
-        n_samples = self._blueprint.n_score_samples if n_samples is None else n_samples
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        n_samples = self.n_score_samples if n_samples is None else n_samples
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
         points, module = points.to(self.device_), self.net_.module_
+        n_wide = 0 if bound or self.linear_ else n_samples // 2  # a linear model's posterior is exact
         found = map_rows(
-            lambda x: torch.stack(estimate(module, self.prior_, x, points), dim=1), X, self.device_, self._prepare
+            lambda x: torch.stack(estimate(module, self.prior_, x, points, n_wide), dim=1),
+            X,
+            self.device_,
+            self._prepare,
         )
         log_prob, log_likelihood, log_ratio = found.T
         unit = self._log_unit(X)

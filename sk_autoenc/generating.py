@@ -261,12 +261,12 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if not self._equal_lengths and len(self.input_shape_) == ends[0].ndim:
             rows = padded(ends, self._series_shape).reshape(2, -1)
         else:
+            if wrong := {end.size for end in ends} - {self.n_features_in_}:
+                raise ValueError(f"a and b must have {self.n_features_in_} features, got {wrong.pop()}.")
             rows = np.stack([end.reshape(-1) for end in ends])
         rows = check_array(
             rows, dtype=[np.float64, np.float32], input_name="a and b", ensure_all_finite=self._equal_lengths
         )
-        if rows.shape[1] != self.n_features_in_:
-            raise ValueError(f"a and b must have {self.n_features_in_} features, got {rows.shape[1]}.")
         self._check_values(rows, "a and b")
         self._likelihood.check(rows)
         return rows

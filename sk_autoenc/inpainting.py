@@ -14,6 +14,9 @@ from sk_autoenc.likelihoods import Categorical, Tokens
 #: Filling ends when hidden cells move by less than this: their root mean square in units of the scaled rows.
 LEAST_MOVE = 1e-4
 
+#: Kinds of noise that make a network learn to do without cells.
+_HOLES = ("block", "masking", "salt_and_pepper")
+
 
 class InpaintingAutoencoder(BaseAutoencoder):
     """An autoencoder that may have learned from corrupted rows, and can fill them."""
@@ -72,25 +75,26 @@ class InpaintingAutoencoder(BaseAutoencoder):
         check_is_fitted(self)
         max_passes = check_scalar(max_passes, "max_passes", Integral, min_val=1)
         kind = self._plan.noise_kind if self._plan.noise else None
-        if max_passes > 1 and kind in ("block", "masking", "salt_and_pepper"):
+        if max_passes > 1 and kind in _HOLES:
             raise ValueError(
                 f"max_passes must be 1 for a network that has learned from noise_kind={kind!r}, got {max_passes}: it "
                 "fills in one pass, and more lead it astray."
             )
         if not self._equal_lengths:
             raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
-        if max_passes == 1 and kind is None:
-            warnings.warn(
-                "inpaint: trained with noise=0, the network has not learned to do without cells; fit with noise=0.3 "
-                "and noise_kind='masking', or 'block' for images.",
-                stacklevel=2,
-            )
         rows = self._validate(X, reset=False, finite=False)
         shape = flattened(as_array(X))[1] or rows.shape[1:]
         hidden = _broadcast_mask(mask, (len(rows), *shape)).reshape(rows.shape)
         seen = np.where(hidden, self._typical_row().astype(rows.dtype), rows)
         assert_all_finite(seen, input_name="X")
         check_range(seen, "X")
+        if max_passes == 1 and kind not in _HOLES:
+            warnings.warn(
+                f"inpaint: trained with noise={self._plan.noise} of noise_kind={self._plan.noise_kind!r}, the network "
+                "has not learned to do without cells; fit with noise=0.3 and noise_kind='masking', or 'block' for "
+                "images, or, after normal noise, set max_passes=200.",
+                stacklevel=2,
+            )
         return self._fill(seen, hidden, max_passes).reshape(-1, *shape)
 
     def _fill(self, rows: np.ndarray, hidden: np.ndarray, max_passes: int) -> np.ndarray:

@@ -20,6 +20,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_random_state, check_scalar
 
+from sk_autoenc.arrays import as_array, flattened
+
 Rows: TypeAlias = Any  # arrays, lists, DataFrames
 Seed: TypeAlias = int | np.random.RandomState | None
 
@@ -474,7 +476,10 @@ _METRICS: dict[str, tuple[Callable, Callable]] = {
 def _checked(**rows: Rows) -> list[np.ndarray]:
     """The rows as float64, their columns the same in number and, where both have them, names."""
     (first, reference), *others = rows.items()
-    arrays = [check_array(value, dtype=float, ensure_min_samples=2, input_name=name) for name, value in rows.items()]
+    arrays = [
+        check_array(flattened(as_array(value))[0], dtype=float, ensure_min_samples=2, input_name=name)
+        for name, value in rows.items()
+    ]
     for (name, value), array in zip(others, arrays[1:], strict=True):
         if array.shape[1] != arrays[0].shape[1]:
             raise ValueError(f"{name} has {array.shape[1]} columns, but {first} has {arrays[0].shape[1]}.")

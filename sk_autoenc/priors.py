@@ -251,7 +251,9 @@ class GaussianMixturePrior(BaseEstimator):
         spare = -len(matrix) % ALIGNED_WIDTH
         whitened = F.linear(code, F.pad(matrix, (0, 0, 0, spare)))[..., : len(matrix)] - shift
         parts = normal_log_prob(whitened.unflatten(-1, (n_clusters, n_components)))  # (..., n_clusters)
-        return (parts + torch.from_numpy(np.log(weights) + log_det).to(code)).logsumexp(-1)
+        with np.errstate(divide="ignore"):  # a weight may be 0
+            log_weights = np.log(weights)
+        return (parts + torch.from_numpy(log_weights + log_det).to(code)).logsumexp(-1)
 
 
 class SwissRollPrior(BaseEstimator):
@@ -308,11 +310,11 @@ def _are_numbers(values: np.ndarray) -> bool:
 def as_prior(prior: Any, n_components: int) -> Any:
     """A copy of the prior for codes of this length; anything that can sample may be one."""
     if not hasattr(prior, "sample") or isinstance(
-        prior, nn.Module | GaussianMixture | torch.distributions.Distribution
+        prior, type | nn.Module | GaussianMixture | torch.distributions.Distribution
     ):
         raise ValueError(
-            f"prior must be a name or an object with sample(n, generator), got {prior!r}; networks, distributions of "
-            "torch and mixtures of scikit-learn have another sample: wrap it in a class of your own."
+            f"prior must be a name or an object with sample(n, generator), got {prior!r}; classes, networks, "
+            "distributions of torch and mixtures of scikit-learn have another sample: wrap it in a class of your own."
         )
     if isinstance(prior, BaseEstimator):
         prior = clone(prior)

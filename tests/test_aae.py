@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import GradientNormClipping
 from torch import nn
 
-from sk_autoenc import AAETransformer, Gaussian, GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
+from sk_autoenc import MLP, AAETransformer, Gaussian, GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.estimators.aae import adversarial_turns
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder
@@ -214,6 +215,25 @@ def test_every_player_has_a_curve(X):
     assert all(len(curve) == model.n_iter_ == 3 for curve in model.loss_curves_.values())
     np.testing.assert_allclose(model.loss_curve_, np.sum(list(model.loss_curves_.values()), axis=0))
     assert type(model.net_) is AdversarialNet
+
+
+def test_callbacks_see_gradients_of_every_player(X):
+    settings = {"max_iter": 1, "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "random_state": 0}
+    start = quietly(AAETransformer(**{**settings, "learning_rate": 1e-12}), X)
+    held = quietly(AAETransformer(callbacks=[GradientNormClipping(1e-9)], **settings), X)
+    moved = quietly(AAETransformer(**settings), X)
+    for part in ("encoder", "decoder", "critic"):
+        before, same, after = (
+            torch.nn.utils.parameters_to_vector(getattr(model.net_.module_, part).parameters())
+            for model in (start, held, moved)
+        )
+        torch.testing.assert_close(before, same)
+        assert (before - after).abs().max() > 1e-4
+
+
+def test_a_critic_that_bounds_its_log_odds_is_refused(X):
+    with pytest.raises(ValueError, match=r"critic: code_activation must be 'identity'.*got 'relu'"):
+        AAETransformer(critic=MLP((8,), code_activation="relu")).fit(X)
 
 
 def test_the_critic_has_a_rate_of_its_own(X):

@@ -46,7 +46,7 @@ def test_the_best_linear_network_for_noisy_rows_fills_by_ridge_regression():
 
 
 def test_by_default_the_network_is_asked_once():
-    model = linear_network(4, noise=0.5)
+    model = linear_network(4, noise=0.2, noise_kind="masking")
     expected = model.reconstruct(np.where(HIDDEN, X.mean(axis=0), NEW))
     np.testing.assert_allclose(model.inpaint(NEW, HIDDEN)[:, HIDDEN], expected[:, HIDDEN], rtol=1e-6)
 
@@ -91,7 +91,9 @@ def test_networks_that_learned_from_holes_fill_in_one_pass(noise_kind):
 def test_a_network_that_has_not_learned_to_fill_says_so():
     with pytest.warns(UserWarning, match="trained with noise=0"):
         linear_network(4).inpaint(NEW, HIDDEN)
+    with pytest.warns(UserWarning, match="trained with noise=0.5 of noise_kind='gaussian'.*max_passes=200"):
+        linear_network(4, noise=0.5).inpaint(NEW, HIDDEN)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         linear_network(4).inpaint(NEW, HIDDEN, max_passes=2)
-        linear_network(4, noise=0.5).inpaint(NEW, HIDDEN)
+        linear_network(4, noise=0.5, noise_kind="masking").inpaint(NEW, HIDDEN)

@@ -292,7 +292,10 @@ def test_scoring_refuses_what_has_no_probability():
     [
         (Bernoulli(binarize="static"), "binarize must be False or 'dynamic', got 'static'"),
         (Gaussian("column"), "variance must be .*'shared'.* got 'column'"),
-        (Gaussian(0.0), "variance must be positive, got 0.0"),
+        (Gaussian(float("inf")), "variance must be a name or a positive number, got inf"),
+        (Gaussian(None), "variance must be a name or a positive number, got None"),
+        (Gaussian("shared", correlated=1), "correlated must be True, False or 'auto', got 1"),
+        (Gaussian(0.0), "variance must be a name or a positive number, got 0.0"),
         (Gaussian(correlated="yes"), "correlated must be True, False or 'auto', got 'yes'"),
         (Gaussian("shared", correlated=True), "correlated=True does not go with variance='shared'"),
         (Categorical([2, 2]), "column 0 of X has the category 2, but only 2 categories"),

@@ -519,3 +519,8 @@ def test_scorers_refuse():
     pipeline = make_pipeline(StandardScaler(), KernelDensity()).fit(two_clusters())
     with pytest.raises(TypeError, match=r"(?s)sample_scorer needs an estimator with a sample method, but Pipeline\("):
         sample_scorer()(pipeline, two_clusters())
+
+
+def test_rows_may_have_axes_of_their_own():
+    images = np.random.default_rng(0).normal(size=(2, 40, 1, 3, 3))
+    assert energy_distance(*images) == energy_distance(*images.reshape(2, 40, 9))

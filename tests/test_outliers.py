@@ -475,7 +475,7 @@ def test_units_do_not_matter():
 def test_a_column_that_is_constant_but_for_rounding_is_constant():
     odd = np.column_stack([X, np.where(np.arange(90) % 2, 0.1 + 0.2, 0.3)])
     standardization = Standardization.fit(odd)
-    assert standardization.spread[-1] == 1
+    assert standardization.spread[-1] == pytest.approx(0.3)
     np.testing.assert_allclose(standardization.spread[:-1], X.std(0))
     assert Standardization.fit((odd * 1e-9 + 1).astype(np.float32)).spread.tolist() == [1.0] * 7
 
@@ -723,3 +723,34 @@ def test_strings_may_be_outliers():
     scores = detector.score_samples(vocabulary.transform(["ababab", "abbaab", "bababa"]))
     assert scores[0] > scores[1:].max()
     assert (detector.explain(vocabulary.transform(["", "ab"]))[0] == 0).all()
+
+
+# -- what would be silently wrong
+
+
+def test_training_rows_without_a_finite_score_are_refused():
+    model = AAETransformer(2, prior="uniform", max_iter=1, random_state=0)
+    with pytest.raises(ValueError, match="no finite score"):
+        ReconstructionOutlierDetector(model, n_estimators=1, residual="log_likelihood", random_state=0).fit(X)
+
+
+def test_constant_features_have_no_units():
+    scores = []
+    for unit in (1, 1000):
+        rows = np.c_[X, np.full(len(X), 0.5 * unit)]
+        new = rows[:5].copy()
+        new[:, -1] *= 1.8
+        scores.append(ReconstructionOutlierDetector(novelty=True, random_state=0).fit(rows).score_samples(new))
+    np.testing.assert_allclose(*scores, rtol=1e-6)
+
+
+def test_too_few_rows_for_small_p_values_are_told():
+    with pytest.warns(UserWarning, match=r"holds out 9 rows, so no p-value can be below 0\.1; 0\.05 takes 19"):
+        detector = ReconstructionOutlierDetector(calibration_fraction=0.1, random_state=0).fit(X)
+    assert detector.predict_pvalue(np.full((1, 6), 1e3)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("widths", [(0,), (-3,), (3.5,)])
+def test_widths_are_checked(widths):
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        ReconstructionOutlierDetector(hidden_layer_sizes=widths).fit(X)

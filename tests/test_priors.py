@@ -1,5 +1,7 @@
 """Priors against scipy: densities that integrate to one, draws that follow them, and what may be a prior."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -158,12 +160,19 @@ def test_anything_that_samples_may_be_a_prior():
 
 @pytest.mark.parametrize(
     "prior",
-    [torch.nn.Linear(1, 1), GaussianMixture(2), torch.distributions.Normal(0.0, 1.0)],
+    [torch.nn.Linear(1, 1), GaussianMixture(2), torch.distributions.Normal(0.0, 1.0), NormalPrior],
     ids=lambda p: type(p).__name__,
 )
 def test_what_samples_in_another_way_is_refused(prior):
     with pytest.raises(ValueError, match="wrap it in a class of your own"):
         as_prior(prior, 2)
+
+
+def test_a_cluster_without_weight_is_as_if_it_were_not_there():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = GaussianMixturePrior([[0.0, 1.0], [9.0, 9.0]], weights=[1, 0]).log_prob(torch.zeros(1, 2))
+    torch.testing.assert_close(found, GaussianMixturePrior([[0.0, 1.0]]).log_prob(torch.zeros(1, 2)))
 
 
 def test_the_length_of_codes_is_filled_in_in_a_copy():

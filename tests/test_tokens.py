@@ -305,10 +305,12 @@ def test_early_ends_without_unequal_lengths_give_a_hint():
 
 @pytest.mark.parametrize("strings", [["CCO", "CO"], np.array(["CCO", "CO"], dtype=object)])
 def test_strings_are_sent_to_a_vocabulary(strings):
-    with pytest.raises(ValueError, match=r"X holds strings.*Vocabulary"):
+    with pytest.raises(ValueError, match=r"could not convert string to float: 'CCO'.*Vocabulary"):
         AutoencoderTransformer(2, **OPTIONS).fit(strings)
-    with pytest.raises(ValueError, match="could not convert string to float"):
+    with pytest.raises(ValueError, match=r"could not convert string to float: 'CCO'$"):
         AutoencoderTransformer(2).fit(strings)
+    with pytest.raises(ValueError, match="OrdinalEncoder"):
+        AutoencoderTransformer(2, likelihood="categorical").fit([["red", "round"], ["blue", "square"]])
 
 
 def test_warmup_is_long_for_tokens():

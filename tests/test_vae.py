@@ -1,5 +1,7 @@
 """The variational autoencoder in closed form: bounds by hand, scores of linear models, integrals over the code."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from sk_autoenc import (
     Bernoulli,
     Categorical,
     Gaussian,
+    GaussianMixturePrior,
     UniformPrior,
     VAETransformer,
 )
@@ -261,6 +264,34 @@ def test_the_score_is_the_integral_over_codes(curved):
     np.testing.assert_allclose(curved.score_samples(X_CURVED[:20], n_samples=4096), exact, atol=0.02)
 
 
+def test_the_score_forgives_an_encoder_that_is_too_sure_of_itself(curved):
+    """Half of the codes are of a wider posterior; from this narrow one alone, rows miss 0.35 nats on average."""
+    sure = copy.deepcopy(curved)
+    with torch.no_grad():
+        sure.net_.module_.encoder[-1].bias[1:] -= np.log(3)
+    codes, log_likelihood, _ = joint_on_a_grid(sure, X_CURVED)
+    exact = np.log((np.exp(log_likelihood + stats.norm.logpdf(codes))).sum(0) * (codes[1] - codes[0]))
+    error = sure.score_samples(X_CURVED) - exact
+    assert abs(error.mean()) < 0.02
+    assert np.sqrt(np.square(error).mean()) < 0.1
+
+
+def test_the_number_of_codes_is_read_when_rows_are_scored(curved):
+    model = copy.deepcopy(curved).set_params(n_score_samples=3)
+    np.testing.assert_array_equal(model.score_samples(X_CURVED), curved.score_samples(X_CURVED, n_samples=3))
+    for n_samples in (0, 2.5, "3"):
+        with pytest.raises((TypeError, ValueError), match="n_samples"):
+            model.score_samples(X_CURVED, n_samples)
+
+
+def test_training_goes_on_with_a_prior_that_holds_tensors():
+    prior = GaussianMixturePrior(torch.tensor([[-2.0, 0.0], [2.0, 0.0]]))
+    model = make(prior=prior, init="random", max_iter=1).partial_fit(linear_rows(50)).partial_fit(linear_rows(50))
+    assert model.n_iter_ == 2
+    with pytest.raises(ValueError, match="prior was"):
+        model.set_params(prior=GaussianMixturePrior(prior.means + 1)).partial_fit(linear_rows(50))
+
+
 def test_the_parts_of_the_elbo_are_expectations(curved):
     """``beta``, 0.7 in training, does not enter."""
     codes, log_likelihood, log_posterior = joint_on_a_grid(curved, X_CURVED[:20])
@@ -274,7 +305,7 @@ def test_the_parts_of_the_elbo_are_expectations(curved):
 def test_the_elbo_is_the_difference_of_its_parts_and_below_the_score(curved):
     elbo, scores = curved.elbo(X_CURVED), curved.score_samples(X_CURVED)
     np.testing.assert_allclose(elbo.total, elbo.reconstruction - elbo.kl, rtol=1e-12)
-    assert (elbo.total <= scores).all()
+    assert (elbo.total <= scores + 0.02).all()  # they are estimated from codes of their own
     assert elbo.total.mean() < scores.mean() - 0.01
     assert curved.score(X_CURVED) == pytest.approx(scores.mean())
 

@@ -210,7 +210,7 @@ def test_prior_objects(prior):
     drawn = model.prior_.sample(20_000, torch.Generator().manual_seed(0)).numpy()
     assert np.sqrt((mean**2 + std**2).mean()) == pytest.approx(np.sqrt((drawn**2).mean()), rel=0.25)
     assert model.score(rows) > -4.0  # 0.3 × 3 nats of noise, log 2 for the cluster, and what is not learned
-    assert (model.elbo(rows).total <= model.score_samples(rows)).all()
+    assert (model.elbo(rows).total <= model.score_samples(rows) + 0.02).all()
 
 
 class Shifted:
@@ -259,7 +259,7 @@ def test_collapse_is_told_by_a_warning():
         ({"n_warmup_epochs": -1}, r"'n_warmup_epochs' .*\[0.* Got -1"),
         ({"free_bits": -1}, r"'free_bits' .*\[0.* Got -1"),
         ({"n_score_samples": 0}, r"'n_score_samples' .*\[1.* Got 0"),
-        ({"likelihood": Gaussian(-1.0)}, "variance must be positive, got -1.0"),
+        ({"likelihood": Gaussian(-1.0)}, "variance must be a name or a positive number, got -1.0"),
     ],
 )
 def test_errors_name_parameter_and_value(params, message):

@@ -139,9 +139,10 @@ class AAETransformer(GenerativeAutoencoder):
         Whether to stop, and return to the best weights, when rows that are held out are not reconstructed any better.
         How well codes match the prior is not looked at, so leave it to ``max_iter`` where that is what matters.
     validation_fraction : float, default=0.1
-        Share of rows held out, with ``early_stopping``.
+        Share of rows held out, with ``early_stopping``, from 600 rows on; fewer are held out in four folds, by four
+        further fits that run all ``max_iter`` epochs.
     n_iter_no_change : int, default=20
-        Epochs without improvement before training stops.
+        Epochs without improvement before training stops, where there are no folds.
     tol : float, default=1e-4
         Improvement in nats per row that counts.
     warm_start : bool, default=False
@@ -307,7 +308,13 @@ class AAETransformer(GenerativeAutoencoder):
 
     def _check_configuration(self) -> None:
         super()._check_configuration()
-        self._make_critic_architecture().check()
+        critic = self._make_critic_architecture()
+        critic.check()
+        if critic.code_activation != "identity":
+            raise ValueError(
+                f"critic: code_activation must be 'identity', since log-odds have any sign and size; got "
+                f"{critic.code_activation!r}."
+            )
         if isinstance(self.prior, str) and self.prior not in _PRIORS:
             raise ValueError(f"prior must be one of {sorted(_PRIORS)} or an object, got {self.prior!r}.")
         self._make_prior()

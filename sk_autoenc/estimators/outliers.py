@@ -4,6 +4,7 @@ What a row's outlyingness is made of stands in ``outlyingness.py``, what makes t
 """
 
 import math
+import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from sklearn.pipeline import Pipeline
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
+from sk_autoenc.architectures import MLP
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
 from sk_autoenc.density import DensityAutoencoder
@@ -22,6 +24,9 @@ from sk_autoenc.training.seeding import draw_seed, make_generator
 
 #: Everything but an exact ``contamination`` is learnt from this many rows at most: memory does not grow with the table.
 MOST_ROWS = 32_768
+
+#: Held-out rows that p-values of 0.05 take.
+FEW_TO_CALIBRATE = 19
 
 _RESIDUALS = ("auto", "neighbors", "robust", "squared", "log_likelihood", "latent")
 
@@ -72,14 +77,15 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         and for series of unequal lengths, else ``"neighbors"``.
     contamination : float or "auto", default="auto"
         Share of outliers among the training rows, in (0, 0.5]: exactly that share of them gets -1, up to ties.
-        ``"auto"``: a row is an outlier if its score lies below the first quartile of the training scores by 1.5 times
-        the distance between the quartiles.
+        ``"auto"``: a row is an outlier if its score lies below the first quartile of the training scores (of 512 rows,
+        where there are more) by 1.5 times the distance between the quartiles.
     novelty : bool, default=False
         Whether the training rows are clean. Both kinds of score work for any rows, old or new. It sets how the
         networks are trained, and what ``"neighbors"`` compares; clones by another measure stay what they are, and
         want ``trim=0`` where rows are clean.
     calibration_fraction : float or None, default=None
-        Share of the rows to keep out of training, so that :meth:`predict_pvalue` can hold new rows against them.
+        Share of the rows to keep out of training, so that :meth:`predict_pvalue` can hold new rows against them. Of n
+        such rows no p-value is below 1 / (n + 1), which a warning tells where that is above 0.05.
     n_components : int or "auto", default="auto"
         Length of the networks' codes; ``"auto"`` is the root of the number of features, at most half of them.
     hidden_layer_sizes : sequence of int, default=(64,)
@@ -122,7 +128,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     Notes
     -----
     At most 32 768 rows, drawn at random, are learnt from; scores are computed block by block. A row's score does not
-    depend on the rows that are scored with it. p-values are those of split conformal prediction [3]_.
+    depend on the rows that are scored with it. The networks see values up to 50 standard deviations from the mean; what
+    lies beyond scores as if it lay there. p-values are those of split conformal prediction [3]_.
 
     References
     ----------
@@ -253,13 +260,25 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         self._measure = self._fit_measure(sample)
         self.max_samples_ = self._n_own_rows(len(sample))
         self.offset_ = self._find_offset(X, sample)
+        if not np.isfinite(self.offset_):
+            raise ValueError(
+                f"offset_ would be {self.offset_}: too many training rows have no finite score by autoencoder="
+                f"{self.autoencoder!r}, perhaps since codes lie outside a uniform prior."
+            )
         if n_held_out:
             self.calibration_scores_ = np.sort(self._score(X[order[:n_held_out]]))
+            if n_held_out < FEW_TO_CALIBRATE:
+                warnings.warn(
+                    f"calibration_fraction={self.calibration_fraction} holds out {n_held_out} rows, so no p-value can "
+                    f"be below {1 / (1 + n_held_out):.3g}; 0.05 takes {FEW_TO_CALIBRATE} rows.",
+                    stacklevel=3,
+                )
 
     def _check_configuration(self) -> str:
         """Refuse parameters that do not go together; returns the measure that ``residual`` stands for."""
         transformer, residual = self.autoencoder, self.residual
         if transformer is None:
+            MLP(self.hidden_layer_sizes).check()
             if residual == "log_likelihood":
                 raise ValueError("residual='log_likelihood' needs an autoencoder with score_samples, but got None.")
             return "neighbors" if residual == "auto" else residual
@@ -379,7 +398,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         """The score below which rows are outliers."""
         if self.contamination == "auto":
             first, third = np.quantile(self._score(sample[:RULE_ROWS]), [0.25, 0.75])
-            return float(first - 1.5 * (third - first))
+            with np.errstate(invalid="ignore"):
+                return float(first - 1.5 * (third - first))
         scores = np.sort(self._score(X))
         return float(scores[round(self.contamination * len(X))])
 

@@ -248,7 +248,6 @@ class VAETransformer(DensityAutoencoder):
         "n_warmup_epochs",
         "free_bits",
         "n_importance_samples",
-        "n_score_samples",
         "init",
     )
 

@@ -1,6 +1,7 @@
 """Real values: normal noise, and noise of Student's t distribution."""
 
 import math
+from numbers import Real
 
 import numpy as np
 import torch
@@ -56,9 +57,9 @@ class Gaussian(Likelihood):
                 raise ValueError(
                     f"{name}: variance must be 'row', 'feature', 'shared' or a number, got {self.variance!r}."
                 )
-        elif not self.variance > 0:
-            raise ValueError(f"{name}: variance must be positive, got {self.variance!r}.")
-        if self.correlated not in (True, False, "auto"):
+        elif not isinstance(self.variance, Real) or not 0 < self.variance < math.inf:
+            raise ValueError(f"{name}: variance must be a name or a positive number, got {self.variance!r}.")
+        if not isinstance(self.correlated, bool) and self.correlated != "auto":
             raise ValueError(f"{name}: correlated must be True, False or 'auto', got {self.correlated!r}.")
         if self.correlated is True and self.variance not in ("row", "feature"):
             raise ValueError(

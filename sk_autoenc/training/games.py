@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from skorch.utils import TeeGenerator
 from torch import Tensor
 
 from sk_autoenc.training.data import WholeBatches
@@ -115,6 +116,8 @@ class AdversarialNet(ObjectiveNet):
         for name, loss in self.game.turns(self.module_, batches, self.state_):
             self.optimizer_[name].zero_grad()
             loss.backward(inputs=self.moved_[name])
+            parameters = TeeGenerator(iter(self._parameters_of(self.game.players[name])))
+            self.notify("on_grad_computed", named_parameters=parameters, training=True)
             self.optimizer_[name].step()
             self._add_to_losses((name,), loss[None], batches.n_rows)
         self.state_.n_rounds += 1
