@@ -211,6 +211,11 @@ def summarise(table: str, k: int, splits: list[dict], about: dict) -> dict:
     }
 
 
+def without_gaps(figures: dict) -> dict:
+    """Figures that were measured."""
+    return {name: value for name, value in figures.items() if not (isinstance(value, float) and np.isnan(value))}
+
+
 def count(cells: list[dict]) -> dict:
     """What the issue of density asks of a set of cells; tables count at one k, or, in the last rows, at all k."""
     figures: dict = {"tables": len({cell["table"] for cell in cells}), "cells": len(cells)}
@@ -248,6 +253,7 @@ def report(options):
     print_table(["figure", *counts], [[figure, *(c[figure] for c in counts.values())] for figure in counts["all"]])
     low = counts["all"]["cells below linear by > 0.1"]
     print(f"cells below the better linear model by more than 0.1 nats: {low}: {'met' if not low else 'MISSED'}")
+    cells = [without_gaps(cell) | {"above": without_gaps(cell["above"])} for cell in cells]
     save(options, {"counts": counts, "cells": cells}, max_rows=MAX_ROWS, parameters=repr(VAETransformer()))
 
 

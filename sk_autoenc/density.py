@@ -105,7 +105,7 @@ class DensityAutoencoder(GenerativeAutoencoder):
         X : array-like of shape (n_samples, n_features)
             Rows.
         n_samples : int or None, default=None
-            Number of codes per row; None is ``n_score_samples``.
+            Number of codes per row; None is ``n_score_samples`` of the fit.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class DensityAutoencoder(GenerativeAutoencoder):
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._likelihood.check_scored(X)
-        n_samples = self.n_score_samples if n_samples is None else n_samples
+        n_samples = self._blueprint.n_score_samples if n_samples is None else n_samples
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
         points, module = points.to(self.device_), self.net_.module_

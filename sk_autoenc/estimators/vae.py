@@ -248,6 +248,7 @@ class VAETransformer(DensityAutoencoder):
         "n_warmup_epochs",
         "free_bits",
         "n_importance_samples",
+        "n_score_samples",
         "init",
     )
 
