@@ -159,7 +159,9 @@ class DensityAutoencoder(GenerativeAutoencoder):
         X = self._validate(X, reset=False)
         self._likelihood.check_scored(X)
         n_samples = self._blueprint.n_score_samples if n_samples is None else n_samples
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(n_samples, "n_samples", Integral)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
         points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
         points, module = points.to(self.device_), self.net_.module_
         n_wide = 0 if bound or self.linear_ else n_samples // 2  # a linear model's posterior is exact

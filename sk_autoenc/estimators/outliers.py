@@ -397,8 +397,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     def _find_offset(self, X: np.ndarray, sample: np.ndarray) -> float:
         """The score below which rows are outliers."""
         if self.contamination == "auto":
-            first, third = np.quantile(self._score(sample[:RULE_ROWS]), [0.25, 0.75])
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore"):  # scores may be minus infinity
+                first, third = np.quantile(self._score(sample[:RULE_ROWS]), [0.25, 0.75])
                 return float(first - 1.5 * (third - first))
         scores = np.sort(self._score(X))
         return float(scores[round(self.contamination * len(X))])
