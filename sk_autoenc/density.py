@@ -164,7 +164,9 @@ class DensityAutoencoder(GenerativeAutoencoder):
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
         points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
         points, module = points.to(self.device_), self.net_.module_
-        n_wide = 0 if bound or self.linear_ else n_samples // 2  # a linear model's posterior is exact
+        n_wide = (
+            0 if bound or getattr(self, "linear_", False) else n_samples // 2
+        )  # a linear model's posterior is exact
         found = map_rows(
             lambda x: torch.stack(estimate(module, self.prior_, x, points, n_wide), dim=1),
             X,

@@ -24,7 +24,6 @@ from sk_autoenc.arrays import as_array, flattened
 
 Rows: TypeAlias = Any  # arrays, lists, DataFrames
 Seed: TypeAlias = int | np.random.RandomState | None
-
 _BLOCK_MIB = 32  # memory of a block of distances; larger ones are no faster
 
 
@@ -459,8 +458,7 @@ def _score_sample(
     function, score = _METRICS[metric]
     seed = {"random_state": random_state} if "random_state" in inspect.signature(estimator.sample).parameters else {}
     rows = estimator.sample(len(X) if n_samples is None else n_samples, **seed)
-    rows = rows[0] if isinstance(rows, tuple) else rows  # mixtures also tell the components
-    return float(score(function(X, rows, **options)))
+    return float(score(function(X, rows[0] if isinstance(rows, tuple) else rows, **options)))  # or rows, components
 
 
 #: Functions by the names that scorers have for them, and what makes a number of the result, higher being better.
@@ -476,10 +474,8 @@ _METRICS: dict[str, tuple[Callable, Callable]] = {
 def _checked(**rows: Rows) -> list[np.ndarray]:
     """The rows as float64, their columns the same in number and, where both have them, names."""
     (first, reference), *others = rows.items()
-    arrays = [
-        check_array(flattened(as_array(value))[0], dtype=float, ensure_min_samples=2, input_name=name)
-        for name, value in rows.items()
-    ]
+    flat = {name: flattened(as_array(value))[0] for name, value in rows.items()}
+    arrays = [check_array(value, dtype=float, ensure_min_samples=2, input_name=name) for name, value in flat.items()]
     for (name, value), array in zip(others, arrays[1:], strict=True):
         if array.shape[1] != arrays[0].shape[1]:
             raise ValueError(f"{name} has {array.shape[1]} columns, but {first} has {arrays[0].shape[1]}.")

@@ -164,7 +164,8 @@ class UpsampledConvolution(nn.Conv2d):
             repeated = maps.repeat_interleave(self.stride[0], dim=2).repeat_interleave(self.stride[1], dim=3)
             kernel = self.dilated_kernel()
             out = convolve(in_fast_order(repeated), kernel, bias, (1, 1), self.dilation, training=self.training)
-        elif self.out_channels > FEW_CHANNELS:
+        elif self.out_channels > FEW_CHANNELS and (self.training or maps.shape[2] > 1):
+            # Not for fitted models of series: some processors then round by the number of threads.
             out = F.conv_transpose2d(maps, self.kernel(), bias, self.stride, self.margin)
         else:
             phases = convolve(maps, self.kernel_of_phases(), None, (1, 1), training=self.training)
