@@ -31,7 +31,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _n_features_out(self) -> int:
         return self._blueprint.n_components
 
-    def _finish(self, rows: Rows) -> None:
+    def _finish(self, rows: Rows, *, whole: bool) -> None:
         self.net_.module_.eval()
         with torch.inference_mode():
             errors = torch.cat([self._errors(x) for x in WholeBatches(rows, LARGE_BLOCK)])

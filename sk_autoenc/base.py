@@ -129,8 +129,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Number of epochs over which the objective's ``warmth`` rises to 1."""
         return 0
 
-    def _finish(self, rows: Rows) -> None:
-        """Set the fitted attributes that need the trained network."""
+    def _finish(self, rows: Rows, *, whole: bool) -> None:
+        """Set the fitted attributes that need the trained network; ``whole``: these are all rows, not a chunk."""
 
     def _check_configuration(self) -> None:
         """Raise ``ValueError`` for parameters that do not go together."""
@@ -179,7 +179,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             if fresh:
                 self.net_ = self._make_net(rows)
             self.net_.check_monitors(validation)
-            with self._kept_if_interrupted(everything):
+            with self._kept_if_interrupted(everything, whole=True):
                 verdict = self._judge_by_folds(data, splits) if len(splits) > 1 else None
                 before = None if validation is None else self.net_.judge(validation)
                 tasks = self._epoch_tasks(root, X, y)
@@ -190,7 +190,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 if before is not None:
                     verdict = Verdict(self.n_iter_, before, self.net_.judge(validation), self._yardstick)
             self._select(verdict, everything, fresh)
-            self._finish(everything)
+            self._finish(everything, whole=True)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
 
@@ -219,11 +219,11 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             rows = Rows(data, torch.arange(len(data)))
             if fresh:
                 self.net_ = self._make_net(rows)
-            with self._kept_if_interrupted(rows):
+            with self._kept_if_interrupted(rows, whole=False):
                 self._tune(rows)
                 self._train_net(rows, epochs=1, callbacks=[FiniteGuard()])
             self._select(None, rows, fresh=False)
-            self._finish(rows)
+            self._finish(rows, whole=False)
         return self
 
     def _begin(self, X, fresh: bool, *, split: bool) -> tuple[Tensor, list[Split]]:
@@ -319,14 +319,14 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
     @contextmanager
-    def _kept_if_interrupted(self, rows: Rows):
+    def _kept_if_interrupted(self, rows: Rows, *, whole: bool):
         """A Ctrl-C leaves a model: the best weights so far."""
         try:
             yield
         except KeyboardInterrupt:
             self._record()
             self._select(None, rows, fresh=False)
-            self._finish(rows)
+            self._finish(rows, whole=whole)
             raise
 
     def _fit_callbacks(self, n_rows: int, batch_size: int, patience: int | None, verbose: int = 0) -> list:

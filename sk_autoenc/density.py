@@ -14,6 +14,7 @@ from torch.quasirandom import SobolEngine
 from sk_autoenc.generating import GenerativeAutoencoder
 from sk_autoenc.nn.blocks import SERIAL_CELLS
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
+from sk_autoenc.priors import NormalPrior
 from sk_autoenc.training.inference import SMALL_BLOCK, hashed_uniforms, map_rows
 
 #: Half of the codes that estimate log p(x) come from the posterior, half from one 1 + this / sqrt(n_components) times
@@ -164,9 +165,8 @@ class DensityAutoencoder(GenerativeAutoencoder):
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
         points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
         points, module = points.to(self.device_), self.net_.module_
-        n_wide = (
-            0 if bound or getattr(self, "linear_", False) else n_samples // 2
-        )  # a linear model's posterior is exact
+        exact = getattr(self, "linear_", False) and isinstance(self.prior_, NormalPrior)  # so is then the posterior
+        n_wide = 0 if bound or exact else n_samples // 2
         found = map_rows(
             lambda x: torch.stack(estimate(module, self.prior_, x, points, n_wide), dim=1),
             X,

@@ -97,8 +97,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
             "missing_cells": self._has_missing_cells(likelihood),
         }
 
-    def _finish(self, rows: Rows) -> None:
-        super()._finish(rows)
+    def _finish(self, rows: Rows, *, whole: bool) -> None:
+        super()._finish(rows, whole=whole)
         if self._has_missing_cells(self._likelihood):
             self.lengths_ = lengths_of(rows[:].cpu().numpy(), self._n_channels)
 

@@ -106,7 +106,7 @@ class UniformPrior(BaseEstimator):
 class GaussianMixturePrior(BaseEstimator):
     """A mixture of normal distributions.
 
-    ``VAETransformer(prior="gaussian_mixture")`` fits one of these to the codes of the training rows.
+    ``VAETransformer`` fits one of these to the codes of the training rows, unless told otherwise.
 
     Parameters
     ----------
@@ -153,35 +153,6 @@ class GaussianMixturePrior(BaseEstimator):
         length, width = radius / 4, radius * np.pi / n_clusters / 5
         covariances = length**2 * along[:, :, None] * along[:, None] + width**2 * across[:, :, None] * across[:, None]
         return cls(radius * along, covariances)
-
-    @classmethod
-    def fitted_to(cls, codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> "GaussianMixturePrior":
-        """The mixture that fits codes best by the Bayesian information criterion.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (n_samples, n_components)
-            Draws from the posteriors of the training rows.
-        n_clusters : sequence of int
-            Numbers of distributions to try.
-        seed : int
-            Seeds their starts.
-
-        Returns
-        -------
-        GaussianMixturePrior
-            Means, covariances and weights.
-        """
-        if len(codes) < 2:
-            return cls(codes, 1.0)
-        with config_context(array_api_dispatch=False):  # with it, mixtures do not start at k-means
-            tried = [
-                GaussianMixture(size, reg_covar=1e-4, random_state=seed).fit(codes)
-                for size in n_clusters
-                if size == 1 or len(codes) >= 10 * size
-            ]
-        best = min(tried, key=lambda mixture: mixture.bic(codes))
-        return cls(best.means_, best.covariances_, weights=best.weights_)
 
     @property
     def n_components(self) -> int:
@@ -294,6 +265,34 @@ class SwissRollPrior(BaseEstimator):
         angle = 3 * math.pi * share
         line = self.scale * share[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
         return line + self.noise * torch.randn(n, 2, generator=generator, device=device)
+
+
+def fitted_prior(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> NormalPrior | GaussianMixturePrior:
+    """The mixture that fits codes best by the Bayesian information criterion, or the standard normal if none is better.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_components)
+        Draws from the posteriors of the training rows.
+    n_clusters : sequence of int
+        Numbers of distributions to try.
+    seed : int
+        Seeds their starts.
+    """
+    standard = NormalPrior(n_components=codes.shape[1])
+    if len(codes) < 2:
+        return standard
+    with config_context(array_api_dispatch=False):  # with it, mixtures do not start at k-means
+        tried = [
+            GaussianMixture(size, reg_covar=1e-4, random_state=seed).fit(codes)
+            for size in n_clusters
+            if size == 1 or len(codes) >= 10 * size
+        ]
+    best = min(tried, key=lambda mixture: mixture.bic(codes))
+    of_standard = -2 * standard.log_prob(torch.from_numpy(codes).double()).sum().item()  # it has no parameters
+    if of_standard <= best.bic(codes):
+        return standard
+    return GaussianMixturePrior(best.means_, best.covariances_, weights=best.weights_)
 
 
 _OWN = (NormalPrior, UniformPrior, GaussianMixturePrior, SwissRollPrior)

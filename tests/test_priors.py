@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 
 from sk_autoenc import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
-from sk_autoenc.priors import as_prior
+from sk_autoenc.priors import as_prior, fitted_prior
 
 MEANS = np.array([[-2.0, 1.0], [1.0, 0.5], [0.0, -1.5]])
 COVARIANCES = np.array([[[0.5, 0.2], [0.2, 0.3]], [[0.2, 0.0], [0.0, 1.0]], [[1.0, -0.6], [-0.6, 0.5]]])
@@ -113,19 +113,25 @@ def test_petals_point_away_from_the_origin():
 
 def test_the_fitted_mixture_finds_what_was_drawn():
     codes = GaussianMixturePrior([[-4.0, 0.0], [4.0, 0.0], [0.0, 6.0]], 0.5, weights=[1, 1, 2]).sample(900, seeded())
-    found = GaussianMixturePrior.fitted_to(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
+    found = fitted_prior(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
     assert len(found.means) == 3
     order = np.argsort(found.means[:, 0])
     np.testing.assert_allclose(found.means[order], [[-4, 0], [0, 6], [4, 0]], atol=0.2)
     np.testing.assert_allclose(found.weights[order], [0.25, 0.5, 0.25], atol=0.05)
-    again = GaussianMixturePrior.fitted_to(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
+    again = fitted_prior(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
     np.testing.assert_array_equal(found.means, again.means)
 
 
 def test_few_codes_have_one_normal_distribution():
-    codes = np.random.default_rng(0).normal(size=(9, 2))
-    assert len(GaussianMixturePrior.fitted_to(codes, (1, 2, 4), seed=0).means) == 1
-    assert torch.isfinite(GaussianMixturePrior.fitted_to(codes[:1], (1, 2), seed=0).log_prob(torch.zeros(1, 2))).all()
+    codes = 5 + np.random.default_rng(0).normal(size=(9, 2))
+    assert len(fitted_prior(codes, (1, 2, 4), seed=0).means) == 1
+    assert isinstance(fitted_prior(codes[:1], (1, 2), seed=0), NormalPrior)
+
+
+def test_standard_normal_codes_need_no_mixture():
+    codes = np.random.default_rng(0).normal(size=(2000, 2))
+    assert isinstance(fitted_prior(codes, (1, 2, 4), seed=0), NormalPrior)
+    assert isinstance(fitted_prior(1.2 * codes, (1, 2, 4), seed=0), GaussianMixturePrior)
 
 
 def test_the_swiss_roll_is_a_spiral_evenly_covered():

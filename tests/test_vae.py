@@ -55,7 +55,7 @@ X_CURVED = curved_rows(400)
 @pytest.fixture(scope="module")
 def curved():
     """A model whose posterior is not exact, with one component, over which sums can stand for integrals."""
-    return make(1, init="random", early_stopping=False, beta=0.7, max_iter=40).fit(X_CURVED)
+    return make(1, prior="normal", init="random", early_stopping=False, beta=0.7, max_iter=40).fit(X_CURVED)
 
 
 def joint_on_a_grid(model, X):
@@ -258,10 +258,17 @@ def test_a_given_variance_is_in_the_units_of_rows():
 # -- scores: integrals over one code
 
 
-def test_the_score_is_the_integral_over_codes(curved):
-    codes, log_likelihood, _ = joint_on_a_grid(curved, X_CURVED[:20])
-    exact = np.log((np.exp(log_likelihood + stats.norm.logpdf(codes))).sum(0) * (codes[1] - codes[0]))
-    np.testing.assert_allclose(curved.score_samples(X_CURVED[:20], n_samples=4096), exact, atol=0.02)
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_score_is_the_integral_over_codes(curved, fitted):
+    model, log_prior = curved, stats.norm.logpdf
+    if fitted:  # the same network, with the prior of the default
+        model = make(1, init="random", early_stopping=False, beta=0.7, max_iter=40).fit(X_CURVED)
+        shares = [*zip(model.prior_.weights, model.prior_.means, model.prior_.covariances, strict=True)]
+        assert len(shares) > 1
+        log_prior = lambda code: np.log(sum(w * stats.norm(m, v[0] ** 0.5).pdf(code) for w, m, v in shares))  # noqa: E731
+    codes, log_likelihood, _ = joint_on_a_grid(model, X_CURVED[:20])
+    exact = np.log((np.exp(log_likelihood + log_prior(codes))).sum(0) * (codes[1] - codes[0]))
+    np.testing.assert_allclose(model.score_samples(X_CURVED[:20], n_samples=4096), exact, atol=0.02)
 
 
 def test_the_score_forgives_an_encoder_that_is_too_sure_of_itself(curved):

@@ -190,6 +190,22 @@ def test_a_mixture_fitted_to_codes_scores_clustered_rows_higher(clusters):
     assert gain.mean() > 0.3
 
 
+def test_by_default_the_simpler_prior_of_those_that_fit():
+    assert isinstance(make(1, max_iter=10).fit(clustered_rows(400)).prior_, GaussianMixturePrior)
+    noise = np.random.default_rng(0).normal(size=(400, 4)) * [1.0, 2.0, 3.0, 4.0]
+    linear = make(likelihood=Gaussian("shared"), max_iter=2).fit(noise)
+    assert linear.linear_
+    assert isinstance(linear.prior_, NormalPrior)
+    np.testing.assert_allclose(linear.score(noise), PCA(2).fit(noise).score(noise), atol=1e-3)
+
+
+def test_a_chunk_says_nothing_about_the_prior():
+    model = make(1).partial_fit(clustered_rows(400))
+    assert isinstance(model.prior_, NormalPrior)
+    asked = make(1, prior="gaussian_mixture").partial_fit(clustered_rows(400))
+    assert isinstance(asked.prior_, GaussianMixturePrior)
+
+
 def test_a_mixture_fitted_to_codes_draws_in_the_clusters(clusters):
     models, rows = clusters
     between = {name: (np.abs(m.sample(1000, random_state=0)[:, 0]) < 1.2).mean() for name, m in models.items()}
@@ -245,12 +261,12 @@ def test_collapse_is_told_by_a_warning():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"prior": "swiss_roll"}, "prior must be 'normal', 'gaussian_mixture' or an object, got 'swiss_roll'"),
+        ({"prior": "swiss_roll"}, "prior must be 'auto', 'normal', 'gaussian_mixture' or an object, got 'swiss_roll'"),
         ({"prior": 3}, r"prior must be a name or an object with sample\(n, generator\), got 3"),
         ({"prior": SwissRollPrior()}, r"prior=SwissRollPrior\(\) has no log_prob"),
         ({"prior": NormalPrior(n_components=3)}, r"shape \(2, 3\).*n_components=2"),
         ({"free_bits": 0.5, "n_importance_samples": 2}, r"free_bits=0.5.*n_importance_samples=1"),
-        ({"free_bits": 0.5, "prior": NormalPrior()}, "free_bits=0.5.*prior='normal'"),
+        ({"free_bits": 0.5, "prior": NormalPrior()}, "free_bits=0.5.*prior given by name"),
         ({"init": "pca", "prior": NormalPrior()}, r"init='pca'.*prior=NormalPrior\(\)"),
         ({"init": "pca", "likelihood": "poisson"}, "init='pca'.*likelihood='poisson'"),
         ({"architecture": MLP((4,), code_activation="relu")}, "code_activation must be 'identity'.*'relu'"),

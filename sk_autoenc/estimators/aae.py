@@ -352,8 +352,8 @@ class AAETransformer(GenerativeAutoencoder):
     def _select(self, verdict, rows: Rows, fresh: bool) -> None:
         """Keep the network: a linear model's codes are not held to the prior."""
 
-    def _finish(self, rows: Rows) -> None:
-        super()._finish(rows)
+    def _finish(self, rows: Rows, *, whole: bool) -> None:
+        super()._finish(rows, whole=whole)
         self.prior_mismatch_ = self._measure_mismatch(rows)
         critic_loss = self.loss_curves_.get("critic", [math.inf])[-1]  # none if the first epoch was broken off
         if critic_loss < _CRITIC_WINS:

@@ -17,7 +17,7 @@ from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
 from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
-from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior
+from sk_autoenc.priors import NormalPrior, UniformPrior, as_prior, fitted_prior
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.judging import NATS
@@ -30,8 +30,8 @@ _COLLAPSED = 0.25
 #: rows they would learn noise. Chosen for density, see benchmarks/README.md.
 _ROWS_PER_SHARPNESS, _SHARPEST = 600, 4.0
 
-#: Numbers of distributions from which the fitted mixture prior has its own.
-_CLUSTERS = (1, 2, 4, 8, 16)
+#: Numbers of distributions from which a fitted mixture prior has its own, and of rows whose codes it is fitted to.
+_CLUSTERS, _MOST_CODES = (1, 2, 4, 8, 16), 10_000
 
 
 def negative_elbo(
@@ -98,10 +98,13 @@ class VAETransformer(DensityAutoencoder):
         How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
         ``"student_t"`` learns how heavy the tails of the noise are, those of ``"gaussian"`` included. Objects say
         more, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
-    prior : {"normal", "gaussian_mixture"} or object with sample and log_prob, default="normal"
-        How codes are distributed. ``"gaussian_mixture"``: training is that of ``"normal"``; then a mixture is fitted
-        to draws from the posteriors of the training rows (after ``partial_fit``, those of the last chunk), which
-        ``sample`` and ``score_samples`` use. An object, such as ``GaussianMixturePrior(...)``, stands while training;
+    prior : {"auto", "normal", "gaussian_mixture"} or object with sample and log_prob, default="auto"
+        How codes are distributed. ``"normal"``: as training holds them to be, by the standard normal distribution.
+        ``"gaussian_mixture"``: training is the same; then a mixture of at most 16 normal distributions is fitted to
+        draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of the last chunk), or the
+        standard normal is kept, whichever has the lower Bayesian information criterion; ``sample`` and
+        ``score_samples`` use it [5]_. ``"auto"``: this after ``fit``, and the standard normal after ``partial_fit``,
+        which knows one chunk alone. An object, such as ``GaussianMixturePrior(...)``, stands while training;
         ``"auto"`` in ``init`` is then ``"random"``.
     beta : float, default=1.0
         Weight of the KL divergence in training [3]_; scores are free of it.
@@ -209,6 +212,7 @@ class VAETransformer(DensityAutoencoder):
     .. [3] Higgins et al. (2017). beta-VAE: Learning basic visual concepts with a constrained variational framework.
        ICLR.
     .. [4] Kingma et al. (2016). Improved variational inference with inverse autoregressive flow. NeurIPS.
+    .. [5] Ghosh et al. (2020). From variational to deterministic autoencoders. ICLR (ex-post density estimation).
 
     Examples
     --------
@@ -260,7 +264,7 @@ class VAETransformer(DensityAutoencoder):
         *,
         architecture=(128, 64),
         likelihood="student_t",
-        prior="normal",
+        prior="auto",
         beta=1.0,
         n_warmup_epochs="auto",
         free_bits=0.0,
@@ -344,8 +348,8 @@ class VAETransformer(DensityAutoencoder):
 
     def _check_configuration(self) -> None:
         super()._check_configuration()
-        if isinstance(self.prior, str) and self.prior not in ("normal", "gaussian_mixture"):
-            raise ValueError(f"prior must be 'normal', 'gaussian_mixture' or an object, got {self.prior!r}.")
+        if isinstance(self.prior, str) and self.prior not in ("auto", "normal", "gaussian_mixture"):
+            raise ValueError(f"prior must be 'auto', 'normal', 'gaussian_mixture' or an object, got {self.prior!r}.")
         prior = self._training_prior()
         if prior is not None and not hasattr(prior, "log_prob"):
             raise ValueError(f"prior={self.prior!r} has no log_prob, which a density needs; AAETransformer needs none.")
@@ -353,8 +357,8 @@ class VAETransformer(DensityAutoencoder):
             raise ValueError(f"prior={self.prior!r} is 0 where normal posteriors are not; AAETransformer can use it.")
         if self.free_bits and (prior is not None or self.n_importance_samples > 1):
             raise ValueError(
-                f"free_bits={self.free_bits} needs the KL of each component, which is known for prior='normal' or "
-                "'gaussian_mixture' and n_importance_samples=1; set free_bits=0."
+                f"free_bits={self.free_bits} needs the KL of each component, which is known for a prior given by "
+                "name and n_importance_samples=1; set free_bits=0."
             )
 
     def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
@@ -380,8 +384,8 @@ class VAETransformer(DensityAutoencoder):
         prior = self._training_prior()  # for scores of epochs
         self.prior_ = NormalPrior(n_components=self.n_components) if prior is None else prior
 
-    def _finish(self, rows: Rows) -> None:
-        super()._finish(rows)
+    def _finish(self, rows: Rows, *, whole: bool) -> None:
+        super()._finish(rows, whole=whole)
         posterior = self._posterior(rows)
         self.kl_per_component_ = posterior.kl_from_normal().mean(0).double().numpy()
         if isinstance(self.prior, str) and self.kl_per_component_.sum() < _COLLAPSED:
@@ -392,7 +396,7 @@ class VAETransformer(DensityAutoencoder):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self.prior_ = self._final_prior(posterior)
+        self.prior_ = self._final_prior(posterior, whole)
 
     def _posterior(self, rows: Rows) -> Posterior:
         """The posterior of every row, on the CPU."""
@@ -401,11 +405,14 @@ class VAETransformer(DensityAutoencoder):
             parts = [[p.cpu() for p in module.posterior(x)] for x in WholeBatches(rows, LARGE_BLOCK)]
         return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def _final_prior(self, posterior: Posterior) -> Any:
+    def _final_prior(self, posterior: Posterior, whole: bool) -> Any:
         """What codes are drawn from, and weighed by in ``score_samples``."""
-        if self.prior == "normal":
-            return NormalPrior(n_components=self.n_components)
-        if self.prior != "gaussian_mixture":
+        if not isinstance(self.prior, str):
             return as_prior(self.prior, self.n_components)
-        noise = torch.randn(posterior.mean.shape, generator=make_generator(self._seed, "prior"))
-        return GaussianMixturePrior.fitted_to(posterior.at(noise).numpy(), _CLUSTERS, seed=self._seed)
+        if self.prior == "normal" or (self.prior == "auto" and not whole):
+            return NormalPrior(n_components=self.n_components)
+        generator = make_generator(self._seed, "prior")
+        chosen = torch.randperm(len(posterior.mean), generator=generator)[:_MOST_CODES]
+        some = Posterior(*(part[chosen] for part in posterior))
+        codes = some.at(torch.randn(some.mean.shape, generator=generator)).numpy()
+        return fitted_prior(codes, _CLUSTERS, seed=self._seed)
