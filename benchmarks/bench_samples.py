@@ -52,7 +52,7 @@ def candidates(data: str) -> dict[str, list]:
         sizes = {"full": (1, 2, 4), "diag": (1, 4, 16)}
     else:
         bernoulli = {"n_components": 20, "architecture": MLP((256,)), "likelihood": "bernoulli"}
-        plans = [bernoulli, {**bernoulli, "prior": "gaussian_mixture"}]
+        plans = [{**bernoulli, "prior": "normal"}, bernoulli]
         sizes = {"full": (1, 4), "diag": (8, 32)}
     return {
         "VAETransformer": [VAETransformer(**plan, device="cpu", random_state=0) for plan in plans],

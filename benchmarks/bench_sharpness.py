@@ -62,7 +62,7 @@ def report(options):
         # A round of the game takes about twice a step of the VAE.
         "AAE": AAETransformer(N_COMPONENTS, **SHARED, likelihood="bernoulli", critic=(256, 256), max_iter=epochs),
         "VAE": VAETransformer(
-            N_COMPONENTS, **SHARED, likelihood="bernoulli", max_iter=2 * epochs, early_stopping=False
+            N_COMPONENTS, **SHARED, likelihood="bernoulli", prior="normal", max_iter=2 * epochs, early_stopping=False
         ),
     }
     figures, n_samples = {}, min(N_SAMPLES, len(X))

@@ -87,6 +87,7 @@ def make_estimator(n_draws: int, **changes) -> VAETransformer:
         50,
         architecture=MLP((200, 200), activation="tanh"),
         likelihood=Bernoulli(binarize="dynamic"),
+        prior="normal",  # that of the published figures
         n_importance_samples=n_draws,
         **{**parameters, **changes},
     )

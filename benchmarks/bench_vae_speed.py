@@ -34,7 +34,7 @@ def ours(X, epochs, device="cpu", *, plain=True, variance="shared", **parameters
     """One fit of our estimator; ``plain`` turns off what the loops do not do."""
     if plain:
         optimizer = {"optimizer": "adam", "weight_decay": 0.0, "learning_rate": 0.002}
-        schedules = {"learning_rate_schedule": "constant", "n_warmup_epochs": 0}
+        schedules = {"learning_rate_schedule": "constant", "n_warmup_epochs": 0, "prior": "normal"}
         parameters = {"init": "random", "early_stopping": False, **optimizer, **schedules, **parameters}
     VAETransformer(
         16,

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from sk_autoenc._compat import in_container_of
 from sk_autoenc.arrays import as_array, check_range, flattened
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.likelihoods import Categorical, Tokens
@@ -50,7 +51,8 @@ class InpaintingAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of the shape of ``X``
-            Rows in the dtype of ``X`` (float64 unless that is float32), bit for bit the same where nothing is hidden.
+            Rows in the dtype of ``X`` (float64 unless that is float32), bit for bit the same where nothing is hidden; a
+            DataFrame, with names and index, if ``X`` is one.
 
         References
         ----------
@@ -95,7 +97,7 @@ class InpaintingAutoencoder(BaseAutoencoder):
                 "images, or, after normal noise, set max_passes=200.",
                 stacklevel=2,
             )
-        return self._fill(seen, hidden, max_passes).reshape(-1, *shape)
+        return in_container_of(X, self._fill(seen, hidden, max_passes).reshape(-1, *shape))
 
     def _fill(self, rows: np.ndarray, hidden: np.ndarray, max_passes: int) -> np.ndarray:
         """Rows with hidden cells as the network gives them back, again until they stay, or stop settling."""

@@ -278,12 +278,12 @@ def test_inpainting_keeps_form_and_dtype(painter):
 
 
 def test_inpainting_rows_that_are_no_images():
-    frame = pd.DataFrame(FLAT[:, :4], columns=list("abcd"))
+    frame = pd.DataFrame(FLAT[:, :4], columns=list("abcd"), index=np.arange(len(FLAT)) + 7)
     model = AutoencoderTransformer(2, max_iter=2, noise=0.3, noise_kind="masking", random_state=0).fit(frame)
     hidden = frame.to_numpy() > 8
     filled = model.inpaint(frame.mask(hidden), hidden)
-    np.testing.assert_array_equal(filled[~hidden], frame.to_numpy()[~hidden])
-    assert np.isfinite(filled).all()
+    pd.testing.assert_frame_equal(filled.mask(hidden), frame.mask(hidden))
+    assert np.isfinite(filled.to_numpy()).all()
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])

@@ -31,7 +31,7 @@ X_train, X_test = train_test_split(X, test_size=1 / 3, random_state=0)
 models = {
     "GaussianMixture": GaussianMixture(30, reg_covar=0.3, random_state=0).fit(X_train),
     "KernelDensity": KernelDensity(bandwidth=1.6).fit(X_train),
-    "VAE": VAETransformer(16, likelihood=Gaussian("feature"), prior="gaussian_mixture", random_state=0).fit(X_train),
+    "VAE": VAETransformer(16, likelihood=Gaussian("feature"), random_state=0).fit(X_train),
 }
 options = {"n_samples": 20, "n_columns": 10, "image_shape": (8, 8), "vmin": 0, "vmax": 16, "random_state": 0}
 for name, model in models.items():
