@@ -20,7 +20,12 @@ def in_chosen_container(estimator: Any, rows: np.ndarray) -> Any:
 
 
 def in_container_of(X: Any, values: np.ndarray) -> Any:
-    """Values of the features of ``X`` as a data frame of its library, with its names; an array if ``X`` is none."""
-    if not hasattr(X, "columns"):
+    """Values of the features of ``X`` as a data frame of its library, with its names; an array if ``X`` is none.
+
+    Classes derived from data frames are not known to scikit-learn; for them, too, it is an array.
+    """
+    try:
+        adapter = _get_adapter_from_container(X)
+    except ValueError:
         return values
-    return _get_adapter_from_container(X).create_container(values, X, columns=list(X.columns))
+    return adapter.create_container(values, X, columns=list(X.columns))

@@ -212,7 +212,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _start_linear(self, module: nn.Module, rows: Rows) -> None:
         """Set the module to the linear model of the rows."""
 
-    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
+    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> bool:
         """Keep the linear model, refitted on all rows, unless training has really lowered the held-out rows' losses.
 
         Without a verdict the network stands if the user wanted no early stopping, or asked for what the linear model
@@ -220,12 +220,13 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """
         if not fresh or not self._starts_linear() or not self.early_stopping:
             self.linear_ = self._starts_linear() and self.n_iter_ == 0
-            return
+            return True
         self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
         if self.linear_:
             module = self.net_.plain_module.cpu()
             self._start_linear(module, Rows(rows.data.cpu(), rows.index.cpu()))
             module.to(self.device_)
+        return not self.linear_
 
     # -- public
 

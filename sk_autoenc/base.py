@@ -11,7 +11,6 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import validate_data
@@ -22,7 +21,7 @@ from sk_autoenc.arrays import as_array, check_range, flattened, keep_shape
 from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.nn.recurrent import initialize_recurrent
 from sk_autoenc.scaling import Scaling, fit_scaling
-from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses
+from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, Patience
 from sk_autoenc.training.data import Rows
 from sk_autoenc.training.games import Game
 from sk_autoenc.training.judging import (
@@ -44,6 +43,7 @@ from sk_autoenc.training.options import (
     check_net_params,
     fit_callbacks,
     resolve_device,
+    same_value,
 )
 from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
 
@@ -52,13 +52,6 @@ _PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed", "_dtype")
 
 #: What the net's history holds besides one loss per term.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}
-
-
-class _ByValue(NumpyHasher):
-    """Hashes objects by what they hold; joblib's own takes equal tensors for different ones."""
-
-    def save(self, obj):
-        super().save(obj.detach().cpu().numpy() if isinstance(obj, Tensor) else obj)
 
 
 class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
@@ -114,8 +107,12 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         """Set what depends on data; ``rows`` are the training rows, without the held-out ones."""
 
-    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> None:
-        """Act on what the held-out rows say, where any were held out; ``rows`` are all of them."""
+    #: Share of ``max_iter`` that is kept for a last cycle on all rows, those that judged training included.
+    _settling_share = 0.0
+
+    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> bool:
+        """Act on what held-out rows say, where there were any; ``rows`` are all. Returns whether the network stands."""
+        return True
 
     def _fit_scaling(self, X: np.ndarray, chosen: np.ndarray, likelihood: Likelihood) -> Scaling:
         """Centre and scale of the chosen rows."""
@@ -183,13 +180,18 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 verdict = self._judge_by_folds(data, splits) if len(splits) > 1 else None
                 before = None if validation is None else self.net_.judge(validation)
                 tasks = self._epoch_tasks(root, X, y)
-                epochs = self.max_iter if verdict is None else verdict.n_epochs
+                planned = self._n_judged_epochs() if splits else self.max_iter
+                epochs = planned if verdict is None else verdict.n_epochs
                 if not splits and fresh and self._needs_verdict():
                     epochs = 1  # the network will be dropped; one epoch, so that there is a record
-                self._train(rows, validation, epochs, tasks)
+                n_before = len(self.net_.history)
+                complete = self._train(rows, validation, epochs, planned, tasks)
                 if before is not None:
-                    verdict = Verdict(self.n_iter_, before, self.net_.judge(validation), self._yardstick)
-            self._select(verdict, everything, fresh)
+                    best = self.net_.best_epoch(n_before)
+                    verdict = Verdict(best, before, self.net_.judge(validation), self._yardstick)
+                stands = self._select(verdict, everything, fresh)
+                if verdict is not None and complete and stands and planned < self.max_iter:
+                    self._settle(everything, min(self.max_iter - planned, max(1, verdict.n_epochs // 4)), tasks)
             self._finish(everything, whole=True)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
@@ -267,20 +269,40 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             rows, validation, losses = Rows(data, chosen), Rows(data, held_out), HeldOutLosses()
             net = self._make_net(rows)
             before.append(net.judge(validation))
-            callbacks = self._fit_callbacks(len(chosen), net.batch_size, patience=None)
-            net.train(rows, validation, epochs=self.max_iter, callbacks=[losses, *callbacks])
-            after.append(losses.padded(self.max_iter, len(validation)))
-        pooled = torch.cat(after, dim=1)  # (max_iter, n_rows)
+            epochs = self._n_judged_epochs()
+            callbacks = self._fit_callbacks(epochs * -(-len(chosen) // net.batch_size))
+            net.train(rows, validation, epochs=epochs, callbacks=[losses, *callbacks])
+            after.append(losses.padded(epochs, len(validation)))
+        pooled = torch.cat(after, dim=1)  # (epochs, n_rows)
         self.validation_loss_curve_ = pooled.mean(1).tolist()
         best = best_epoch(pooled, self._yardstick)
         return Verdict(best, torch.cat(before), pooled[best - 1], self._yardstick)
 
-    def _train(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
-        """Train the net for up to ``epochs`` of the ``max_iter`` epochs of its schedule, and record them."""
+    def _n_judged_epochs(self) -> int:
+        """Epochs among which held-out rows choose; the rest of ``max_iter`` is for settling, where rates fall."""
+        falling = SCHEDULES[self.learning_rate_schedule] is not None
+        return self.max_iter - (int(self._settling_share * self.max_iter) if falling else 0)
+
+    def _train(self, rows: Rows, validation: Rows | None, epochs: int, planned: int, tasks: EpochTasks) -> bool:
+        """Train the net for up to ``epochs`` of the epochs ``planned`` by its schedule; False if it was broken off."""
         self._tune(rows)
+        n_before, n_batches = len(self.net_.history), -(-len(rows) // self.net_.batch_size)
         patience = None if validation is None else self.n_iter_no_change
-        callbacks = self._fit_callbacks(len(rows), self.net_.batch_size, patience, self.verbose)
+        callbacks = self._fit_callbacks(planned * n_batches, patience, self.verbose)
         self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+        lost = any(isinstance(callback, Patience) and callback.is_lost for callback in callbacks)
+        return lost or len(self.net_.history) == n_before + epochs
+
+    def _settle(self, rows: Rows, epochs: int, tasks: EpochTasks) -> None:
+        """Train a bit more, at rates that fall from half of the peak to zero.
+
+        Early stopping goes back to the epoch that was best for the held-out rows, when rates may still have been high;
+        and these rows have something to teach.
+        """
+        self._tune(rows)
+        n_steps = epochs * -(-len(rows) // self.net_.batch_size)
+        callbacks = self._fit_callbacks(n_steps, verbose=self.verbose, schedule="settling")
+        self._train_net(rows, epochs=epochs, callbacks=[*callbacks, tasks])
 
     def _tune(self, rows: Rows) -> None:
         """Give the net the parameters that may change from one call to the next."""
@@ -329,10 +351,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._finish(rows, whole=whole)
             raise
 
-    def _fit_callbacks(self, n_rows: int, batch_size: int, patience: int | None, verbose: int = 0) -> list:
+    def _fit_callbacks(self, n_steps: int, patience: int | None = None, verbose: int = 0, schedule: str = "") -> list:
         return fit_callbacks(
-            schedule=self.learning_rate_schedule,
-            n_steps=self.max_iter * -(-n_rows // batch_size),
+            schedule=schedule or self.learning_rate_schedule,
+            n_steps=n_steps,
             patience=patience,
             tol=self.tol,
             verbose=verbose,
@@ -360,7 +382,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Refuse to train further when a parameter that shapes the model was changed since the fit."""
         for name in self._shaping_parameters:
             now, then = getattr(self, name), getattr(self._blueprint, name)
-            if _ByValue("md5").hash(now) != _ByValue("md5").hash(then) and not np.array_equal(now, then):
+            if not same_value(now, then):
                 raise ValueError(
                     f"{name} was {then!r} in the fit that is to be continued and is now {now!r}; "
                     "set it back, or fit with warm_start=False."

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 from sk_autoenc.nn.variational import normal_log_prob
 
+#: Codes that each distribution of a fitted mixture must have, for each of its dimensions and one more.
+_LEAST_SHARE = 2
+
 
 class NormalPrior(BaseEstimator):
     """Independent normal components around zero.
@@ -106,7 +109,7 @@ class UniformPrior(BaseEstimator):
 class GaussianMixturePrior(BaseEstimator):
     """A mixture of normal distributions.
 
-    ``VAETransformer`` fits one of these to the codes of the training rows, unless told otherwise.
+    ``VAETransformer`` fits one of these to the codes of the training rows, unless the standard normal is as good.
 
     Parameters
     ----------
@@ -267,8 +270,11 @@ class SwissRollPrior(BaseEstimator):
         return line + self.noise * torch.randn(n, 2, generator=generator, device=device)
 
 
-def fitted_prior(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> NormalPrior | GaussianMixturePrior:
-    """The mixture that fits codes best by the Bayesian information criterion, or the standard normal if none is better.
+def fitted_mixture(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> GaussianMixturePrior | None:
+    """The mixture that fits codes best by Akaike's corrected criterion; None if the standard normal is as good.
+
+    The criterion (Hurvich & Tsai 1989, https://doi.org/10.1093/biomet/76.2.297) estimates how probable fresh codes are.
+    Mixtures with a distribution of few codes do not count: its covariance would be that of chance, or singular.
 
     Parameters
     ----------
@@ -279,20 +285,22 @@ def fitted_prior(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> Nor
     seed : int
         Seeds their starts.
     """
-    standard = NormalPrior(n_components=codes.shape[1])
-    if len(codes) < 2:
-        return standard
-    with config_context(array_api_dispatch=False):  # with it, mixtures do not start at k-means
-        tried = [
-            GaussianMixture(size, reg_covar=1e-4, random_state=seed).fit(codes)
-            for size in n_clusters
-            if size == 1 or len(codes) >= 10 * size
-        ]
-    best = min(tried, key=lambda mixture: mixture.bic(codes))
-    of_standard = -2 * standard.log_prob(torch.from_numpy(codes).double()).sum().item()  # it has no parameters
-    if of_standard <= best.bic(codes):
-        return standard
-    return GaussianMixturePrior(best.means_, best.covariances_, weights=best.weights_)
+    codes = codes.astype(np.float64)  # mixtures compute in the dtype of their rows
+    n, n_components = codes.shape
+    least, best = (
+        -2 * normal_log_prob(torch.from_numpy(codes)).sum().item(),
+        None,
+    )  # the standard normal has no parameters
+    for size in n_clusters:
+        n_parameters = size * (1 + n_components + n_components * (n_components + 1) // 2) - 1
+        if n_parameters >= n - 1:
+            break
+        with config_context(array_api_dispatch=False):  # with it, mixtures do not start at k-means
+            mixture = GaussianMixture(size, reg_covar=1e-4, random_state=seed).fit(codes)
+        criterion = 2 * n_parameters * n / (n - n_parameters - 1) - 2 * n * mixture.score(codes)
+        if criterion < least and mixture.weights_.min() * n >= _LEAST_SHARE * (n_components + 1):
+            least, best = criterion, mixture
+    return None if best is None else GaussianMixturePrior(best.means_, best.covariances_, weights=best.weights_)
 
 
 _OWN = (NormalPrior, UniformPrior, GaussianMixturePrior, SwissRollPrior)

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 
 from sk_autoenc import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
-from sk_autoenc.priors import as_prior, fitted_prior
+from sk_autoenc.priors import as_prior, fitted_mixture
 
 MEANS = np.array([[-2.0, 1.0], [1.0, 0.5], [0.0, -1.5]])
 COVARIANCES = np.array([[[0.5, 0.2], [0.2, 0.3]], [[0.2, 0.0], [0.0, 1.0]], [[1.0, -0.6], [-0.6, 0.5]]])
@@ -113,25 +113,38 @@ def test_petals_point_away_from_the_origin():
 
 def test_the_fitted_mixture_finds_what_was_drawn():
     codes = GaussianMixturePrior([[-4.0, 0.0], [4.0, 0.0], [0.0, 6.0]], 0.5, weights=[1, 1, 2]).sample(900, seeded())
-    found = fitted_prior(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
+    found = fitted_mixture(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
     assert len(found.means) == 3
     order = np.argsort(found.means[:, 0])
     np.testing.assert_allclose(found.means[order], [[-4, 0], [0, 6], [4, 0]], atol=0.2)
     np.testing.assert_allclose(found.weights[order], [0.25, 0.5, 0.25], atol=0.05)
-    again = fitted_prior(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
+    again = fitted_mixture(codes.numpy(), (1, 2, 3, 4, 8), seed=0)
     np.testing.assert_array_equal(found.means, again.means)
 
 
 def test_few_codes_have_one_normal_distribution():
     codes = 5 + np.random.default_rng(0).normal(size=(9, 2))
-    assert len(fitted_prior(codes, (1, 2, 4), seed=0).means) == 1
-    assert isinstance(fitted_prior(codes[:1], (1, 2), seed=0), NormalPrior)
+    assert len(fitted_mixture(codes, (1, 2, 4), seed=0).means) == 1
+    assert fitted_mixture(codes[:1], (1, 2), seed=0) is None
 
 
-def test_standard_normal_codes_need_no_mixture():
-    codes = np.random.default_rng(0).normal(size=(2000, 2))
-    assert isinstance(fitted_prior(codes, (1, 2, 4), seed=0), NormalPrior)
-    assert isinstance(fitted_prior(1.2 * codes, (1, 2, 4), seed=0), GaussianMixturePrior)
+@pytest.mark.parametrize(("n", "n_components"), [(3, 2), (24, 16), (60, 30), (2000, 2)])
+def test_standard_normal_codes_need_no_mixture(n, n_components):
+    """Nor do codes that are fewer than a covariance needs; with fewer, one would be singular and its density huge."""
+    codes = np.random.default_rng(0).normal(size=(n, n_components))
+    assert fitted_mixture(codes, (1, 2, 4), seed=0) is None
+
+
+def test_a_code_far_from_all_others_gets_no_distribution_of_its_own():
+    codes = np.random.default_rng(0).normal(size=(200, 2))
+    codes[0] = 100.0
+    found = fitted_mixture(codes, (1, 2, 4), seed=0)
+    assert found is None or (found.weights * len(codes) >= 6).all()
+
+
+def test_codes_on_a_line_can_be_fitted():
+    codes = np.linspace(0, 500, 300, dtype=np.float32)[:, None] * np.ones(8, dtype=np.float32)
+    assert np.isfinite(fitted_mixture(codes, (1, 2), seed=0).means).all()
 
 
 def test_the_swiss_roll_is_a_spiral_evenly_covered():

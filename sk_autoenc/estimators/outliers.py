@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.architectures import MLP
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
+from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal, with_plain_priors
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.detecting import CommitteeDetector, by_block
 from sk_autoenc.likelihoods import Categorical, as_likelihood
@@ -60,7 +60,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     autoencoder : transformer or None, default=None
         None: the small networks. Otherwise any transformer with ``inverse_transform``, such as an autoencoder, PCA,
         KernelPCA or a Pipeline; clones of it are fitted on subsamples of the rows as they are, and
-        ``random_state`` seeds them.
+        ``random_state`` seeds them. A VAE's ``prior="auto"`` is ``"normal"`` here unless ``novelty``: a fitted one
+        would make room for groups of outliers.
     n_estimators : int, default=8
         Number of networks or clones.
     max_samples : int, float or "auto", default="auto"
@@ -361,7 +362,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         return CloneCommittee.fit(
             sample,
             standardization,
-            self.autoencoder,
+            self.autoencoder if self.novelty else with_plain_priors(self.autoencoder),
             subsamples=deal(len(sample), self._n_own_rows(len(sample)), self.n_estimators, generator),
             seeds=torch.randint(2**31 - 1, (self.n_estimators,), generator=generator).tolist(),
             trim=self.trim,

@@ -17,7 +17,7 @@ from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
 from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
-from sk_autoenc.priors import NormalPrior, UniformPrior, as_prior, fitted_prior
+from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.judging import NATS
@@ -70,8 +70,9 @@ class VAETransformer(DensityAutoencoder):
 
     Rows are explained by a code :math:`z` from a prior and a decoder that says how rows with this code are
     distributed; an encoder gives each row the distribution of its code. By default training starts at factor
-    analysis or probabilistic PCA, whichever makes left-out rows more probable, and with ``beta=1`` that is the result
-    unless the network makes held-out rows more probable still.
+    analysis or probabilistic PCA, whichever makes left-out rows more probable, and with ``beta=1`` the network stays
+    there unless it makes held-out rows more probable still. Then a mixture of normal distributions is fitted to the
+    codes, to be their prior, if it explains them better than the standard normal.
 
     Training maximises, averaged over rows, the evidence lower bound [1]_
 
@@ -100,12 +101,12 @@ class VAETransformer(DensityAutoencoder):
         more, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
     prior : {"auto", "normal", "gaussian_mixture"} or object with sample and log_prob, default="auto"
         How codes are distributed. ``"normal"``: as training holds them to be, by the standard normal distribution.
-        ``"gaussian_mixture"``: training is the same; then a mixture of at most 16 normal distributions is fitted to
-        draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of the last chunk), or the
-        standard normal is kept, whichever has the lower Bayesian information criterion; ``sample`` and
-        ``score_samples`` use it [5]_. ``"auto"``: this after ``fit``, and the standard normal after ``partial_fit``,
-        which knows one chunk alone. An object, such as ``GaussianMixturePrior(...)``, stands while training;
-        ``"auto"`` in ``init`` is then ``"random"``.
+        ``"gaussian_mixture"``: training is the same; then a mixture of up to 16 normal distributions is fitted to
+        draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of the last chunk), as many as
+        Akaike's corrected criterion says, and ``sample``, ``score_samples`` and ``elbo`` use it [5]_; it is one
+        standard normal where no mixture explains codes better. ``"auto"``: this after ``fit``; ``partial_fit``, which
+        knows one chunk alone, leaves the prior as it is. An object, such as ``GaussianMixturePrior(...)``, stands
+        while training; ``"auto"`` in ``init`` is then ``"random"``.
     beta : float, default=1.0
         Weight of the KL divergence in training [3]_; scores are free of it.
     n_warmup_epochs : int or "auto", default="auto"
@@ -126,8 +127,8 @@ class VAETransformer(DensityAutoencoder):
         units of an ``MLP`` bend the more sharply at the start, the more rows there are.
         ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for real values with a prior given by name,
         else ``"random"``.
-    max_iter : int, default=100
-        Largest number of epochs.
+    max_iter : int, default=125
+        Largest number of epochs; the last fifth of them is for settling (see ``early_stopping``).
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.012
@@ -141,7 +142,9 @@ class VAETransformer(DensityAutoencoder):
     early_stopping : bool, default=True
         Whether rows are held out to find the epoch at which to stop, the one with their lowest mean loss. Up to 600
         rows are held out in four folds, and the final network is trained on all of them; fewer than 40 are too few
-        to judge a network. Folds cost four further fits.
+        to judge a network. Folds cost four further fits. Then the network settles: it is trained a quarter as long
+        again on all rows, held-out ones included, at rates that fall from half of ``learning_rate`` to zero (not with
+        a constant rate).
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=40
@@ -174,7 +177,7 @@ class VAETransformer(DensityAutoencoder):
     n_iter_ : int
         Number of epochs trained.
     loss_curve_ : list of float
-        Mean training loss of each epoch: minus the bound in nats, for the scaled rows.
+        Mean training loss of each epoch, settling included: minus the bound in nats, for the scaled rows.
     validation_loss_curve_ : list of float
         Mean loss on the held-out rows after each epoch, codes being drawn in the same way at every epoch; empty where
         none are held out. With folds, each row's loss comes from the network that did not see it.
@@ -256,7 +259,7 @@ class VAETransformer(DensityAutoencoder):
         "init",
     )
 
-    _yardstick = NATS
+    _yardstick, _settling_share = NATS, 0.2
 
     def __init__(
         self,
@@ -271,7 +274,7 @@ class VAETransformer(DensityAutoencoder):
         n_importance_samples=1,
         n_score_samples=128,
         init="auto",
-        max_iter=100,
+        max_iter=125,
         batch_size="auto",
         learning_rate=0.012,
         learning_rate_schedule="cosine",
@@ -407,12 +410,14 @@ class VAETransformer(DensityAutoencoder):
 
     def _final_prior(self, posterior: Posterior, whole: bool) -> Any:
         """What codes are drawn from, and weighed by in ``score_samples``."""
-        if not isinstance(self.prior, str):
-            return as_prior(self.prior, self.n_components)
-        if self.prior == "normal" or (self.prior == "auto" and not whole):
-            return NormalPrior(n_components=self.n_components)
+        if self.prior == "normal" or not isinstance(self.prior, str) or (self.prior == "auto" and not whole):
+            return self.prior_  # the prior of training, or of the fit that went before this chunk
         generator = make_generator(self._seed, "prior")
         chosen = torch.randperm(len(posterior.mean), generator=generator)[:_MOST_CODES]
         some = Posterior(*(part[chosen] for part in posterior))
         codes = some.at(torch.randn(some.mean.shape, generator=generator)).numpy()
-        return fitted_prior(codes, _CLUSTERS, seed=self._seed)
+        if (mixture := fitted_mixture(codes, _CLUSTERS, seed=self._seed)) is not None:
+            return mixture
+        if self.prior == "auto":
+            return NormalPrior(n_components=self.n_components)
+        return GaussianMixturePrior(np.zeros((1, self.n_components)))

@@ -12,7 +12,7 @@ from sk_autoenc.inspection.pyplot import import_pyplot
 
 
 class ComponentKLDisplay:
-    """The KL divergence of each component's posterior from the prior, as bars; a component near zero has collapsed.
+    """The KL divergence of each component's posterior from the standard normal, as bars; near zero it has collapsed.
 
     Parameters
     ----------

@@ -251,6 +251,11 @@ class ObjectiveNet(NeuralNet):
         self.history.record("valid_criterion", criterion)
         self.history.record("valid_loss_best", all(criterion < value for value in earlier))
 
+    def best_epoch(self, since: int) -> int:
+        """Of the epochs after the first ``since``: the number, from 1, of the one that held-out rows liked best."""
+        criterion = torch.tensor([epoch["valid_criterion"] for epoch in self.history[since:]])
+        return int(criterion.nan_to_num(torch.inf).argmin()) + 1
+
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Decay what multiplies inside the network; not biases, and not the linear path, which is the floor."""
         named_parameters = list(named_parameters)

@@ -4,10 +4,13 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from joblib.hashing import NumpyHasher
 from skorch.callbacks import Callback, PrintLog
-from torch import nn
+from torch import Tensor, nn
 
 from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
 from sk_autoenc.training.games import AdversarialNet, Game
@@ -32,6 +35,11 @@ def _cosine(progress: float) -> float:
     if progress < _WARM_UP:
         return progress / _WARM_UP
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP))))
+
+
+def _settling(progress: float) -> float:
+    """Half a cosine from half of the peak down to zero."""
+    return 0.25 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 #: The rate, as a share of ``learning_rate``, by the share of the steps that are done; None keeps it constant.
@@ -69,6 +77,18 @@ def check_net_params(net_params: dict | None) -> dict:
                 "and 'optimizer__*'."
             )
     return dict(net_params or {})
+
+
+class _ByValue(NumpyHasher):
+    """Hashes objects by what they hold; joblib's own takes equal tensors for different ones."""
+
+    def save(self, obj):
+        super().save(obj.detach().cpu().numpy() if isinstance(obj, Tensor) else obj)
+
+
+def same_value(now: Any, then: Any) -> bool:
+    """Whether a parameter, of whatever kind, still has the value that it had."""
+    return _ByValue("md5").hash(now) == _ByValue("md5").hash(then) or np.array_equal(now, then)
 
 
 def resolve_device(device: str) -> str:
@@ -140,7 +160,7 @@ def fit_callbacks(
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
         callbacks.append(PrintLog(sink=_print))
-    if (shape := SCHEDULES[schedule]) is not None:
+    if (shape := (SCHEDULES | {"settling": _settling})[schedule]) is not None:
         callbacks.append(RateSchedule(shape, n_steps))
     if patience is not None:
         options = {"patience": patience, "threshold": tol, "threshold_mode": threshold_mode, "sink": _silent}
