@@ -121,7 +121,7 @@ def models(options) -> dict:
         "random_state": 0,
         "device": "cpu",
     }
-    of_vae = {"prior": "gaussian_mixture", "n_warmup_epochs": options.epochs // 2, **shared}
+    of_vae = {"n_warmup_epochs": options.epochs // 2, **shared}
     return {
         "AutoencoderTransformer": AutoencoderTransformer(N_COMPONENTS, **shared),
         "VAETransformer, beta=0.1": VAETransformer(N_COMPONENTS, beta=0.1, **of_vae),

@@ -246,6 +246,14 @@ def test_a_model_with_a_density_is_scored_by_it():
     np.testing.assert_allclose(found.score_samples(PLANTED), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("novelty", [False, True])
+def test_groups_of_outliers_get_no_place_in_the_prior(novelty):
+    pipe = make_pipeline(StandardScaler(), VAETransformer(2, max_iter=1, n_score_samples=2))
+    found = ReconstructionOutlierDetector(pipe, n_estimators=2, novelty=novelty, random_state=0).fit(PLANE[:100])
+    assert {member[-1].prior for member in found._committee.members} == {"auto" if novelty else "normal"}
+    assert pipe[-1].prior == "auto"
+
+
 def test_clones_differ_by_seed_and_by_subsample():
     found = ReconstructionOutlierDetector(
         AutoencoderTransformer(1, max_iter=1, random_state=5), n_estimators=2, max_samples=30, random_state=0

@@ -1,0 +1,96 @@
+"""The last cycle of training, after early stopping: on all rows, at rates that fall to zero."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from skorch.callbacks import Callback
+
+from sk_autoenc import VAETransformer
+from tests.test_vae import curved_rows
+
+X = curved_rows(640)
+
+
+class Watch(Callback):
+    """Notes the number of training rows and the first rate of every epoch."""
+
+    seen: list = []  # shared, since estimators copy their callbacks
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        self.first = True
+        self.rows = len(dataset_train)
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if self.first:
+            Watch.seen.append((self.rows, net.optimizer_.param_groups[0]["lr"]))
+            self.first = False
+
+
+def fitted(rows=X, **params):
+    """A small VAE, and the rows and rates of its epochs."""
+    Watch.seen.clear()
+    options = {"architecture": (8,), "max_iter": 20, "learning_rate": 0.01, "callbacks": [Watch()], "random_state": 0}
+    model = VAETransformer(1, **{**options, **params}).fit(rows)
+    return model, list(Watch.seen)
+
+
+def test_held_out_rows_are_learned_in_the_end():
+    model, seen = fitted()
+    judged = len(model.validation_loss_curve_)
+    best = int(np.argmin(model.validation_loss_curve_)) + 1
+    assert judged == 16
+    assert model.n_iter_ - judged == min(4, best // 4) > 0
+    assert {rows for rows, _ in seen[:judged]} == {576}
+    assert {rows for rows, _ in seen[judged:]} == {640}
+    assert len(model.loss_curve_) == len(model.loss_curves_["kl"]) == model.n_iter_
+
+
+def test_rates_fall_from_half_of_the_peak():
+    model, seen = fitted()
+    rates = [rate for _, rate in seen[len(model.validation_loss_curve_) :]]
+    assert rates[0] == pytest.approx(0.005, rel=0.02)
+    assert all(later < earlier for earlier, later in pairwise(rates))
+    assert model.net_.optimizer_.param_groups[0]["lr"] < 1e-5
+
+
+def test_small_tables_settle_after_their_folds():
+    model, seen = fitted(curved_rows(200), architecture=(32,), max_iter=40)
+    best = int(np.argmin(model.validation_loss_curve_)) + 1
+    assert not model.linear_
+    assert model.n_iter_ == best + min(8, best // 4)
+    assert len(seen) == 4 * 32 + model.n_iter_  # four folds, then the network that stays
+
+
+@pytest.mark.parametrize(
+    "params", [{"early_stopping": False}, {"learning_rate_schedule": "constant"}, {"max_iter": 4}], ids=str
+)
+def test_what_does_not_settle(params):
+    model, seen = fitted(**params)
+    assert model.n_iter_ == len(seen) == params.get("max_iter", 20)
+
+
+def test_a_linear_model_needs_no_settling():
+    model, seen = fitted(np.random.default_rng(0).normal(size=(640, 3)))
+    assert model.linear_
+    assert {rows for rows, _ in seen} == {576}
+
+
+def test_a_callback_that_stops_training_stops_all_of_it():
+    class Enough(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 5:
+                raise KeyboardInterrupt  # so skorch's callbacks end training
+
+    assert fitted(callbacks=[Enough()])[0].n_iter_ == 5
+
+
+def test_the_settled_network_is_better_for_new_rows():
+    class Unsettled(VAETransformer):
+        _settling_share = 0.0
+
+    options = {"architecture": (32,), "max_iter": 50, "random_state": 0}
+    new = curved_rows(640, seed=5)
+    assert VAETransformer(1, **options).fit(X).score(new) > Unsettled(1, **{**options, "max_iter": 40}).fit(X).score(
+        new
+    )
