@@ -4,6 +4,7 @@ import warnings
 from numbers import Integral
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,8 +23,8 @@ _HOLES = ("block", "masking", "salt_and_pepper")
 class InpaintingAutoencoder(BaseAutoencoder):
     """An autoencoder that may have learned from corrupted rows, and can fill them."""
 
-    def inpaint(self, X, mask, *, max_passes=1):
-        """Fill what a mask hides; the rest is returned as it is.
+    def inpaint(self, X, mask=None, *, max_passes=1):
+        """Fill what is missing, or what a mask hides; the rest is returned as it is.
 
         Hidden cells take their training means, the row goes through encoder and decoder, and hidden cells are taken
         from what comes out. Train with ``noise_kind="block"``, or ``"masking"`` for scattered cells, so that the
@@ -40,10 +41,10 @@ class InpaintingAutoencoder(BaseAutoencoder):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows; what is hidden in them may be missing (NaN) and is not looked at.
-        mask : array-like of bool
+        mask : array-like of bool or None, default=None
             True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
             as (height, width) for images of shape (channels, height, width), or (length, 1) for series of shape
-            (length, channels).
+            (length, channels). A DataFrame has the rows and columns of ``X``, in their order. None: cells that are NaN.
         max_passes : int, default=1
             How often a row goes through the network at most. It ends before when a pass hardly moves it, or moves it
             no less than the one before. Networks that have learned from holes fill in one pass.
@@ -86,8 +87,10 @@ class InpaintingAutoencoder(BaseAutoencoder):
             raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
         rows = self._validate(X, reset=False, finite=False)
         shape = flattened(as_array(X))[1] or rows.shape[1:]
-        hidden = _broadcast_mask(mask, (len(rows), *shape)).reshape(rows.shape)
+        hidden = np.isnan(rows) if mask is None else _as_mask(mask, X, (len(rows), *shape)).reshape(rows.shape)
         seen = np.where(hidden, self._typical_row().astype(rows.dtype), rows)
+        if n_missing := np.isnan(seen).sum():
+            raise ValueError(f"X has {n_missing} cells that are NaN where mask is False; leave mask out to fill these.")
         assert_all_finite(seen, input_name="X")
         check_range(seen, "X")
         if max_passes == 1 and kind not in _HOLES:
@@ -128,7 +131,12 @@ class InpaintingAutoencoder(BaseAutoencoder):
         return self.net_.module_.standardize.center.cpu().numpy()
 
 
-def _broadcast_mask(mask, shape: tuple[int, ...]) -> np.ndarray:
+def _as_mask(mask, X, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask as an array of this shape, whose cells are those of ``X``."""
+    if isinstance(X, pd.DataFrame) and isinstance(mask, pd.DataFrame):
+        for axis in ("index", "columns"):
+            if not getattr(mask, axis).equals(getattr(X, axis)):
+                raise ValueError(f"mask must have the {axis} of X, in the same order, where both are data frames.")
     mask = np.asarray(as_array(mask))
     if mask.dtype != bool:
         raise ValueError(f"mask must be an array of bool, True for cells to fill; got dtype {mask.dtype}.")

@@ -284,6 +284,23 @@ def test_inpainting_rows_that_are_no_images():
     filled = model.inpaint(frame.mask(hidden), hidden)
     pd.testing.assert_frame_equal(filled.mask(hidden), frame.mask(hidden))
     assert np.isfinite(filled.to_numpy()).all()
+    pd.testing.assert_frame_equal(model.inpaint(frame.mask(hidden)), filled)
+    mask = pd.DataFrame(hidden, frame.index, frame.columns)
+    pd.testing.assert_frame_equal(model.inpaint(frame, mask), filled)
+    for other in (mask.iloc[::-1], mask[list("dcba")]):
+        with pytest.raises(ValueError, match=r"mask must have the (index|columns) of X"):
+            model.inpaint(frame, other)
+
+
+class Derived(pd.DataFrame):
+    """A class that scikit-learn does not know."""
+
+
+def test_of_other_containers_an_array():
+    frame = Derived(FLAT[:, :4], columns=list("abcd"))
+    model = AutoencoderTransformer(2, max_iter=2, noise=0.3, noise_kind="masking", random_state=0).fit(FLAT[:, :4])
+    filled = model.inpaint(frame, frame.to_numpy() > 8)
+    np.testing.assert_array_equal(filled, model.inpaint(FLAT[:, :4], FLAT[:, :4] > 8))
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
@@ -301,7 +318,7 @@ def test_what_inpainting_refuses(painter):
         painter.inpaint(SMOOTH, MASK.astype(int))
     with pytest.raises(ValueError, match=r"mask must broadcast to the shape of X, \(200, 1, 5, 8\).*\(3, 3\)"):
         painter.inpaint(SMOOTH, np.ones((3, 3), dtype=bool))
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match="cells that are NaN where mask is False"):
         painter.inpaint(np.full_like(SMOOTH, np.nan), MASK)
     with pytest.raises(ValueError, match="float32"):
         painter.inpaint(np.full_like(SMOOTH, 1e300), MASK)
