@@ -4,7 +4,6 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-import pandas as pd
 from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
@@ -133,10 +132,10 @@ class InpaintingAutoencoder(BaseAutoencoder):
 
 def _as_mask(mask, X, shape: tuple[int, ...]) -> np.ndarray:
     """The mask as an array of this shape, whose cells are those of ``X``."""
-    if isinstance(X, pd.DataFrame) and isinstance(mask, pd.DataFrame):
-        for axis in ("index", "columns"):
-            if not getattr(mask, axis).equals(getattr(X, axis)):
-                raise ValueError(f"mask must have the {axis} of X, in the same order, where both are data frames.")
+    if hasattr(X, "columns") and hasattr(mask, "columns"):
+        for labels in ("columns", "index"):
+            if list(getattr(mask, labels, [])) != list(getattr(X, labels, [])):
+                raise ValueError(f"mask must have the {labels} of X, in the same order, where both are data frames.")
     mask = np.asarray(as_array(mask))
     if mask.dtype != bool:
         raise ValueError(f"mask must be an array of bool, True for cells to fill; got dtype {mask.dtype}.")
