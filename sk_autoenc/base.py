@@ -184,14 +184,12 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 epochs = planned if verdict is None else verdict.n_epochs
                 if not splits and fresh and self._needs_verdict():
                     epochs = 1  # the network will be dropped; one epoch, so that there is a record
-                n_before = len(self.net_.history)
-                complete = self._train(rows, validation, epochs, planned, tasks)
+                best = self._train(rows, validation, epochs, planned, tasks)
                 if before is not None:
-                    best = self.net_.best_epoch(n_before)
-                    verdict = Verdict(best, before, self.net_.judge(validation), self._yardstick)
+                    verdict = Verdict(best or 0, before, self.net_.judge(validation), self._yardstick)
                 stands = self._select(verdict, everything, fresh)
-                if verdict is not None and complete and stands and planned < self.max_iter:
-                    self._settle(everything, min(self.max_iter - planned, max(1, verdict.n_epochs // 4)), tasks)
+                if verdict is not None and best is not None and stands and planned < self.max_iter:
+                    self._settle(everything, validation, min(self.max_iter - planned, max(1, best // 4)), tasks)
             self._finish(everything, whole=True)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
@@ -260,6 +258,8 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         if n_rows < FEW_ROWS:
             # A network that goes on from folds has seen all rows, so none of them can judge it any more.
             return fold_rows(n_rows, generator) if fresh else []
+        if self._settling_share and not fresh and self.n_iter_ > len(self.validation_loss_curve_):
+            return []  # nor one that has settled
         return [split_rows(n_rows, self.validation_fraction, generator)]
 
     def _judge_by_folds(self, data: Tensor, splits: list[Split]) -> Verdict:
@@ -283,26 +283,26 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         falling = SCHEDULES[self.learning_rate_schedule] is not None
         return self.max_iter - (int(self._settling_share * self.max_iter) if falling else 0)
 
-    def _train(self, rows: Rows, validation: Rows | None, epochs: int, planned: int, tasks: EpochTasks) -> bool:
-        """Train the net for up to ``epochs`` of the epochs ``planned`` by its schedule; False if it was broken off."""
+    def _train(self, rows: Rows, validation: Rows | None, epochs: int, planned: int, tasks: EpochTasks) -> int | None:
+        """Train for up to ``epochs`` of those ``planned``; how many were best, or None if a callback broke off."""
         self._tune(rows)
         n_before, n_batches = len(self.net_.history), -(-len(rows) // self.net_.batch_size)
         patience = None if validation is None else self.n_iter_no_change
         callbacks = self._fit_callbacks(planned * n_batches, patience, self.verbose)
         self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
-        lost = any(isinstance(callback, Patience) and callback.is_lost for callback in callbacks)
-        return lost or len(self.net_.history) == n_before + epochs
+        if not self.net_.stopped_by_ <= {Patience}:
+            return None
+        return epochs if validation is None else callbacks[-1].best_epoch_ - n_before
 
-    def _settle(self, rows: Rows, epochs: int, tasks: EpochTasks) -> None:
-        """Train a bit more, at rates that fall from half of the peak to zero.
-
-        Early stopping goes back to the epoch that was best for the held-out rows, when rates may still have been high;
-        and these rows have something to teach.
-        """
+    def _settle(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
+        """Train a bit more, on all rows: at the best epoch rates were high, and held-out rows have much to teach."""
         self._tune(rows)
-        n_steps = epochs * -(-len(rows) // self.net_.batch_size)
+        n_steps, judged = epochs * -(-len(rows) // self.net_.batch_size), self.validation_loss_curve_
         callbacks = self._fit_callbacks(n_steps, verbose=self.verbose, schedule="settling")
-        self._train_net(rows, epochs=epochs, callbacks=[*callbacks, tasks])
+        try:
+            self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+        finally:
+            self.validation_loss_curve_ = judged  # what was recorded since, for callbacks, judges nothing
 
     def _tune(self, rows: Rows) -> None:
         """Give the net the parameters that may change from one call to the next."""

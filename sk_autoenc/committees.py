@@ -218,10 +218,3 @@ def _seeded(transformer: Any, seed: int) -> Any:
     """With every ``random_state`` set, nested ones too."""
     names = [name for name in transformer.get_params() if name == "random_state" or name.endswith("__random_state")]
     return transformer.set_params(**dict.fromkeys(names, seed)) if names else transformer
-
-
-def with_plain_priors(transformer: Any) -> Any:
-    """With ``prior="normal"`` wherever it is ``"auto"``; one fitted to codes would make room for groups of outliers."""
-    parameters = transformer.get_params()
-    names = [name for name in parameters if name.split("__")[-1] == "prior" and parameters[name] == "auto"]
-    return clone(transformer).set_params(**dict.fromkeys(names, "normal")) if names else transformer

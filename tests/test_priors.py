@@ -122,6 +122,19 @@ def test_the_fitted_mixture_finds_what_was_drawn():
     np.testing.assert_array_equal(found.means, again.means)
 
 
+def test_the_number_of_distributions_is_that_of_the_corrected_criterion():
+    """Codes on which Akaike's own criterion takes more, and the Bayesian one fewer."""
+    generator = np.random.default_rng(2)
+    n, sizes = 90, np.array([1, 2, 4, 8])
+    codes = generator.normal(size=(n, 3)) + generator.choice([-1.6, 1.6], size=(n, 1)) * [1, 0, 0]
+    fits = [GaussianMixture(size, reg_covar=1e-4, random_state=0).fit(codes) for size in sizes]
+    n_parameters = 10 * sizes - 1
+    aic, bic = (np.array([getattr(fit, name)(codes) for fit in fits]) for name in ("aic", "bic"))
+    corrected = aic + 2 * n_parameters * (n_parameters + 1) / (n - n_parameters - 1)
+    assert [sizes[criterion.argmin()] for criterion in (aic, corrected, bic)] == [4, 2, 1]
+    assert len(fitted_mixture(codes, sizes, seed=0).means) == 2
+
+
 def test_few_codes_have_one_normal_distribution():
     codes = 5 + np.random.default_rng(0).normal(size=(9, 2))
     assert len(fitted_mixture(codes, (1, 2, 4), seed=0).means) == 1

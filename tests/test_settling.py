@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 
-from sk_autoenc import VAETransformer
+from sk_autoenc import AutoencoderTransformer, VAETransformer
 from tests.test_vae import curved_rows
 
 X = curved_rows(640)
@@ -94,3 +94,45 @@ def test_the_settled_network_is_better_for_new_rows():
     assert VAETransformer(1, **options).fit(X).score(new) > Unsettled(1, **{**options, "max_iter": 40}).fit(X).score(
         new
     )
+
+
+@pytest.mark.parametrize("when", ["on_epoch_begin", "on_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize("estimator", [VAETransformer, AutoencoderTransformer])
+def test_a_wish_to_stop_is_heeded_whenever_it_comes(estimator, when):
+    class Enough(Callback):
+        pass
+
+    def stop(self, net, **kwargs):
+        if len(net.history) == 16:  # the last epoch that is judged
+            raise KeyboardInterrupt
+
+    setattr(Enough, when, stop)
+    model = estimator(1, architecture=(8,), max_iter=20, callbacks=[Enough()], random_state=0).fit(X)
+    assert model.n_iter_ == (16 if when == "on_epoch_end" else 15)
+
+
+def test_callbacks_may_watch_held_out_losses_throughout():
+    class Read(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            assert np.isfinite(net.history[-1]["valid_loss"])
+
+    model, _ = fitted(callbacks=[Read(), EarlyStopping("valid_loss", patience=100)])
+    assert model.n_iter_ > len(model.validation_loss_curve_) == 16
+
+
+def test_a_network_that_lost_patience_settles():
+    model, seen = fitted(max_iter=100, learning_rate=0.1, n_iter_no_change=3)
+    judged = len(model.validation_loss_curve_)
+    assert judged < 80
+    assert seen[-1][0] == 640
+    assert model.n_iter_ - judged == max(1, (int(np.argmin(model.validation_loss_curve_)) + 1) // 4)
+
+
+def test_rows_that_were_learned_do_not_judge_again():
+    model, seen = fitted(warm_start=True)
+    first, n_before = len(seen), model.n_iter_
+    judged = list(model.validation_loss_curve_)
+    model.fit(X)
+    assert model.validation_loss_curve_ == judged
+    assert {rows for rows, _ in Watch.seen[first:]} == {640}
+    assert model.n_iter_ == n_before + 20

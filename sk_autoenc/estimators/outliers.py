@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.architectures import MLP
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal, with_plain_priors
+from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.detecting import CommitteeDetector, by_block
 from sk_autoenc.likelihoods import Categorical, as_likelihood
@@ -362,7 +363,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         return CloneCommittee.fit(
             sample,
             standardization,
-            self.autoencoder if self.novelty else with_plain_priors(self.autoencoder),
+            self.autoencoder if self.novelty else _with_plain_priors(self.autoencoder),
             subsamples=deal(len(sample), self._n_own_rows(len(sample)), self.n_estimators, generator),
             seeds=torch.randint(2**31 - 1, (self.n_estimators,), generator=generator).tolist(),
             trim=self.trim,
@@ -413,3 +414,10 @@ def _lower_medians(rows: np.ndarray) -> np.ndarray:
 
 def _is_of_categories(transformer: Any) -> bool:
     return isinstance(transformer, BaseAutoencoder) and isinstance(as_likelihood(transformer.likelihood), Categorical)
+
+
+def _with_plain_priors(transformer: Any) -> Any:
+    """With ``prior="normal"`` where a VAE has ``"auto"``: one fitted to codes makes room for groups of outliers."""
+    steps = {"": transformer} | {f"{name}__": value for name, value in transformer.get_params().items()}
+    names = [f"{step}prior" for step, it in steps.items() if isinstance(it, DensityAutoencoder) and it.prior == "auto"]
+    return clone(transformer).set_params(**dict.fromkeys(names, "normal")) if names else transformer

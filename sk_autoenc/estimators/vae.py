@@ -128,13 +128,13 @@ class VAETransformer(DensityAutoencoder):
         ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for real values with a prior given by name,
         else ``"random"``.
     max_iter : int, default=125
-        Largest number of epochs; the last fifth of them is for settling (see ``early_stopping``).
+        Largest number of epochs; with ``early_stopping`` and a falling rate, the last fifth is kept for settling.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.012
         Peak step size.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
-        ``"cosine"``: rises over the first tenth of the steps of ``max_iter`` epochs, then falls to zero.
+        ``"cosine"``: rises over the first tenth of the steps, settling left out, then falls to zero.
     optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
         Rule of the steps; its further options are set by ``net_params={"optimizer__...": ...}``.
     weight_decay : float, default=0.1
@@ -148,7 +148,7 @@ class VAETransformer(DensityAutoencoder):
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=40
-        Epochs without improvement after which early stopping ends training. (Folds run all ``max_iter`` epochs.)
+        Epochs without improvement after which early stopping ends training. (Folds run all that are not for settling.)
     tol : float, default=1e-4
         Improvement of the mean loss in nats that counts as one.
     warm_start : bool, default=False
@@ -180,7 +180,8 @@ class VAETransformer(DensityAutoencoder):
         Mean training loss of each epoch, settling included: minus the bound in nats, for the scaled rows.
     validation_loss_curve_ : list of float
         Mean loss on the held-out rows after each epoch, codes being drawn in the same way at every epoch; empty where
-        none are held out. With folds, each row's loss comes from the network that did not see it.
+        none are held out. With folds, each row's loss comes from the network that did not see it. While the network
+        settles, nothing is judged.
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"`` and ``"kl"``, with its weight; or ``"bound"`` alone, with
         several importance samples.

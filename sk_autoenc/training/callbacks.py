@@ -79,11 +79,6 @@ class Patience(EarlyStopping):
         super().__init__("valid_criterion", load_best=True, **options)
         self.n_warmup_epochs = n_warmup_epochs
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether it has ended training."""
-        return self.misses_ == self.patience
-
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) <= self.n_warmup_epochs:
             self.misses_ = -1  # one more, and none counts

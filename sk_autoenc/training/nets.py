@@ -123,17 +123,18 @@ class ObjectiveNet(NeuralNet):
     def notify(self, method_name, **cb_kwargs):
         """As in skorch, but every callback hears of the event before one that asked to stop is heeded."""
         getattr(self, method_name)(self, **cb_kwargs)
-        stop = False
+        stopped_by = set()
         for _, callback in self.callbacks_:
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
             except StopTraining:
-                stop = True
+                stopped_by.add(type(callback))
             except KeyboardInterrupt as error:
                 if not _is_wish_to_stop(error):
                     raise
-                stop = True
-        if stop:
+                stopped_by.add(type(callback))
+        if stopped_by:
+            self.stopped_by_ |= stopped_by
             raise StopTraining
 
     def optimizers(self) -> list[tuple[torch.optim.Optimizer, float]]:
@@ -161,6 +162,7 @@ class ObjectiveNet(NeuralNet):
             After the callbacks have restored the weights that they keep.
         """
         self.check_monitors(validation)
+        self.stopped_by_: set[type] = set()
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
@@ -250,11 +252,6 @@ class ObjectiveNet(NeuralNet):
         self.history.record("valid_loss", float(losses.mean()))
         self.history.record("valid_criterion", criterion)
         self.history.record("valid_loss_best", all(criterion < value for value in earlier))
-
-    def best_epoch(self, since: int) -> int:
-        """Of the epochs after the first ``since``: the number, from 1, of the one that held-out rows liked best."""
-        criterion = torch.tensor([epoch["valid_criterion"] for epoch in self.history[since:]])
-        return int(criterion.nan_to_num(torch.inf).argmin()) + 1
 
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Decay what multiplies inside the network; not biases, and not the linear path, which is the floor."""
