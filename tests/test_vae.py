@@ -260,14 +260,14 @@ def test_a_given_variance_is_in_the_units_of_rows():
 
 @pytest.mark.parametrize("fitted", [False, True])
 def test_the_score_is_the_integral_over_codes(curved, fitted):
-    model, log_prior = curved, stats.norm.logpdf
+    model, shares = curved, [(1.0, 0.0, [1.0])]
     if fitted:  # the same network, with the prior of the default
         model = make(1, init="random", early_stopping=False, beta=0.7, max_iter=40).fit(X_CURVED)
         shares = [*zip(model.prior_.weights, model.prior_.means, model.prior_.covariances, strict=True)]
         assert len(shares) > 1
-        log_prior = lambda code: np.log(sum(w * stats.norm(m, v[0] ** 0.5).pdf(code) for w, m, v in shares))  # noqa: E731
     codes, log_likelihood, _ = joint_on_a_grid(model, X_CURVED[:20])
-    exact = np.log((np.exp(log_likelihood + log_prior(codes))).sum(0) * (codes[1] - codes[0]))
+    density = sum(weight * stats.norm(mean, variance[0] ** 0.5).pdf(codes) for weight, mean, variance in shares)
+    exact = np.log((np.exp(log_likelihood) * density).sum(0) * (codes[1] - codes[0]))
     np.testing.assert_allclose(model.score_samples(X_CURVED[:20], n_samples=4096), exact, atol=0.02)
 
 
