@@ -264,13 +264,12 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _judge_by_folds(self, data: Tensor, splits: list[Split]) -> Verdict:
         """Train a network for each fold; one number of epochs for all of them, judged on every row once."""
-        before, after = [], []
+        before, after, epochs = [], [], self._n_judged_epochs()
         for chosen, held_out in splits:
             rows, validation, losses = Rows(data, chosen), Rows(data, held_out), HeldOutLosses()
             net = self._make_net(rows)
             before.append(net.judge(validation))
-            epochs = self._n_judged_epochs()
-            callbacks = self._fit_callbacks(epochs * -(-len(chosen) // net.batch_size))
+            callbacks = self._fit_callbacks(net, rows, epochs)
             net.train(rows, validation, epochs=epochs, callbacks=[losses, *callbacks])
             after.append(losses.padded(epochs, len(validation)))
         pooled = torch.cat(after, dim=1)  # (epochs, n_rows)
@@ -286,19 +285,18 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _train(self, rows: Rows, validation: Rows | None, epochs: int, planned: int, tasks: EpochTasks) -> int | None:
         """Train for up to ``epochs`` of those ``planned``; how many were best, or None if a callback broke off."""
         self._tune(rows)
-        n_before, n_batches = len(self.net_.history), -(-len(rows) // self.net_.batch_size)
-        patience = None if validation is None else self.n_iter_no_change
-        callbacks = self._fit_callbacks(planned * n_batches, patience, self.verbose)
+        n_before, patience = len(self.net_.history), None if validation is None else self.n_iter_no_change
+        callbacks = self._fit_callbacks(self.net_, rows, planned, patience, self.verbose)
         self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
         if not self.net_.stopped_by_ <= {Patience}:
             return None
-        return epochs if validation is None else callbacks[-1].best_epoch_ - n_before
+        return epochs if validation is None else callbacks[-1].best_epoch_ - n_before  # Patience comes last
 
     def _settle(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
         """Train a bit more, on all rows: at the best epoch rates were high, and held-out rows have much to teach."""
         self._tune(rows)
-        n_steps, judged = epochs * -(-len(rows) // self.net_.batch_size), self.validation_loss_curve_
-        callbacks = self._fit_callbacks(n_steps, verbose=self.verbose, schedule="settling")
+        judged = self.validation_loss_curve_
+        callbacks = self._fit_callbacks(self.net_, rows, epochs, verbose=self.verbose, schedule="settling")
         try:
             self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
         finally:
@@ -351,10 +349,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._finish(rows, whole=whole)
             raise
 
-    def _fit_callbacks(self, n_steps: int, patience: int | None = None, verbose: int = 0, schedule: str = "") -> list:
+    def _fit_callbacks(self, net, rows: Rows, epochs: int, patience=None, verbose=0, schedule: str = "") -> list:
         return fit_callbacks(
             schedule=schedule or self.learning_rate_schedule,
-            n_steps=n_steps,
+            n_steps=epochs * -(-len(rows) // net.batch_size),
             patience=patience,
             tol=self.tol,
             verbose=verbose,

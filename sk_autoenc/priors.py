@@ -281,7 +281,7 @@ def fitted_mixture(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> G
     codes : ndarray of shape (n_samples, n_components)
         Draws from the posteriors of the training rows.
     n_clusters : sequence of int
-        Numbers of distributions to try.
+        Numbers of distributions to try, in ascending order.
     seed : int
         Seeds their starts.
     """

@@ -411,7 +411,8 @@ class VAETransformer(DensityAutoencoder):
 
     def _final_prior(self, posterior: Posterior, whole: bool) -> Any:
         """What codes are drawn from, and weighed by in ``score_samples``."""
-        if self.prior == "normal" or not isinstance(self.prior, str) or (self.prior == "auto" and not whole):
+        fits = isinstance(self.prior, str) and (self.prior == "gaussian_mixture" or (self.prior == "auto" and whole))
+        if not fits:
             return self.prior_  # the prior of training, or of the fit that went before this chunk
         generator = make_generator(self._seed, "prior")
         chosen = torch.randperm(len(posterior.mean), generator=generator)[:_MOST_CODES]
