@@ -110,6 +110,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     #: Share of ``max_iter`` that is kept for a last cycle on all rows, those that judged training included.
     _settling_share = 0.0
 
+    def _in_step(self, planned: int) -> dict[str, float]:
+        """Arguments of the objective in a step of ``planned`` epochs; settling follows if ``max_iter`` has more."""
+        return {}
+
     def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> bool:
         """Act on what held-out rows say, where there were any; ``rows`` are all. Returns whether the network stands."""
         return True
@@ -270,7 +274,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             net = self._make_net(rows)
             before.append(net.judge(validation))
             callbacks = self._fit_callbacks(net, rows, epochs)
-            net.train(rows, validation, epochs=epochs, callbacks=[losses, *callbacks])
+            net.train(rows, validation, epochs=epochs, callbacks=[losses, *callbacks], in_step=self._in_step(epochs))
             after.append(losses.padded(epochs, len(validation)))
         pooled = torch.cat(after, dim=1)  # (epochs, n_rows)
         self.validation_loss_curve_ = pooled.mean(1).tolist()
@@ -287,7 +291,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self._tune(rows)
         n_before, patience = len(self.net_.history), None if validation is None else self.n_iter_no_change
         callbacks = self._fit_callbacks(self.net_, rows, planned, patience, self.verbose)
-        self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+        self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks], in_step=self._in_step(planned))
         if not self.net_.stopped_by_ <= {Patience}:
             return None
         return epochs if validation is None else callbacks[-1].best_epoch_ - n_before  # Patience comes last

@@ -1,5 +1,6 @@
 """The variational autoencoder: ELBO and importance-weighted bound above, the estimator below."""
 
+import math
 import warnings
 from functools import partial
 from numbers import Integral, Real
@@ -18,6 +19,7 @@ from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
 from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
+from sk_autoenc.training.callbacks import EpochTasks
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.judging import NATS
@@ -29,6 +31,11 @@ _COLLAPSED = 0.25
 #: Networks beside a linear start bend more sharply by one for each so many training rows, up to a factor: with fewer
 #: rows they would learn noise. Chosen for density, see benchmarks/README.md.
 _ROWS_PER_SHARPNESS, _SHARPEST = 600, 4.0
+
+#: Of networks that start at a linear model: nats of KL divergence that are free to all components together until they
+#: settle, and codes drawn for each row when they are judged and when they settle, times the length of a code, up to a
+#: largest number. Chosen for density, see benchmarks/README.md.
+_FREE_NATS, _DRAWS_TIMES_COMPONENTS, _MOST_DRAWS = 1.0, 16, 8
 
 #: Numbers of distributions from which a fitted mixture prior has its own, and of rows whose codes it is fitted to.
 _CLUSTERS, _MOST_CODES = (1, 2, 4, 8, 16), 10_000
@@ -53,16 +60,26 @@ def negative_elbo(
 def negative_importance_bound(
     output: VariationalOutput, x: Tensor, *, beta: float, warmth: float | Tensor = 1.0
 ) -> dict[str, Tensor]:
-    r"""Minus the importance-weighted bound (Burda, Grosse, Salakhutdinov 2016); shape (batch,).
+    r"""Minus the importance-weighted bound (Burda, Grosse, Salakhutdinov 2016), in two terms of shape (batch,).
 
-    :math:`-\log \frac1K \sum_k p(x|z_k) (p(z_k) / q(z_k|x))^\beta` with K draws per row.
+    :math:`-\log \frac1K \sum_k p(x|z_k) (p(z_k) / q(z_k|x))^\beta` with K draws per row. The bound is the ELBO of the
+    posterior that picks one of the draws by its weight (Cremer, Morris, Duvenaud 2017), whose parts the terms are.
     """
     assert output.log_ratio is not None
-    return {"bound": -_log_mean_exp(output.log_likelihood + beta * warmth * output.log_ratio)}
+    log_weights = output.log_likelihood + beta * warmth * output.log_ratio
+    bound = log_weights.logsumexp(0) - math.log(len(log_weights))
+    with torch.no_grad():  # the gradient is that of the bound, which is the sum
+        reconstruction = -(log_weights.softmax(0) * output.log_likelihood).sum(0)
+    return {"reconstruction": reconstruction, "kl": -bound - reconstruction}
 
 
-def _log_mean_exp(x: Tensor) -> Tensor:
-    return x.logsumexp(0) - np.log(len(x))
+def negative_bound(
+    output: VariationalOutput, x: Tensor, *, beta: float, free_bits: float, warmth: float | Tensor = 1.0
+) -> dict[str, Tensor]:
+    """Minus the importance-weighted bound where there are several draws per row, else minus the ELBO."""
+    if output.log_likelihood.ndim > 1:
+        return negative_importance_bound(output, x, beta=beta, warmth=warmth)
+    return negative_elbo(output, x, beta=beta, free_bits=free_bits, warmth=warmth)
 
 
 class VAETransformer(DensityAutoencoder):
@@ -114,11 +131,15 @@ class VAETransformer(DensityAutoencoder):
         early stopping waits. ``"auto"``: a tenth of ``max_iter`` where training starts from random weights, or some
         codes would be given up before they explain anything; half of it for sequences of tokens, whose decoder can do
         much without codes; none where it starts at a linear model.
-    free_bits : float, default=0.0
+    free_bits : float or "auto", default="auto"
         KL divergence in nats that each component may have at no cost, on average over a batch [4]_; keeps
-        components from collapsing.
-    n_importance_samples : int, default=1
+        components from collapsing. ``"auto"``: where training starts at a linear model with ``beta=1``, one nat
+        divided by ``n_components`` until the network settles; held-out rows are judged without it. Else 0.
+    n_importance_samples : int or "auto", default="auto"
         Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound.
+        ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, 16 divided by ``n_components``, up
+        to 8, for held-out rows and while the network settles. They tighten the bound the more, the fewer components
+        a code has, and the bound of the linear model, with which the network is compared, is tight.
     n_score_samples : int, default=128
         Codes for each row in ``score_samples``, ``score`` and ``elbo``.
     init : {"auto", "pca", "random"}, default="auto"
@@ -144,7 +165,7 @@ class VAETransformer(DensityAutoencoder):
         rows are held out in four folds, and the final network is trained on all of them; fewer than 40 are too few
         to judge a network. Folds cost four further fits. Then the network settles: it is trained a quarter as long
         again on all rows, held-out ones included, at rates that fall from half of ``learning_rate`` to zero (not with
-        a constant rate).
+        a constant rate), and with the fitted prior in view if it started at a linear model with ``beta=1``.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=40
@@ -183,8 +204,8 @@ class VAETransformer(DensityAutoencoder):
         none are held out. With folds, each row's loss comes from the network that did not see it. While the network
         settles, nothing is judged.
     loss_curves_ : dict of str to list of float
-        ``loss_curve_`` by term: ``"reconstruction"`` and ``"kl"``, with its weight; or ``"bound"`` alone, with
-        several importance samples.
+        ``loss_curve_`` by term: ``"reconstruction"`` and ``"kl"``, with its weight. Of the importance-weighted bound
+        they are those of the posterior that picks one of the draws by its weight.
     linear_ : bool
         Whether the linear model was kept as the result; the loss curves are those of the network that was dropped.
     reconstruction_err_ : float
@@ -240,8 +261,8 @@ class VAETransformer(DensityAutoencoder):
         "prior": "no_validation",
         "beta": [Interval(Real, 0, None, closed="left")],
         "n_warmup_epochs": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
-        "free_bits": [Interval(Real, 0, None, closed="left")],
-        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "free_bits": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_score_samples": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"auto", "pca", "random"})],
     }
@@ -271,8 +292,8 @@ class VAETransformer(DensityAutoencoder):
         prior="auto",
         beta=1.0,
         n_warmup_epochs="auto",
-        free_bits=0.0,
-        n_importance_samples=1,
+        free_bits="auto",
+        n_importance_samples="auto",
         n_score_samples=128,
         init="auto",
         max_iter=125,
@@ -359,7 +380,7 @@ class VAETransformer(DensityAutoencoder):
             raise ValueError(f"prior={self.prior!r} has no log_prob, which a density needs; AAETransformer needs none.")
         if isinstance(prior, UniformPrior):
             raise ValueError(f"prior={self.prior!r} is 0 where normal posteriors are not; AAETransformer can use it.")
-        if self.free_bits and (prior is not None or self.n_importance_samples > 1):
+        if self._free_bits() and (prior is not None or self._n_draws() > 1):
             raise ValueError(
                 f"free_bits={self.free_bits} needs the KL of each component, which is known for a prior given by "
                 "name and n_importance_samples=1; set free_bits=0."
@@ -369,13 +390,45 @@ class VAETransformer(DensityAutoencoder):
         return VariationalAutoencoder(
             **self._make_parts(input_shape, likelihood, n_encoded=2 * self.n_components),
             prior=self._training_prior(),
-            n_draws=self.n_importance_samples,
+            n_draws=self._n_draws(),
+            n_judged=self._n_judged(),
         )
 
     def _make_objective(self, likelihood: Likelihood):
-        if self.n_importance_samples > 1:
-            return partial(negative_importance_bound, beta=self.beta)
-        return partial(negative_elbo, beta=self.beta, free_bits=self.free_bits)
+        return partial(negative_bound, beta=self.beta, free_bits=self._free_bits())
+
+    def _n_draws(self) -> int:
+        return 1 if self.n_importance_samples == "auto" else self.n_importance_samples
+
+    def _free_bits(self) -> float:
+        return 0.0 if self.free_bits == "auto" else self.free_bits
+
+    def _aims_at_density(self) -> bool:
+        """Whether training may take a course of its own towards log p(x), which it knows of linear models."""
+        return self._starts_linear() and self.beta == 1 and not self._free_bits()
+
+    def _n_judged(self) -> int:
+        """Codes per row where rows are judged: the bound of a linear model is tight, that of a network should be."""
+        if self.n_importance_samples != "auto" or not self._aims_at_density():
+            return self._n_draws()
+        return max(1, min(_DRAWS_TIMES_COMPONENTS // self.n_components, _MOST_DRAWS))
+
+    def _in_step(self, planned: int) -> dict[str, float]:
+        free = self.free_bits == "auto" and self._aims_at_density() and planned < self.max_iter
+        return {"free_bits": _FREE_NATS / self.n_components} if free else {}
+
+    def _settle(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
+        """Settle on what ``score`` will measure: log p(x), under the prior that will be fitted."""
+        module = self.net_.plain_module
+        before = module.prior, module.n_draws
+        if self._aims_at_density():
+            prior = self._final_prior(self._posterior(rows), whole=True)
+            module.prior = None if isinstance(prior, NormalPrior) else prior
+            module.n_draws = module.n_judged
+        try:
+            super()._settle(rows, validation, epochs, tasks)
+        finally:
+            module.prior, module.n_draws = before
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         super()._initialize(module, rows)

@@ -54,8 +54,8 @@ class VariationalAutoencoder(nn.Module):
         Number of columns of a row.
     prior : object with log_prob or None
         Log-density of codes; None is the standard normal.
-    n_draws : int
-        Codes drawn per row in training.
+    n_draws, n_judged : int
+        Codes drawn per row in training, and where rows are judged in between; ``n_judged=None`` is as many.
     standardize : Standardize or None
         Brings rows to the encoder's scale, when they do not come in it.
     missing_cells : bool
@@ -71,12 +71,14 @@ class VariationalAutoencoder(nn.Module):
         n_features: int,
         prior: Any = None,
         n_draws: int = 1,
+        n_judged: int | None = None,
         standardize: Standardize | None = None,
         missing_cells: bool = False,
     ):
         super().__init__()
         self.encoder, self.decoder, self.head = encoder, decoder, likelihood.make_head(n_features)
-        self.likelihood, self.prior, self.n_draws = likelihood, prior, n_draws
+        self.likelihood, self.prior = likelihood, prior
+        self.n_draws, self.n_judged = n_draws, n_judged or n_draws
         self.standardize, self.missing_cells = standardize, missing_cells
 
     def encoder_input(self, x: Tensor) -> Tensor:
@@ -119,11 +121,12 @@ class VariationalAutoencoder(nn.Module):
             return AutoencoderOutput(code, self.decode(code), None)
         x = self.likelihood.target(x, generator)
         posterior = self.posterior(x)
-        shape = posterior.mean.shape if self.n_draws == 1 else (self.n_draws, *posterior.mean.shape)
+        n_draws = self.n_draws if self.training else self.n_judged
+        shape = posterior.mean.shape if n_draws == 1 else (n_draws, *posterior.mean.shape)
         noise = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
         code = posterior.at(noise)
         log_likelihood = self.log_likelihood(code, x)
-        if self.n_draws == 1 and self.prior is None:
+        if n_draws == 1 and self.prior is None:
             return VariationalOutput(posterior, log_likelihood, None)
         return VariationalOutput(posterior, log_likelihood, self.log_prior(code) - posterior.log_prob(noise))
 

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -152,9 +152,17 @@ class ObjectiveNet(NeuralNet):
     # -- training
 
     def train(
-        self, rows: Rows, validation: Rows | None = None, *, epochs: int, callbacks: Iterable[Callback] = ()
+        self,
+        rows: Rows,
+        validation: Rows | None = None,
+        *,
+        epochs: int,
+        callbacks: Iterable[Callback] = (),
+        in_step: Mapping[str, Any] | None = None,
     ) -> None:
         """Train for up to ``epochs`` more epochs; ``callbacks`` serve this call alone.
+
+        ``in_step`` are arguments of the objective in every step of this call, not where rows are judged.
 
         Raises
         ------
@@ -163,6 +171,7 @@ class ObjectiveNet(NeuralNet):
         """
         self.check_monitors(validation)
         self.stopped_by_: set[type] = set()
+        self._in_step = {**self.schedule_, **(in_step or {})}
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
@@ -208,7 +217,7 @@ class ObjectiveNet(NeuralNet):
         return step
 
     def train_step_single(self, batch, **fit_params):
-        terms = self.criterion_(self.module_(batch, self.noise_), batch, **self.schedule_)
+        terms = self.criterion_(self.module_(batch, self.noise_), batch, **self._in_step)
         means = torch.stack([term.mean() for term in terms.values()])
         self._add_to_losses(tuple(terms), means, len(batch))
         loss = means.sum()
