@@ -1,12 +1,17 @@
 """The last cycle of training, after early stopping: on all rows, at rates that fall to zero."""
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from skorch.callbacks import Callback, EarlyStopping
 
-from sk_autoenc import AutoencoderTransformer, VAETransformer
+from sk_autoenc import AutoencoderTransformer, GaussianMixturePrior, VAETransformer
+from sk_autoenc.estimators import vae
+from sk_autoenc.estimators.vae import negative_bound
+from sk_autoenc.training.data import Rows
 from tests.test_vae import curved_rows
 
 X = curved_rows(640)
@@ -31,7 +36,7 @@ def fitted(rows=X, **params):
     """A small VAE, and the rows and rates of its epochs."""
     Watch.seen.clear()
     options = {"architecture": (8,), "max_iter": 20, "learning_rate": 0.01, "callbacks": [Watch()], "random_state": 0}
-    model = VAETransformer(1, **{**options, **params}).fit(rows)
+    model = VAETransformer(**{"n_components": 1, **options, **params}).fit(rows)
     return model, list(Watch.seen)
 
 
@@ -136,3 +141,89 @@ def test_rows_that_were_learned_do_not_judge_again():
     assert model.validation_loss_curve_ == judged
     assert {rows for rows, _ in Watch.seen[first:]} == {640}
     assert model.n_iter_ == n_before + 20
+
+
+# -- what a density aims at, from a linear start
+
+
+def bounds_of(monkeypatch, **params):
+    """Draws per row and free bits of every objective computed: those of training, settling included, and judging."""
+    seen = {True: [], False: []}
+
+    def note(output, x, **terms):
+        draws = len(output.log_likelihood) if output.log_likelihood.ndim > 1 else 1
+        seen[torch.is_grad_enabled()].append((draws, terms["free_bits"]))
+        return negative_bound(output, x, **terms)
+
+    monkeypatch.setattr(vae, "negative_bound", note)
+    model = VAETransformer(**{"n_components": 2, "architecture": (8,), "max_iter": 20, "random_state": 0, **params})
+    return model.fit(X), seen[True], seen[False]
+
+
+def test_one_nat_is_free_until_the_network_settles_on_many_codes(monkeypatch):
+    model, steps, verdicts = bounds_of(monkeypatch)
+    n_judged = len(model.validation_loss_curve_) * 18  # batches of 32 from 576 rows
+    assert not model.linear_
+    assert steps[:n_judged] == [(1, 0.5)] * n_judged
+    assert steps[n_judged:] == [(8, 0.0)] * (20 * (model.n_iter_ - len(model.validation_loss_curve_)))
+    assert set(verdicts) == {(8, 0.0)}
+    assert model.net_.module_.n_draws == 1
+
+
+@pytest.mark.parametrize(("n_components", "n_draws"), [(1, 8), (3, 5), (16, 1), (20, 1)])
+def test_fewer_codes_are_drawn_the_longer_they_are(n_components, n_draws):
+    model = VAETransformer(n_components, max_iter=1, random_state=0).fit(X)
+    assert model.net_.module_.n_judged == n_draws
+
+
+@pytest.mark.parametrize(
+    ("params", "draws", "free"),
+    [
+        ({"n_importance_samples": 1}, {1}, {0.5, 0.0}),
+        ({"n_importance_samples": 3}, {3}, {0.0}),
+        ({"free_bits": 0.25}, {1}, {0.25}),
+        ({"free_bits": 0.0}, {1, 8}, {0.0}),
+        ({"beta": 2.0}, {1}, {0.0}),
+        ({"init": "random"}, {1}, {0.0}),
+        ({"early_stopping": False}, {1}, {0.0}),
+        ({"learning_rate_schedule": "constant"}, {1}, {0.0}),
+    ],
+    ids=str,
+)
+def test_what_is_asked_for_is_what_is_trained(monkeypatch, params, draws, free):
+    _, steps, _ = bounds_of(monkeypatch, **params)
+    assert {n for n, _ in steps} == draws
+    assert {bits for _, bits in steps} == free
+
+
+class Priors(Callback):
+    """Notes the prior that every epoch had in view."""
+
+    seen: list = []
+
+    def on_epoch_end(self, net, **kwargs):
+        Priors.seen.append(net.module_.prior)
+
+
+@pytest.mark.parametrize("prior", ["auto", "gaussian_mixture", "normal"])
+def test_networks_settle_under_the_prior_that_is_fitted(prior):
+    Priors.seen.clear()
+    two_groups = np.concatenate([X[:320], X[320:] + 6])
+    model, _ = fitted(two_groups, prior=prior, callbacks=[Priors()])
+    judged = len(model.validation_loss_curve_)
+    assert not model.linear_
+    assert set(Priors.seen[:judged]) == {None}
+    kind = type(None) if prior == "normal" else GaussianMixturePrior
+    assert {type(seen) for seen in Priors.seen[judged:]} == {kind}
+    assert model.net_.module_.prior is None
+    assert pickle.loads(pickle.dumps(model)).score(X) == model.score(X)
+
+
+def test_the_bound_that_judges_is_tight_for_a_linear_model():
+    """Or a network, whose bound is not, would have to be the better by that."""
+    rows = np.random.default_rng(0).normal(size=(640, 3)) @ [[2, 1, 0], [0, 1, 1], [0, 0, 0.3]]
+    model, _ = fitted(rows, n_components=2, likelihood="gaussian", prior="normal")
+    assert model.linear_
+    judged = model.net_.judge(Rows(torch.from_numpy(model._to_network(rows)), torch.arange(640)))
+    nats = model.score_samples(rows) + np.log(model._scaling.scale).sum()
+    np.testing.assert_allclose(-judged.numpy(), nats, atol=1e-3)

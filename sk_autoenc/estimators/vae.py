@@ -134,7 +134,8 @@ class VAETransformer(DensityAutoencoder):
     free_bits : float or "auto", default="auto"
         KL divergence in nats that each component may have at no cost, on average over a batch [4]_; keeps
         components from collapsing. ``"auto"``: where training starts at a linear model with ``beta=1``, one nat
-        divided by ``n_components`` until the network settles; held-out rows are judged without it. Else 0.
+        divided by ``n_components`` until the network settles; held-out rows are judged without it. Else, and with
+        more than one code drawn for each row, 0.
     n_importance_samples : int or "auto", default="auto"
         Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound.
         ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, 16 divided by ``n_components``, up
@@ -414,8 +415,9 @@ class VAETransformer(DensityAutoencoder):
         return max(1, min(_DRAWS_TIMES_COMPONENTS // self.n_components, _MOST_DRAWS))
 
     def _in_step(self, planned: int) -> dict[str, float]:
-        free = self.free_bits == "auto" and self._aims_at_density() and planned < self.max_iter
-        return {"free_bits": _FREE_NATS / self.n_components} if free else {}
+        if self.free_bits != "auto" or self._n_draws() > 1 or planned == self.max_iter or not self._aims_at_density():
+            return {}
+        return {"free_bits": _FREE_NATS / self.n_components}
 
     def _settle(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
         """Settle on what ``score`` will measure: log p(x), under the prior that will be fitted."""
