@@ -146,7 +146,7 @@ def test_rows_that_were_learned_do_not_judge_again():
 # -- what a density aims at, from a linear start
 
 
-def bounds_of(monkeypatch, **params):
+def bounds_of(monkeypatch, rows=X, **params):
     """Draws per row and free bits of every objective computed: those of training, settling included, and judging."""
     seen = {True: [], False: []}
 
@@ -157,7 +157,7 @@ def bounds_of(monkeypatch, **params):
 
     monkeypatch.setattr(vae, "negative_bound", note)
     model = VAETransformer(**{"n_components": 2, "architecture": (8,), "max_iter": 20, "random_state": 0, **params})
-    return model.fit(X), seen[True], seen[False]
+    return model.fit(rows), seen[True], seen[False]
 
 
 def test_one_nat_is_free_until_the_network_settles_on_many_codes(monkeypatch):
@@ -168,6 +168,26 @@ def test_one_nat_is_free_until_the_network_settles_on_many_codes(monkeypatch):
     assert steps[n_judged:] == [(8, 0.0)] * (20 * (model.n_iter_ - len(model.validation_loss_curve_)))
     assert set(verdicts) == {(8, 0.0)}
     assert model.net_.module_.n_draws == 1
+
+
+def test_folds_choose_the_epoch_of_networks_with_the_same_freedom(monkeypatch):
+    model, steps, _ = bounds_of(monkeypatch, curved_rows(200), architecture=(32,))
+    assert len(model.validation_loss_curve_) == 16
+    assert steps[: 4 * 16 * 5] == [(1, 0.5)] * (4 * 16 * 5)  # four folds of 150 rows in batches of 32
+
+
+def test_what_breaks_off_settling_leaves_the_objective_of_before():
+    modules = []
+
+    class Break(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            if net.module_.n_draws > 1:
+                modules.append(net.module_)
+                raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fitted(callbacks=[Break()])
+    assert (modules[0].prior, modules[0].n_draws) == (None, 1)
 
 
 @pytest.mark.parametrize(("n_components", "n_draws"), [(1, 8), (3, 5), (16, 1), (20, 1)])

@@ -129,6 +129,13 @@ def test_the_importance_bound_weighs_gradients_by_normalised_weights():
     torch.testing.assert_close(-log_likelihood.grad, (LOG_LIKELIHOOD + LOG_RATIO).softmax(0))
 
 
+def test_a_draw_that_makes_the_row_impossible_has_no_weight():
+    output = VariationalOutput(POSTERIOR, torch.tensor([[-1.0], [-torch.inf]]), torch.zeros(2, 1))
+    terms = negative_importance_bound(output, None, beta=1.0)
+    assert terms["reconstruction"].item() == 1.0
+    assert terms["kl"].item() == pytest.approx(np.log(2))
+
+
 @pytest.mark.parametrize("n_draws", [1, 3])
 def test_a_training_step_by_hand(n_draws):
     """Codes are mean + std * noise; the likelihood has its variance; the ratio is that of the densities of codes."""

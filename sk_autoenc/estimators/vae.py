@@ -32,9 +32,9 @@ _COLLAPSED = 0.25
 #: rows they would learn noise. Chosen for density, see benchmarks/README.md.
 _ROWS_PER_SHARPNESS, _SHARPEST = 600, 4.0
 
-#: Of networks that start at a linear model: nats of KL divergence that are free to all components together until they
-#: settle, and codes drawn for each row when they are judged and when they settle, times the length of a code, up to a
-#: largest number. Chosen for density, see benchmarks/README.md.
+#: Of networks that start at a linear model: nats of KL divergence that are free until they settle, an equal share to
+#: each component, and codes drawn for each row when they are judged and when they settle, times the length of a code,
+#: up to a largest number. Chosen for density, see benchmarks/README.md.
 _FREE_NATS, _DRAWS_TIMES_COMPONENTS, _MOST_DRAWS = 1.0, 16, 8
 
 #: Numbers of distributions from which a fitted mixture prior has its own, and of rows whose codes it is fitted to.
@@ -62,14 +62,16 @@ def negative_importance_bound(
 ) -> dict[str, Tensor]:
     r"""Minus the importance-weighted bound (Burda, Grosse, Salakhutdinov 2016), in two terms of shape (batch,).
 
-    :math:`-\log \frac1K \sum_k p(x|z_k) (p(z_k) / q(z_k|x))^\beta` with K draws per row. The bound is the ELBO of the
-    posterior that picks one of the draws by its weight (Cremer, Morris, Duvenaud 2017), whose parts the terms are.
+    :math:`-\log \frac1K \sum_k p(x|z_k) (p(z_k) / q(z_k|x))^\beta` with K draws per row. The first term is the mean of
+    :math:`-\log p(x|z_k)` when one draw is picked by its weight; the second is the rest, for ``beta=1`` the divergence
+    of draws and pick from what they approximate (Domke & Sheldon 2018).
     """
     assert output.log_ratio is not None
     log_weights = output.log_likelihood + beta * warmth * output.log_ratio
     bound = log_weights.logsumexp(0) - math.log(len(log_weights))
     with torch.no_grad():  # the gradient is that of the bound, which is the sum
-        reconstruction = -(log_weights.softmax(0) * output.log_likelihood).sum(0)
+        weights = log_weights.softmax(0)
+        reconstruction = -torch.where(weights > 0, weights * output.log_likelihood, 0.0).sum(0)  # 0 of infinity is 0
     return {"reconstruction": reconstruction, "kl": -bound - reconstruction}
 
 
@@ -118,12 +120,12 @@ class VAETransformer(DensityAutoencoder):
         more, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
     prior : {"auto", "normal", "gaussian_mixture"} or object with sample and log_prob, default="auto"
         How codes are distributed. ``"normal"``: as training holds them to be, by the standard normal distribution.
-        ``"gaussian_mixture"``: training is the same; then a mixture of up to 16 normal distributions is fitted to
-        draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of the last chunk), as many as
-        Akaike's corrected criterion says, and ``sample``, ``score_samples`` and ``elbo`` use it [5]_; it is one
-        standard normal where no mixture explains codes better. ``"auto"``: this after ``fit``; ``partial_fit``, which
-        knows one chunk alone, leaves the prior as it is. An object, such as ``GaussianMixturePrior(...)``, stands
-        while training; ``"auto"`` in ``init`` is then ``"random"``.
+        ``"gaussian_mixture"``: so, too, until the network settles; then a mixture of up to 16 normal distributions is
+        fitted to draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of the last chunk),
+        as many as Akaike's corrected criterion says, and ``sample``, ``score_samples`` and ``elbo`` use it [5]_; it is
+        one standard normal where no mixture explains codes better. ``"auto"``: this after ``fit``; ``partial_fit``,
+        which knows one chunk alone, leaves the prior as it is. An object, such as ``GaussianMixturePrior(...)``,
+        stands while training; ``"auto"`` in ``init`` is then ``"random"``.
     beta : float, default=1.0
         Weight of the KL divergence in training [3]_; scores are free of it.
     n_warmup_epochs : int or "auto", default="auto"
@@ -134,13 +136,14 @@ class VAETransformer(DensityAutoencoder):
     free_bits : float or "auto", default="auto"
         KL divergence in nats that each component may have at no cost, on average over a batch [4]_; keeps
         components from collapsing. ``"auto"``: where training starts at a linear model with ``beta=1``, one nat
-        divided by ``n_components`` until the network settles; held-out rows are judged without it. Else, and with
-        more than one code drawn for each row, 0.
+        divided by ``n_components`` until the network settles, or a callback ends training; held-out rows are judged
+        without it. Else, and with more than one code drawn for each row, 0.
     n_importance_samples : int or "auto", default="auto"
         Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound.
         ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, 16 divided by ``n_components``, up
-        to 8, for held-out rows and while the network settles. They tighten the bound the more, the fewer components
-        a code has, and the bound of the linear model, with which the network is compared, is tight.
+        to 8, for held-out rows and while the network settles (rows of a step are then decoded so many times). They
+        tighten the bound the more, the fewer components a code has, and the bound of the linear model, with which the
+        network is compared, is tight.
     n_score_samples : int, default=128
         Codes for each row in ``score_samples``, ``score`` and ``elbo``.
     init : {"auto", "pca", "random"}, default="auto"
@@ -166,7 +169,8 @@ class VAETransformer(DensityAutoencoder):
         rows are held out in four folds, and the final network is trained on all of them; fewer than 40 are too few
         to judge a network. Folds cost four further fits. Then the network settles: it is trained a quarter as long
         again on all rows, held-out ones included, at rates that fall from half of ``learning_rate`` to zero (not with
-        a constant rate), and with the fitted prior in view if it started at a linear model with ``beta=1``.
+        a constant rate), and with the fitted prior in view if it started at a linear model with ``beta=1``. Training
+        that goes on from there, by ``warm_start`` or ``partial_fit``, has the objective of before.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=40
@@ -199,14 +203,16 @@ class VAETransformer(DensityAutoencoder):
     n_iter_ : int
         Number of epochs trained.
     loss_curve_ : list of float
-        Mean training loss of each epoch, settling included: minus the bound in nats, for the scaled rows.
+        Mean training loss of each epoch, settling included: minus the bound in nats, for the scaled rows, less what
+        ``free_bits`` add. It falls at once where settling begins with a fitted prior and several codes a row.
     validation_loss_curve_ : list of float
-        Mean loss on the held-out rows after each epoch, codes being drawn in the same way at every epoch; empty where
-        none are held out. With folds, each row's loss comes from the network that did not see it. While the network
-        settles, nothing is judged.
+        Mean loss on the held-out rows after each epoch, codes being drawn in the same way at every epoch, but often
+        more of them than in training, and nothing is free: the bound is then tighter. Empty where none are held out.
+        With folds, each row's loss comes from the network that did not see it. While the network settles, nothing is
+        judged.
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"`` and ``"kl"``, with its weight. Of the importance-weighted bound
-        they are those of the posterior that picks one of the draws by its weight.
+        the first is that of one draw picked by its weight, the second the rest.
     linear_ : bool
         Whether the linear model was kept as the result; the loss curves are those of the network that was dropped.
     reconstruction_err_ : float
@@ -424,8 +430,8 @@ class VAETransformer(DensityAutoencoder):
         module = self.net_.plain_module
         before = module.prior, module.n_draws
         if self._aims_at_density():
-            prior = self._final_prior(self._posterior(rows), whole=True)
-            module.prior = None if isinstance(prior, NormalPrior) else prior
+            self.prior_ = self._final_prior(self._posterior(rows), whole=True)  # of scores of epochs, too
+            module.prior = None if isinstance(self.prior_, NormalPrior) else self.prior_
             module.n_draws = module.n_judged
         try:
             super()._settle(rows, validation, epochs, tasks)
