@@ -48,7 +48,7 @@ class Split(NamedTuple):
 def candidates(data: str) -> dict[str, list]:
     """The settings of every contender among which the choice is made."""
     if data == "digits":
-        plans = [{"n_components": 4}, {"n_components": 8}]
+        plans = [{"n_components": k, "prior": prior} for k in (4, 8) for prior in ("normal", "auto")]
         sizes = {"full": (1, 2, 4), "diag": (1, 4, 16)}
     else:
         bernoulli = {"n_components": 20, "architecture": MLP((256,)), "likelihood": "bernoulli"}
