@@ -126,7 +126,7 @@ def measure_split(table: str, X: np.ndarray, seed: int, threads: int, max_iter: 
         model = VAETransformer(k, **settings)
         start = time.perf_counter()
         model.fit(train)
-        elapsed, fitted = time.perf_counter() - start, model.prior_
+        elapsed = time.perf_counter() - start
         cells.append(
             {
                 "k": k,
@@ -135,7 +135,7 @@ def measure_split(table: str, X: np.ndarray, seed: int, threads: int, max_iter: 
                 PLAIN: score_plain(train, test, settings) if k == CODES[0] else np.nan,
                 "epochs": model.n_iter_,
                 "linear_kept": bool(model.linear_),
-                "parts_of_prior": 0 if isinstance(fitted, NormalPrior) else len(fitted.means),
+                "parts_of_prior": 0 if isinstance(model.prior_, NormalPrior) else len(model.prior_.means),
                 "pca": PCA(k).fit(train).score(test),
                 "factor": FactorAnalysis(k).fit(train).score(test),
             }
