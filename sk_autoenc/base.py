@@ -477,8 +477,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         state = super().__getstate__().copy()
         net = state.pop("net_", None)
         if net is not None:
-            weights = net.plain_module.state_dict()
-            state["_weights"] = {name: value.detach().cpu().numpy().copy() for name, value in weights.items()}
+            state["_weights"] = {name: w.cpu().numpy().copy() for name, w in net.plain_module.state_dict().items()}
             state["_trained_batch_size"] = net.batch_size
         return state
 
@@ -498,3 +497,4 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         module.eval()
         self.net_ = self._build_net(module, batch_size)
+        self.net_.n_earlier_epochs_ = self.n_iter_

@@ -1,6 +1,7 @@
 """The variational autoencoder in closed form: bounds by hand, scores of linear models, integrals over the code."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -339,6 +340,23 @@ def test_importance_weighted_training_has_a_tighter_bound():
         -model.net_.judge(Rows(torch.from_numpy(model._to_network(X_CURVED)), torch.arange(400))).mean().item() - unit
     )
     assert elbo + 0.02 < bound < model.score(X_CURVED, n_samples=1024) + 0.05
+
+
+def test_a_warm_start_may_draw_more_codes():
+    model = make(1, init="random", early_stopping=False, warm_start=True, n_importance_samples=1, max_iter=60)
+    few = model.fit(X_CURVED).loss_curve_[-1]
+    model.set_params(n_importance_samples=64, max_iter=1, learning_rate=1e-6).fit(X_CURVED)
+    assert model.n_iter_ == 61
+    assert model.loss_curve_[-1] < few - 0.08  # the weights are the same, the bound is tighter
+    model.set_params(n_importance_samples=1)
+    assert model.partial_fit(X_CURVED).loss_curve_[-1] == pytest.approx(few, abs=0.04)
+
+
+def test_a_model_from_a_pickle_does_not_warm_up_again():
+    model = make(1, init="random", early_stopping=False, n_warmup_epochs=3, max_iter=4, learning_rate=1e-6)
+    last = model.fit(X_CURVED).loss_curves_["kl"][-1]
+    opened = pickle.loads(pickle.dumps(model))
+    assert opened.partial_fit(X_CURVED).loss_curves_["kl"][-1] == pytest.approx(last, rel=0.01)
 
 
 @pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical([2, 2, 2, 2])], ids=["bernoulli", "categorical"])

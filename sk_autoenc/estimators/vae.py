@@ -22,7 +22,7 @@ from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, a
 from sk_autoenc.training.callbacks import EpochTasks
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK
-from sk_autoenc.training.judging import NATS
+from sk_autoenc.training.judging import NATS, Split
 from sk_autoenc.training.seeding import make_generator
 
 #: Components whose KL is below this, in nats and all together, say nothing about rows.
@@ -143,7 +143,8 @@ class VAETransformer(DensityAutoencoder):
         ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, 16 divided by ``n_components``, up
         to 8, for held-out rows and while the network settles (rows of a step are then decoded so many times). They
         tighten the bound the more, the fewer components a code has, and the bound of the linear model, with which the
-        network is compared, is tight.
+        network is compared, is tight. It may change with ``warm_start``: few first and many in the end take a
+        fraction of the time of many throughout.
     n_score_samples : int, default=128
         Codes for each row in ``score_samples``, ``score`` and ``elbo``.
     init : {"auto", "pca", "random"}, default="auto"
@@ -283,7 +284,6 @@ class VAETransformer(DensityAutoencoder):
         "beta",
         "n_warmup_epochs",
         "free_bits",
-        "n_importance_samples",
         "n_score_samples",
         "init",
     )
@@ -348,6 +348,13 @@ class VAETransformer(DensityAutoencoder):
         self.verbose = verbose
 
     # -- what the template asks for
+
+    def _begin(self, X: Any, fresh: bool, *, split: bool) -> tuple[Tensor, list[Split]]:
+        begun = super()._begin(X, fresh, split=split)
+        if not fresh:  # earlier epochs are not compared with those that come, so the bound may be another one
+            module = self.net_.plain_module
+            module.n_draws, module.n_judged = self._n_draws(), self._n_judged()
+        return begun
 
     def _make_likelihood(self) -> Likelihood:
         likelihood = super()._make_likelihood()

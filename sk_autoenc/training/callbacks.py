@@ -80,7 +80,7 @@ class Patience(EarlyStopping):
         self.n_warmup_epochs = n_warmup_epochs
 
     def on_epoch_end(self, net, **kwargs):
-        if len(net.history) <= self.n_warmup_epochs:
+        if net.n_epochs <= self.n_warmup_epochs:
             self.misses_ = -1  # one more, and none counts
         super().on_epoch_end(net, **kwargs)
 

@@ -73,6 +73,11 @@ class ObjectiveNet(NeuralNet):
         """The module itself, also where it was compiled; names of its weights are those of an uncompiled one."""
         return getattr(self.module_, "_orig_mod", self.module_)
 
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs the module was trained for, those before it was saved included."""
+        return self.n_earlier_epochs_ + len(self.history)
+
     # -- what skorch asks for
 
     @property
@@ -93,7 +98,7 @@ class ObjectiveNet(NeuralNet):
                 )
         self.shuffling_ = make_generator(self.seed, "shuffling")
         self.noise_ = make_generator(self.seed, "noise", self.device)
-        self.n_recorded_ = 0
+        self.n_recorded_ = self.n_earlier_epochs_ = 0
         # A tensor that is filled anew each epoch, so that a compiled step sees no new constant.
         self.schedule_ = {"warmth": torch.ones((), device=self.device)} if self.n_warmup_epochs else {}
         return self
@@ -182,7 +187,7 @@ class ObjectiveNet(NeuralNet):
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
                     if self.schedule_:
-                        self.schedule_["warmth"].fill_(min(1.0, len(self.history) / (self.n_warmup_epochs + 1)))
+                        self.schedule_["warmth"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
                     with torch.inference_mode(False), torch.enable_grad():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
