@@ -119,5 +119,5 @@ class AdversarialNet(ObjectiveNet):
             parameters = TeeGenerator(iter(self._parameters_of(self.game.players[name])))
             self.notify("on_grad_computed", named_parameters=parameters, training=True)
             self.optimizer_[name].step()
-            self._add_to_losses((name,), loss[None], batches.n_rows)
+            self._add_to_losses({name: loss}, batches.n_rows)
         self.state_.n_rounds += 1

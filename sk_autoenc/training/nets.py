@@ -1,9 +1,9 @@
 """The skorch net that trains one module on one objective, at the speed of a loop written by hand."""
 
 import contextlib
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ Objective = Callable[..., Terms]
 
 def total_per_row(terms: Terms) -> Tensor:
     """The sum of an objective's terms: one number per row, terms of the whole batch added to each."""
-    return torch.stack(torch.broadcast_tensors(*terms.values())).sum(0)
+    return reduce(torch.add, terms.values())
 
 
 def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
@@ -223,27 +223,27 @@ class ObjectiveNet(NeuralNet):
 
     def train_step_single(self, batch, **fit_params):
         terms = self.criterion_(self.module_(batch, self.noise_), batch, **self._in_step)
-        means = torch.stack([term.mean() for term in terms.values()])
-        self._add_to_losses(tuple(terms), means, len(batch))
-        loss = means.sum()
+        self._add_to_losses(terms, len(batch))
+        loss = total_per_row(terms).mean()
         loss.backward()
         return {"loss": loss, "y_pred": None}
 
-    def _add_to_losses(self, names: tuple[str, ...], means: Tensor, n_rows: int) -> None:
+    def _add_to_losses(self, terms: Terms, n_rows: int) -> None:
         # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
-        if names not in self._sums:
-            self._n_rows[names], self._sums[names] = 0, torch.zeros_like(means, dtype=torch.float64)
-        self._n_rows[names] += n_rows
-        self._sums[names].add_(means.detach(), alpha=n_rows)
+        for name, term in terms.items():
+            if name not in self._sums:
+                self._n_rows[name], self._sums[name] = 0, torch.zeros((), dtype=torch.float64, device=term.device)
+            self._n_rows[name] += n_rows
+            self._sums[name].add_(term.detach().mean(), alpha=n_rows)
 
     def _record_losses(self, n_batches: int) -> None:
-        means = torch.cat([sums / self._n_rows[names] for names, sums in self._sums.items()]).tolist()
+        means = torch.stack([sums / self._n_rows[name] for name, sums in self._sums.items()]).tolist()
         total = math.fsum(means)
         earlier = [row["train_loss"] for row in self.history[:-1] if "train_loss" in row]
         self.history.record("train_batch_count", n_batches)
         self.history.record("train_loss", total)
         self.history.record("train_loss_best", all(total < loss for loss in earlier))
-        for name, mean in zip(itertools.chain(*self._sums), means, strict=True):
+        for name, mean in zip(self._sums, means, strict=True):
             self.history.record(f"train_{name}", mean)
 
     # -- judging
