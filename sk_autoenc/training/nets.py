@@ -18,6 +18,8 @@ from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.judging import SQUARED_ERRORS
 from sk_autoenc.training.seeding import make_generator
 
+_EVENTS = [name for name in vars(Callback) if name.startswith("on_")]
+
 Terms = dict[str, Tensor]
 Objective = Callable[..., Terms]
 
@@ -37,6 +39,11 @@ def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
         trace = trace.tb_next
     who = trace.tb_frame.f_locals.get("self") if trace is not None else None
     return isinstance(who, Callback) and not isinstance(who, EpochTasks | FiniteGuard | HeldOutLosses)
+
+
+def _listens(callback: Callback, event: str) -> bool:
+    """Whether a callback has a method of its own for the event; most have none for those of every batch."""
+    return getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
 
 
 class ObjectiveNet(NeuralNet):
@@ -129,7 +136,7 @@ class ObjectiveNet(NeuralNet):
         """As in skorch, but every callback hears of the event before one that asked to stop is heeded."""
         getattr(self, method_name)(self, **cb_kwargs)
         stopped_by = set()
-        for _, callback in self.callbacks_:
+        for callback in self.listeners_[method_name]:
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
             except StopTraining:
@@ -179,6 +186,9 @@ class ObjectiveNet(NeuralNet):
         self._in_step = {**self.schedule_, **(in_step or {})}
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
+        self.listeners_ = {
+            event: [callback for _, callback in self.callbacks_ if _listens(callback, event)] for event in _EVENTS
+        }
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
         datasets = {"dataset_train": rows, "dataset_valid": validation}
         try:
