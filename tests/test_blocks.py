@@ -113,8 +113,8 @@ def test_linear_has_gradients_in_evaluation_too():
 def test_activation_is_that_function(name):
     x = normal(1024, 65)
     layer = Activation(name)
-    torch.testing.assert_close(layer.eval()(x), ACTIVATIONS[name]()(x), rtol=1e-6, atol=1e-6)
-    assert torch.equal(layer.train()(x), ACTIVATIONS[name]()(x))
+    torch.testing.assert_close(layer.eval()(x), ACTIVATIONS[name](x), rtol=1e-6, atol=1e-6)
+    assert torch.equal(layer.train()(x), ACTIVATIONS[name](x))
 
 
 def test_identity_changes_nothing():

@@ -1,5 +1,7 @@
 """Layers that the architectures are made of; torch only, nothing here knows of rows, losses or estimators."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,30 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Asinh(nn.Module):
-    """Inverse hyperbolic sine: the identity near zero, a logarithm far from it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.asinh(x)
+def _identity(x: Tensor) -> Tensor:
+    return x
 
 
-class LeakyReLU(nn.LeakyReLU):
-    """``max(x, 0.2 x)``: no unit can fall silent for good."""
-
-    def __init__(self):
-        super().__init__(0.2)
-
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "identity": nn.Identity,
-    "relu": nn.ReLU,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "softplus": nn.Softplus,
-    "asinh": Asinh,
-    "leaky_relu": LeakyReLU,
+# Functions, not modules: calling a module takes as long as computing a small layer's activations.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": _identity,
+    "relu": torch.relu,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "asinh": torch.asinh,  # the identity near zero, a logarithm far from it
+    "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),  # no unit can fall silent for good
 }
 
 #: Units of these have one form whatever their size.
@@ -55,11 +48,10 @@ class Linear(nn.Linear):
         return self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weights(), self.bias
-        spare = -self.out_features % ALIGNED_WIDTH
-        if self.training or spare == 0:
-            return F.linear(x, weight, bias)
-        padded = F.linear(x, F.pad(weight, (0, 0, 0, spare)), F.pad(bias, (0, spare)))
+        spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
+        if spare == 0:
+            return F.linear(x, self.weights(), self.bias)
+        padded = F.linear(x, F.pad(self.weights(), (0, 0, 0, spare)), F.pad(self.bias, (0, spare)))
         return padded[..., : self.out_features]
 
 
@@ -68,7 +60,10 @@ class Activation(nn.Module):
 
     def __init__(self, name: str):
         super().__init__()
-        self.function = ACTIVATIONS[name]()
+        self.name, self.function = name, ACTIVATIONS[name]
+
+    def extra_repr(self) -> str:
+        return self.name
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or x.numel() <= SERIAL_CELLS or x.device.type != "cpu" or torch.get_num_threads() <= 2:
