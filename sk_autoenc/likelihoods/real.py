@@ -5,6 +5,7 @@ from numbers import Real
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sk_autoenc.likelihoods.base import Likelihood
@@ -84,12 +85,12 @@ class Gaussian(Likelihood):
 
     def log_prob(self, raw: NoiseOutput, x: Tensor) -> Tensor:
         """Log-density of the row, in units of the scaled rows."""
-        log_density_of_mean = raw.log_det() - 0.5 * x.shape[-1] * math.log(2 * math.pi)
+        log_density_of_mean = -0.5 * x.shape[-1] * math.log(2 * math.pi) - raw.log_det()
         return torch.sub(log_density_of_mean, raw.whiten(x).square().sum(-1), alpha=0.5)
 
     def row_score(self, raw: Tensor, x: Tensor) -> Tensor:
         """Minus the squared error, summed over features."""
-        return -(x - raw).square().sum(-1)
+        return -F.mse_loss(raw, x, reduction="none").sum(-1)
 
     def location(self, raw: NoiseOutput) -> Tensor:
         """Where the distribution lies."""
@@ -148,7 +149,7 @@ class StudentT(Gaussian):
 
     def log_prob(self, raw: NoiseOutput, x: Tensor) -> Tensor:
         """Log-density of the row, in units of the scaled rows."""
-        return raw.log_det() + student_log_prob(raw.whiten(x), raw.degrees).sum(-1)
+        return student_log_prob(raw.whiten(x), raw.degrees).sum(-1) - raw.log_det()
 
     def draw(self, raw: NoiseOutput, generator: torch.Generator) -> Tensor:
         """The mean, with noise."""

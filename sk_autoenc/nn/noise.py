@@ -56,11 +56,11 @@ class NoiseOutput(NamedTuple):
         return self.location + noise * self.log_scale.exp()
 
     def log_det(self) -> Tensor:
-        """Logarithm of the determinant of ``whiten``; of shape (..., n) or ()."""
-        spread = self.log_scale.sum(-1)
+        """Logarithm of the determinant of ``color``; of shape (..., n) or ()."""
+        log_det = self.log_scale.sum(-1)
         if self.log_axes is not None:
-            spread = spread + self.log_axes.sum(-1)
-        return -spread if self.whitener is None else self.whitener.diagonal().log().sum() - spread
+            log_det = log_det + self.log_axes.sum(-1)
+        return log_det if self.whitener is None else log_det - self.whitener.diagonal().log().sum()
 
 
 class GaussianNoise(nn.Module):
@@ -93,8 +93,7 @@ class GaussianNoise(nn.Module):
         if self.variance == "row":
             location, *changes = out.split(self.n_features, -1)
         else:
-            change = out.new_zeros(1) if self.change is None else self.change
-            location, changes = out, [change.expand(self.n_features)]
+            location, changes = out, [out.new_zeros(1) if self.change is None else self.change]
         # As clamp, but one operation backwards, not five.
         log_scale, *log_axes = (F.hardtanh(change, self.LEAST, self.GREATEST) for change in changes)
         if self.mixing is None:

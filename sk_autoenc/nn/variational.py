@@ -29,7 +29,8 @@ class Posterior(NamedTuple):
 
     def kl_from_normal(self) -> Tensor:
         """KL divergence to the standard normal distribution, by component; of shape (batch, n_components)."""
-        return 0.5 * (self.mean.square() + (2 * self.log_scale).expm1()) - self.log_scale
+        log_variance = 2 * self.log_scale
+        return 0.5 * (self.mean * self.mean + (log_variance.expm1() - log_variance))
 
 
 class VariationalOutput(NamedTuple):
