@@ -411,6 +411,49 @@ def test_callbacks_of_one_call_serve_that_call_alone():
     assert len(spy.seen) == 2
 
 
+class Listener(Callback):
+    """Notes the events that it is told of, those of every batch among them."""
+
+    def __init__(self):
+        self.heard = []
+
+    def on_train_begin(self, net, **kwargs):
+        self.heard.append("train begins")
+
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        self.heard.append(f"{len(batch)} rows")
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.heard += [f"{name}: {parameter.grad.item():g}" for name, parameter in named_parameters]
+
+    def on_batch_end(self, net, loss, training, **kwargs):
+        self.heard.append(f"loss {loss.item():g}")
+
+
+@pytest.mark.parametrize("of_the_fit", [False, True])
+def test_callbacks_hear_of_events_for_which_they_have_a_method(of_the_fit):
+    """Be it a method of the class or of the instance."""
+    listener, patched, ends = Listener(), FiniteGuard(), []
+    patched.on_batch_end = lambda net, **kwargs: ends.append(1)
+    callbacks = [listener, patched]
+    net = make_net(Point(), squared_distance, lr=0.0, callbacks=[] if of_the_fit else callbacks)
+    net.train(Rows(torch.ones(6, 1)), epochs=1, callbacks=callbacks if of_the_fit else [])
+    a_step = ["at: -2", "loss 1"]
+    assert listener.heard == ["train begins", "4 rows", *a_step, "2 rows", *a_step]
+    assert len(ends) == 2
+
+
+def test_gradients_do_not_add_up_over_steps():
+    seen = []
+
+    class Gradients(Callback):
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            seen.extend(parameter.grad.item() for _, parameter in named_parameters)
+
+    make_net(Point(), squared_distance, lr=0.0).train(Rows(torch.ones(8, 1)), epochs=2, callbacks=[Gradients()])
+    assert seen == [-2.0] * 4
+
+
 # -- stopping
 
 
