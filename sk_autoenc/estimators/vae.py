@@ -54,7 +54,10 @@ def negative_elbo(
     else:
         kl = output.posterior.kl_from_normal()  # (batch, n_components)
         kl = kl.mean(0).clamp_min(free_bits).sum() if free_bits else kl.sum(-1)
-    return {"reconstruction": -output.log_likelihood, "kl": beta * warmth * kl}
+    weight = beta * warmth
+    if isinstance(weight, Tensor) or weight != 1:  # of a small network, a product with 1 takes a hundredth of the step
+        kl = weight * kl
+    return {"reconstruction": -output.log_likelihood, "kl": kl}
 
 
 def negative_importance_bound(

@@ -235,18 +235,19 @@ class ObjectiveNet(NeuralNet):
 
     def train_step_single(self, batch, **fit_params):
         terms = self.criterion_(self.module_(batch, self.noise_), batch, **self._in_step)
-        self._add_to_losses(terms, len(batch))
-        loss = total_per_row(terms).mean()
+        means = {name: term.mean() for name, term in terms.items()}
+        self._add_to_losses(means, len(batch))
+        loss = reduce(torch.add, means.values())
         loss.backward()
         return {"loss": loss, "y_pred": None}
 
-    def _add_to_losses(self, terms: Terms, n_rows: int) -> None:
+    def _add_to_losses(self, means: Terms, n_rows: int) -> None:
         # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
-        for name, term in terms.items():
+        for name, mean in means.items():
             if name not in self._sums:
-                self._n_rows[name], self._sums[name] = 0, torch.zeros((), dtype=torch.float64, device=term.device)
+                self._n_rows[name], self._sums[name] = 0, torch.zeros((), dtype=torch.float64, device=mean.device)
             self._n_rows[name] += n_rows
-            self._sums[name].add_(term.detach().mean(), alpha=n_rows)
+            self._sums[name].add_(mean.detach(), alpha=n_rows)
 
     def _record_losses(self, n_batches: int) -> None:
         means = torch.stack([sums / self._n_rows[name] for name, sums in self._sums.items()]).tolist()
