@@ -160,7 +160,9 @@ class Rarity:
 class NeighborsAndRarity:
     """The distance to nearby training rows and, with a weight, the rarity of the values, each in units of its tail.
 
-    The unit is the highest tenth's lower edge over training rows, so that both say alike what is unusual.
+    The unit is the highest tenth's lower edge over training rows, so that both say alike what is unusual. The two are
+    legs of a right triangle, and the outlyingness is the third side: where one of them is high, that of the other adds
+    little, for a row may well be unusual by one of them alone.
     """
 
     def __init__(self, distance: NeighborDistance, rarity: Rarity, units: Tensor):
@@ -202,7 +204,12 @@ class NeighborsAndRarity:
         """``(n, n_features)``, float64."""
         held = rows.clamp(-FAR, FAR).float()
         parts = self.distance.parts(held, reconstructions.float()) * self.units[0]
-        return parts + self.rarity.parts(held) * self.units[1] if self.units[1] > 0 else parts
+        if self.units[1] == 0:
+            return parts
+        legs = torch.stack([parts, self.rarity.parts(held) * self.units[1]])
+        sums = legs.sum(2)  # (2, n)
+        shares = sums / torch.linalg.vector_norm(sums, dim=0).clamp_min(1e-300)
+        return (legs * shares[:, :, None]).sum(0)
 
 
 class SquaredResiduals:

@@ -162,9 +162,12 @@ def test_both_measures_are_in_units_of_their_tail():
     rows = torch.randn(1000, 4, generator=generator())
     made = 0.5 * rows[None]
     measure = NeighborsAndRarity.fit(rows, made, deal(1000, 50, 1, generator()), ks=(8,), power=0.5, rarity_weight=0.25)
-    distance = measure.distance.parts(rows, made).sum(1) * measure.units[0]
-    rarity = measure.rarity.parts(rows).sum(1) * measure.units[1]
-    torch.testing.assert_close(measure.parts(rows, made).sum(1), distance + rarity)
+    far, rare = measure.distance.parts(rows, made) * measure.units[0], measure.rarity.parts(rows) * measure.units[1]
+    distance, rarity = far.sum(1), rare.sum(1)
+    both = torch.hypot(distance, rarity)
+    expected = (far * distance[:, None] + rare * rarity[:, None]) / both[:, None]
+    torch.testing.assert_close(measure.parts(rows, made), expected)
+    torch.testing.assert_close(expected.sum(1), both)
     assert torch.quantile(distance[:RULE_ROWS], 0.9).item() == pytest.approx(1, rel=0.05)
     assert torch.quantile(rarity[:RULE_ROWS], 0.9).item() == pytest.approx(0.25, rel=0.05)
 

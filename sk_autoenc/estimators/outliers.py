@@ -34,7 +34,7 @@ _RESIDUALS = ("auto", "neighbors", "robust", "squared", "log_likelihood", "laten
 #: By ``novelty``: rows that a member compares with, which neighbours count, the weight of residuals as a power of their
 #: size, the weight of rare values, and the training. Contaminated rows want a coarse look and a short training.
 _SETTINGS: dict[bool, dict[str, Any]] = {
-    False: {"max_samples": 256, "ks": (8, 32), "power": 0.25, "rarity_weight": 0.5, "n_steps": 60},
+    False: {"max_samples": 256, "ks": (8, 32), "power": 0.25, "rarity_weight": 0.7, "n_steps": 60},
     True: {"max_samples": 2048, "ks": (1, 5), "power": 0.33, "rarity_weight": 0.0, "n_steps": 100},
 }
 
@@ -48,9 +48,11 @@ class ReconstructionOutlierDetector(CommitteeDetector):
 
     .. math:: u(x) = \bigl(r,\ (x - r) / \sigma^{w}\bigr)
 
-    where :math:`\sigma` is the typical size of a residual. Its outlyingness is the squared distance from
-    :math:`u(x)` to those of the training rows near it, averaged over members; with ``novelty=False`` also the rarity of
-    its values one by one (a histogram per feature [2]_). Both are sums over features, which :meth:`explain` returns.
+    where :math:`\sigma` is the typical size of a residual. Its outlyingness is the squared distance :math:`a` from
+    :math:`u(x)` to those of the training rows near it, averaged over members. With ``novelty=False`` the rarity
+    :math:`b` of its values one by one counts, too (a histogram per feature [2]_): the outlyingness is then
+    :math:`\sqrt{a^2 + b^2}`, each in units of its upper tail, high where one of the two is. Both are sums over
+    features, from which :meth:`explain` has each feature's part.
 
     Whether the training rows hold outliers has to be said, for it cannot be seen: with ``novelty=False`` each member
     compares with few rows and looks at the 8th and the 32nd nearest, so that similar outliers do not vouch for each
