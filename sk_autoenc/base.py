@@ -361,7 +361,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             tol=self.tol,
             verbose=verbose,
             threshold_mode=self._yardstick.threshold_mode,
-            n_warmup_epochs=self._warmup_epochs(),
+            n_warmup_epochs=net.n_warmup_epochs,
         )
 
     def _record(self) -> None:
@@ -497,4 +497,4 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         module.eval()
         self.net_ = self._build_net(module, batch_size)
-        self.net_.n_earlier_epochs_ = self.n_iter_
+        self.net_.n_earlier_epochs_ = getattr(self, "n_iter_", 0)  # a copy from within the first epoch has none

@@ -17,7 +17,7 @@ from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredRes
 from sk_autoenc.sequences import is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
 
-#: The measures that are sums over features; log-likelihoods and distances of codes are none.
+#: The measures that have parts by feature; log-likelihoods and distances of codes have none.
 _ADDITIVE = {"neighbors": NeighborsAndRarity, "robust": SquaredResiduals, "squared": SquaredResiduals}
 
 #: So many rows, each with one cell changed, are scored at once.
@@ -123,11 +123,13 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         return (1 + n_below) / (1 + len(self.calibration_scores_))
 
     def explain(self, X):
-        """Which features make a row unusual: parts that add up to ``-score_samples(X)``.
+        r"""Which features make a row unusual: parts that add up to ``-score_samples(X)``.
 
-        For the measures "neighbors", "robust" and "squared" the outlyingness is a sum over features, and these are its
-        terms. For the others a feature's part is the change of the score when the feature takes its training median;
-        what is left over is shared equally. What follows the end of a series has no part, and an empty one has none.
+        For the measures "robust" and "squared", and "neighbors" with ``novelty=True``, the outlyingness is a sum over
+        features, and these are its terms. For "neighbors" with ``novelty=False`` it is :math:`\sqrt{a^2 + b^2}` of two
+        such sums, and feature j has the part :math:`(a a_j + b b_j) / \sqrt{a^2 + b^2}`. For the others a feature's
+        part is the change of the score when the feature takes its training median; what is left over is shared
+        equally. What follows the end of a series has no part, and an empty one has none.
 
         Parameters
         ----------

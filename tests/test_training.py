@@ -443,6 +443,17 @@ def test_callbacks_hear_of_events_for_which_they_have_a_method(of_the_fit):
     assert len(ends) == 2
 
 
+def test_nothing_of_one_call_is_kept():
+    listener, rows = Listener(), Rows(torch.ones(4, 1))
+    net = make_net(Point(), squared_distance)
+    net.train(rows, epochs=1, callbacks=[listener])
+    heard = len(listener.heard)
+    net.train_step(rows[:])
+    assert len(listener.heard) == heard
+    assert listener not in [callback for _, callback in net.callbacks_]
+    assert not net._listeners
+
+
 def test_gradients_do_not_add_up_over_steps():
     seen = []
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.decomposition import PCA, FactorAnalysis
+from skorch.callbacks import Callback
 from torch.distributions import Normal, kl_divergence
 
 from sk_autoenc import (
@@ -352,11 +353,38 @@ def test_a_warm_start_may_draw_more_codes():
     assert model.partial_fit(X_CURVED).loss_curve_[-1] == pytest.approx(few, abs=0.04)
 
 
+def test_a_warm_start_judges_by_the_bound_that_it_trains():
+    model = make(1, n_importance_samples=1, max_iter=2, warm_start=True).fit(X_CURVED)
+    model.set_params(n_importance_samples=7).fit(X_CURVED)
+    for now in (model, pickle.loads(pickle.dumps(model))):
+        assert (now.net_.module_.n_draws, now.net_.module_.n_judged) == (7, 7)
+
+
 def test_a_model_from_a_pickle_does_not_warm_up_again():
     model = make(1, init="random", early_stopping=False, n_warmup_epochs=3, max_iter=4, learning_rate=1e-6)
     last = model.fit(X_CURVED).loss_curves_["kl"][-1]
     opened = pickle.loads(pickle.dumps(model))
     assert opened.partial_fit(X_CURVED).loss_curves_["kl"][-1] == pytest.approx(last, rel=0.01)
+
+
+def test_early_stopping_of_a_model_from_a_pickle_waits_for_no_warm_up():
+    patient = {"n_warmup_epochs": 20, "n_iter_no_change": 2, "learning_rate_schedule": "constant", "max_iter": 25}
+    X = np.tile(X_CURVED, (5, 1))
+    model = make(1, init="random", warm_start=True, **patient).fit(X)
+    opened = pickle.loads(pickle.dumps(model)).set_params(learning_rate=1e-12)
+    assert 0 < opened.fit(X).n_iter_ - model.n_iter_ < 10
+
+
+def test_a_copy_within_the_first_epoch_can_be_made():
+    copies = []
+
+    class Copies(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            copies.append(copy.deepcopy(model))
+
+    model = make(1, max_iter=2, callbacks=[Copies()])
+    model.fit(X_CURVED)
+    assert copies[0].net_.n_epochs == 0
 
 
 @pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical([2, 2, 2, 2])], ids=["bernoulli", "categorical"])

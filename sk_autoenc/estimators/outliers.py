@@ -51,8 +51,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     where :math:`\sigma` is the typical size of a residual. Its outlyingness is the squared distance :math:`a` from
     :math:`u(x)` to those of the training rows near it, averaged over members. With ``novelty=False`` the rarity
     :math:`b` of its values one by one counts, too (a histogram per feature [2]_): the outlyingness is then
-    :math:`\sqrt{a^2 + b^2}`, each in units of its upper tail, high where one of the two is. Both are sums over
-    features, from which :meth:`explain` has each feature's part.
+    :math:`\sqrt{a^2 + b^2}`, each in units of its upper tail, b with a weight of 0.7; it is high where one of the
+    two is. Both are sums over features, from which :meth:`explain` has each feature's part.
 
     Whether the training rows hold outliers has to be said, for it cannot be seen: with ``novelty=False`` each member
     compares with few rows and looks at the 8th and the 32nd nearest, so that similar outliers do not vouch for each

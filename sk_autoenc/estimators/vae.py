@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
@@ -147,7 +148,7 @@ class VAETransformer(DensityAutoencoder):
         to 8, for held-out rows and while the network settles (rows of a step are then decoded so many times). They
         tighten the bound the more, the fewer components a code has, and the bound of the linear model, with which the
         network is compared, is tight. It may change with ``warm_start``: few first and many in the end take a
-        fraction of the time of many throughout.
+        fraction of the time of many throughout; loss curves jump there, to those of another bound.
     n_score_samples : int, default=128
         Codes for each row in ``score_samples``, ``score`` and ``elbo``.
     init : {"auto", "pca", "random"}, default="auto"
@@ -354,7 +355,8 @@ class VAETransformer(DensityAutoencoder):
 
     def _begin(self, X: Any, fresh: bool, *, split: bool) -> tuple[Tensor, list[Split]]:
         begun = super()._begin(X, fresh, split=split)
-        if not fresh:  # earlier epochs are not compared with those that come, so the bound may be another one
+        if not fresh:  # no score depends on it, and held-out rows are judged anew in every fit
+            self._blueprint = clone(self._blueprint).set_params(n_importance_samples=self.n_importance_samples)
             module = self.net_.plain_module
             module.n_draws, module.n_judged = self._n_draws(), self._n_judged()
         return begun

@@ -90,7 +90,7 @@ class Gaussian(Likelihood):
 
     def row_score(self, raw: Tensor, x: Tensor) -> Tensor:
         """Minus the squared error, summed over features."""
-        return -F.mse_loss(raw, x, reduction="none").sum(-1)
+        return -F.mse_loss(raw, x.expand_as(raw), reduction="none").sum(-1)
 
     def location(self, raw: NoiseOutput) -> Tensor:
         """Where the distribution lies."""

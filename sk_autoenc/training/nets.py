@@ -18,7 +18,7 @@ from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.judging import SQUARED_ERRORS
 from sk_autoenc.training.seeding import make_generator
 
-_EVENTS = [name for name in vars(Callback) if name.startswith("on_")]
+_BATCH_EVENTS = ("on_batch_begin", "on_grad_computed", "on_batch_end")
 
 Terms = dict[str, Tensor]
 Objective = Callable[..., Terms]
@@ -42,7 +42,7 @@ def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
 
 
 def _listens(callback: Callback, event: str) -> bool:
-    """Whether a callback has a method of its own for the event; most have none for those of every batch."""
+    """Whether a callback has a method of its own for the event."""
     return getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
 
 
@@ -68,6 +68,7 @@ class ObjectiveNet(NeuralNet):
     """
 
     callbacks_: list[tuple[str, Callback]]
+    _listeners: dict[str, list[Callback]] = {}
 
     def __init__(self, module, criterion, *, seed=0, yardstick=SQUARED_ERRORS, n_warmup_epochs=0, **kwargs):
         super().__init__(module, criterion, train_split=None, verbose=0, **kwargs)
@@ -135,8 +136,8 @@ class ObjectiveNet(NeuralNet):
     def notify(self, method_name, **cb_kwargs):
         """As in skorch, but every callback hears of the event before one that asked to stop is heeded."""
         getattr(self, method_name)(self, **cb_kwargs)
-        stopped_by = set()
-        for callback in self.listeners_[method_name]:
+        stopped_by, listeners = set(), self._listeners.get(method_name)
+        for callback in listeners if listeners is not None else [callback for _, callback in self.callbacks_]:
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
             except StopTraining:
@@ -148,6 +149,16 @@ class ObjectiveNet(NeuralNet):
         if stopped_by:
             self.stopped_by_ |= stopped_by
             raise StopTraining
+
+    @contextlib.contextmanager
+    def _telling_listeners_alone(self):
+        """Within an epoch, tell of batches only those callbacks that have a method for it: most have none."""
+        callbacks = [callback for _, callback in self.callbacks_]
+        self._listeners = {event: [it for it in callbacks if _listens(it, event)] for event in _BATCH_EVENTS}
+        try:
+            yield
+        finally:
+            del self._listeners
 
     def optimizers(self) -> list[tuple[torch.optim.Optimizer, float]]:
         """Every optimizer, with its rate in units of ``lr``."""
@@ -186,9 +197,6 @@ class ObjectiveNet(NeuralNet):
         self._in_step = {**self.schedule_, **(in_step or {})}
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
-        self.listeners_ = {
-            event: [callback for _, callback in self.callbacks_ if _listens(callback, event)] for event in _EVENTS
-        }
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
         datasets = {"dataset_train": rows, "dataset_valid": validation}
         try:
@@ -198,7 +206,7 @@ class ObjectiveNet(NeuralNet):
                     self.notify("on_epoch_begin", **datasets)
                     if self.schedule_:
                         self.schedule_["warmth"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
-                    with torch.inference_mode(False), torch.enable_grad():
+                    with torch.inference_mode(False), torch.enable_grad(), self._telling_listeners_alone():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
                         self._record_verdict(validation)
