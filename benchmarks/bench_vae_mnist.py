@@ -127,21 +127,20 @@ def measure(estimator: VAETransformer, test: np.ndarray, minutes: dict, n_sample
 def train(X: np.ndarray, name: str, options) -> tuple[VAETransformer, dict]:
     """Ours, fitted, and what it took: minutes of wall time and of this thread's processor time."""
     start, processor = time.perf_counter(), time.thread_time()
-    stages = STAGES[name]
     if options.long:
-        estimator = fit_as_published(X, stages[0]["n_importance_samples"])
+        estimator = fit_as_published(X, STAGES[name][0]["n_importance_samples"])
     else:
         asked = {
             "max_iter": options.epochs,
             "learning_rate": options.learning_rate,
             "weight_decay": options.weight_decay,
         }
-        changes = {name: value for name, value in asked.items() if value is not None}
+        changes = {parameter: value for parameter, value in asked.items() if value is not None}
         estimator = make_estimator()
-        for stage in stages:
+        for stage in STAGES[name]:
             estimator.set_params(**{**stage, **changes}).fit(X)
     took = {"minutes": time.perf_counter() - start, "processor_minutes": time.thread_time() - processor}
-    return estimator, {name: value / 60 for name, value in took.items()}
+    return estimator, {clock: value / 60 for clock, value in took.items()}
 
 
 def train_all(X: np.ndarray, options) -> list[tuple[VAETransformer, dict]]:
@@ -155,9 +154,9 @@ def train_all(X: np.ndarray, options) -> list[tuple[VAETransformer, dict]]:
 
 def report(options):
     """Measure, print, store."""
-    if options.long and not torch.cuda.is_available():
-        sys.exit("--long trains for 3280 epochs of 3000 steps, which needs CUDA; there is none here.")
     if options.long:
+        if not torch.cuda.is_available():
+            sys.exit("--long trains for 3280 epochs of 3000 steps, which needs CUDA; there is none here.")
         options.models = [name for name in options.models if len(STAGES[name]) == 1]
     use_threads(options.threads)
     X, _, X_test, _ = load_images("mnist")
