@@ -358,6 +358,7 @@ def test_the_display_shows_the_largest_parts_first():
     widths = [bar.get_width() for bar in display.bars_]
     assert len(widths) == 3  # and the others
     assert sum(widths) == pytest.approx(-found.score_samples(frame.iloc[3:4])[0])
+    assert OutlierExplanationDisplay.from_estimator(found, frame).values[4] == 60
     with pytest.raises(ValueError, match=r"row must be from 0 to 89.*got 90"):
         OutlierExplanationDisplay.from_estimator(found, frame, row=90)
     with pytest.raises(TypeError, match="PCA has not"):

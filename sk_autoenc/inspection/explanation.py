@@ -50,18 +50,18 @@ class OutlierExplanationDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, *, row: int = 0, n_features: int = 10, ax: Any = None, **kwargs: Any
+        cls, estimator: Any, X: Any, *, row: int | None = None, n_features: int = 10, ax: Any = None, **kwargs: Any
     ) -> Self:
         """Explain one row by a fitted detector.
 
         Parameters
         ----------
-        estimator : ReconstructionOutlierDetector, or any estimator with ``explain``
+        estimator : ReconstructionOutlierDetector, or any detector with ``explain``
             Fitted.
         X : array-like or data frame of shape (n_samples, n_features) or (n_samples, ...)
             Rows, images or series; cells of the latter are named by their place, such as channel and time.
-        row : int, default=0
-            Position of the row in ``X``.
+        row : int or None, default=None
+            Position of the row in ``X``; None takes the one that is most unusual.
         n_features : int, default=10
             How many features to show, those with the largest parts; the others are one bar.
         ax : matplotlib Axes or None, default=None
@@ -81,14 +81,16 @@ class OutlierExplanationDisplay:
         >>> from sk_autoenc.inspection import OutlierExplanationDisplay
         >>> X = load_iris(as_frame=True).data
         >>> detector = ReconstructionOutlierDetector(random_state=0).fit(X)
-        >>> display = OutlierExplanationDisplay.from_estimator(detector, X, row=int(detector.score_samples(X).argmin()))
+        >>> display = OutlierExplanationDisplay.from_estimator(detector, X)
         >>> len(display.bars_)
         4
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "explain"):
             raise TypeError(f"estimator must have explain, which {type(estimator).__name__} has not.")
-        if not 0 <= row < len(X):
+        if row is None:
+            row = int(estimator.score_samples(X).argmin())
+        elif not 0 <= row < len(X):
             raise ValueError(f"row must be from 0 to {len(X) - 1}, X having {len(X)} rows; got {row!r}.")
         chosen = X[row : row + 1]
         names = [str(name) for name in chosen.columns] if hasattr(chosen, "columns") else None
