@@ -5,8 +5,11 @@ outlyingness, higher for a more unusual row. ``rows`` are ``(n, n_features)``, `
 n_features)``, both standardised. A measure is made of arrays, its ``state``, and can be built from them again.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
+from sklearn.utils import gen_batches
 from torch import Tensor
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
@@ -16,6 +19,9 @@ RULE_ROWS = 512
 
 #: Standardised values are held to this range where distances are compared, so that one wild cell cannot overflow.
 FAR = 50.0
+
+#: Members are compared together while their distances or differences are no more than this: what a cache can hold.
+_CELLS_AT_ONCE = 2**17
 
 
 def _above_zero(values: Tensor, fallback: Tensor) -> Tensor:
@@ -46,8 +52,9 @@ class NeighborDistance:
     def __init__(self, prototypes: Tensor, sigma: Tensor, unit: Tensor, ks: Tensor):
         self.prototypes, self.sigma, self.unit, self.ks = prototypes, sigma, unit, ks
         spare = -prototypes.shape[1] % ALIGNED_WIDTH
-        self._columns = F.pad(prototypes, (0, 0, 0, spare)).transpose(1, 2).contiguous()
-        self._norms = F.pad(prototypes.square().sum(-1), (0, spare), value=torch.inf)
+        norms = F.pad(prototypes.square().sum(-1), (0, spare), value=torch.inf)
+        columns = -2 * F.pad(prototypes, (0, 0, 0, spare)).transpose(1, 2)
+        self._columns = torch.cat([columns, norms[:, None]], dim=1)
 
     @classmethod
     def fit(
@@ -60,15 +67,13 @@ class NeighborDistance:
         residuals = rows.clamp(-FAR, FAR) - reconstructions.clamp(-2 * FAR, 2 * FAR)
         typical = (residuals.square().sum(-1).median(1).values / rows.shape[1]).sqrt().clamp_min(1e-3)
         sigma = typical.float() ** power
-        prototypes = torch.stack(
-            [_embed(rows[own], made[own], s) for own, made, s in zip(chosen, reconstructions, sigma, strict=True)]
-        )
+        made_of_own = torch.stack([made[own] for made, own in zip(reconstructions, chosen, strict=True)])
+        prototypes = _embed(rows[chosen], made_of_own, sigma)
         measure = cls(prototypes, sigma, torch.ones(len(chosen), len(ks)), torch.tensor(ks))
-        some, made = rows[:RULE_ROWS], reconstructions[:, :RULE_ROWS]
-        squares = [measure._member(m, some, made[m]).sum(-1) for m in range(len(chosen))]
-        distances = torch.stack(squares)  # (n_members, n_ks, n)
-        measure.unit = _above_zero(distances.median(-1).values, distances.mean(-1))
-        return measure, (distances / measure.unit[..., None]).mean((0, 1))
+        squares = measure._squares(rows[:RULE_ROWS], reconstructions[:, :RULE_ROWS])
+        distances = torch.cat([some.sum(-1) for _, some in squares])  # (n_members, n, n_ks)
+        measure.unit = _above_zero(distances.median(1).values, distances.mean(1))
+        return measure, (distances / measure.unit[:, None]).mean((0, 2))
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -76,30 +81,38 @@ class NeighborDistance:
 
     def parts(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
         """``(n, n_features)``, float64."""
-        total = torch.zeros(rows.shape, dtype=torch.float64)
-        for m, unit in enumerate(self.unit):
-            parts = (self._member(m, rows, reconstructions[m]) / unit[:, None, None]).mean(0).double()
-            total += parts[:, : rows.shape[1]] + parts[:, rows.shape[1] :]
-        return total / len(self.prototypes)
+        total = torch.zeros((), dtype=torch.float64)
+        for some, squares in self._squares(rows, reconstructions):
+            total = total + (squares / self.unit[some, None, :, None]).mean(2).double().sum(0)
+        made, left = total.chunk(2, dim=1)
+        return (made + left) / len(self.prototypes)
 
-    def _member(self, m: int, rows: Tensor, reconstructions: Tensor) -> Tensor:
-        """Squared differences to the chosen neighbours, ``(n_ks, n, 2 * n_features)``."""
-        place = _embed(rows, reconstructions, self.sigma[m])
-        n_prototypes = self.prototypes.shape[1]
+    def _squares(self, rows: Tensor, reconstructions: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Some members at a time: squared differences to neighbours, ``(some_members, n, n_ks, 2 * n_features)``."""
+        n_members, n_prototypes, width = self.prototypes.shape
         n_near = min(int(self.ks.max()) + 1, n_prototypes)
-        roughly = torch.addmm(self._norms[m], place, self._columns[m], alpha=-2)  # but for the row's own norm
-        near = roughly.topk(n_near, dim=1, largest=False).indices
-        itself = (place == self.prototypes[m][near[:, 0]]).all(1).long()
-        ranks = [(itself + int(k) - 1).clamp(0, n_near - 1) for k in self.ks]
-        chosen = torch.stack([near.gather(1, rank[:, None])[:, 0] for rank in ranks])  # (n_ks, n)
-        # The product finds the neighbours; how far they are is taken from differences, which lose nothing to rounding.
-        return (place - self.prototypes[m][chosen]).square()
+        at_once = max(1, _CELLS_AT_ONCE // (len(rows) * max(n_prototypes, 2 * width)))
+        for some in gen_batches(n_members, at_once):
+            place = _embed(rows, reconstructions[some], self.sigma[some])
+            roughly = F.pad(place, (0, 1), value=1.0) @ self._columns[some]  # but for the row's own norm
+            near = roughly.topk(n_near, largest=False).indices
+            itself = (place == self._prototypes_at(some, near[..., 0])).all(-1).long()
+            chosen = near.gather(2, (itself[..., None] + self.ks - 1).clamp(0, n_near - 1))  # (some_members, n, n_ks)
+            # The product finds the neighbours; how far they are is taken from differences: these lose nothing to
+            # rounding.
+            yield some, (place[:, :, None] - self._prototypes_at(some, chosen)).square()
+
+    def _prototypes_at(self, some: slice, places: Tensor) -> Tensor:
+        """Members' reference rows by their numbers, ``(some_members, ...) -> (some_members, ..., 2 * n_features)``."""
+        own = self.prototypes[some]
+        first = own.shape[1] * torch.arange(len(own))[:, None]
+        return own.flatten(0, 1).index_select(0, (places.flatten(1) + first).flatten()).unflatten(0, places.shape)
 
 
 def _embed(rows: Tensor, reconstructions: Tensor, sigma: Tensor) -> Tensor:
-    """Where rows stand for one member: reconstruction and scaled residual side by side, float32."""
+    """Where rows stand for members: reconstruction and scaled residual side by side, float32."""
     made = reconstructions.clamp(-2 * FAR, 2 * FAR)
-    return torch.cat([made, (rows.clamp(-FAR, FAR) - made) / sigma], dim=-1).float()
+    return torch.cat([made, (rows.clamp(-FAR, FAR) - made) / sigma[:, None, None]], dim=-1).float()
 
 
 class Rarity:

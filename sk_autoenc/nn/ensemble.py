@@ -86,17 +86,16 @@ def train_ensemble(
     ensemble.train()
     for step in range(n_steps):
         optimizer.param_groups[0]["lr"] = learning_rate * _share_of_peak(step, n_steps)
-        x = rows[torch.randint(len(rows), (ensemble.n_members, batch_size), generator=generator)]
+        chosen = torch.randint(len(rows), (ensemble.n_members, batch_size), generator=generator)
+        x = rows.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
         errors = (ensemble(x) - x).square().mean(-1)  # (n_members, batch_size)
-        loss = (
-            errors.topk(kept, dim=1, largest=False, sorted=False).values.mean(1)
-            if kept < batch_size
-            else errors.mean(1)
-        )
+        if kept < batch_size:
+            errors = errors.topk(kept, dim=1, largest=False, sorted=False).values
+        loss = errors.mean()
         optimizer.zero_grad()
-        loss.mean().backward()
+        loss.backward()
         optimizer.step()
-        losses[step] = loss.detach().mean()
+        losses[step] = loss.detach()
     ensemble.eval()
     return losses.tolist()
 
