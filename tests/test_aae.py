@@ -142,7 +142,6 @@ def test_every_call_for_rows_gives_fresh_ones_and_an_epoch_is_one_pass():
         == list(range(12))
     )
     assert seen[:6] != seen[6:]
-    assert net.state_.n_rounds == 4
     assert [row["train_batch_count"] for row in net.history] == [6, 6]
 
 
@@ -242,12 +241,21 @@ def test_the_critic_has_a_rate_of_its_own(X):
     assert rates == {"autoencoder": 1.0, "critic": 0.2, "encoder": 1.0}
 
 
-def test_the_critic_takes_its_steps_on_draws_of_its_own(X):
+def test_every_step_of_the_critic_has_rows_and_draws_of_its_own(X, monkeypatch):
     model = quietly(AAETransformer(2, **CHEAP), X)
-    module, x = model.net_.module_, torch.from_numpy(model._to_network(X[:8]))
-    turns = list(adversarial_turns(module, iter([x]), GameState(torch.Generator().manual_seed(0)), n_critic=3))
+    module, rows = model.net_.module_, torch.from_numpy(model._to_network(X[:64]))
+    judged = []
+    monkeypatch.setattr(module, "log_odds", lambda code: judged.append(code.detach()) or module.critic(code)[:, 0])
+    batches = FreshBatches(WholeBatches(Rows(rows), 8, torch.Generator().manual_seed(1)))
+    turns = adversarial_turns(module, batches, GameState(torch.Generator().manual_seed(0)), n_critic=3)
     assert [player for player, _ in turns] == ["autoencoder", "critic", "critic", "critic", "encoder"]
-    assert len({loss.item() for player, loss in turns if player == "critic"}) == 3
+    drawn, codes = judged[:-1:2], judged[1:-1:2]  # of the critic's three steps
+    assert batches.n_given == 1  # an epoch is a pass of the autoencoder
+    first, second, _ = (set(torch.cdist(batch, module.encode(rows)).argmin(1).tolist()) for batch in codes)
+    assert len(first) == len(second) == 8
+    assert not first & second
+    assert len({draw.sum().item() for draw in drawn}) == 3
+    assert torch.equal(codes[-1], judged[-1])  # and the encoder is judged on rows that the critic has just seen
     once, often = (quietly(AAETransformer(2, **CHEAP, n_critic=n), X).transform(X) for n in (1, 2))
     assert not np.array_equal(once, often)
 

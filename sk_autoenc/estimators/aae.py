@@ -24,7 +24,7 @@ from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder, DrawnOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior, as_prior
 from sk_autoenc.training.data import Rows
-from sk_autoenc.training.games import Game, GameState, Player
+from sk_autoenc.training.games import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.judging import NATS
 from sk_autoenc.training.seeding import make_generator
@@ -59,22 +59,31 @@ def negative_log_likelihood(output: DrawnOutput, x: Tensor) -> dict[str, Tensor]
 
 
 def adversarial_turns(
-    module: AdversarialAutoencoder, batches: Iterator[Tensor], state: GameState, *, n_critic: int
+    module: AdversarialAutoencoder, batches: FreshBatches, state: GameState, *, n_critic: int
 ) -> Iterator[tuple[str, Tensor]]:
     r"""One round of an adversarial autoencoder (Makhzani et al. 2015).
 
     The autoencoder raises :math:`\log p(x|z)`; the critic learns to tell draws of the prior from codes,
-    :math:`-\log D(z_p) - \log(1 - D(z))`, in ``n_critic`` steps on fresh draws; the encoder learns to be taken for the
-    prior, :math:`-\log D(z)`.
+    :math:`-\log D(z_p) - \log(1 - D(z))`, in ``n_critic`` steps, each on rows and draws of its own, the last on the
+    rows that the encoder sees; the encoder learns to be taken for the prior, :math:`-\log D(z)`.
     """
     output = module(next(batches), state.generator)
     x = output.target
     yield "autoencoder", negative_log_likelihood(output, x)["reconstruction"].mean()
+    for _ in range(n_critic - 1):
+        with torch.no_grad():
+            others = module.likelihood.target(next(batches.others), state.generator)
+            code = module.draw_code(others, state.generator)
+        yield "critic", critic_loss(module, code, state.generator)
     code = module.draw_code(x, state.generator)
-    for _ in range(n_critic):
-        drawn = module.prior.sample(len(x), state.generator).to(x.dtype)
-        yield "critic", (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code.detach()))).mean()
+    yield "critic", critic_loss(module, code.detach(), state.generator)
     yield "encoder", F.softplus(-module.log_odds(code)).mean()
+
+
+def critic_loss(module: AdversarialAutoencoder, code: Tensor, generator: torch.Generator) -> Tensor:
+    r"""How badly the critic tells these codes from as many draws of the prior; :math:`2 \log 2` if it cannot."""
+    drawn = module.prior.sample(len(code), generator).to(code.dtype)
+    return (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code))).mean()
 
 
 def _prior_has_density(estimator: "AAETransformer") -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -24,13 +25,12 @@ class GameState:
     """What the turns of one training remember, from round to round."""
 
     generator: torch.Generator
-    n_rounds: int = 0
 
 
 #: ``(module, batches, state)``: a generator function that yields ``(player, loss)`` in the order of play. Losses are
 #: computed when their turn has come, so that each sees what the turns before have changed; ``next(batches)`` gives
-#: fresh rows at every call.
-Turns = Callable[[Any, Iterator[Tensor], GameState], Iterator[tuple[str, Tensor]]]
+#: fresh rows at every call, and so does ``next(batches.others)``, which brings the epoch no nearer to its end.
+Turns = Callable[[Any, "FreshBatches", GameState], Iterator[tuple[str, Tensor]]]
 
 
 class Game(NamedTuple):
@@ -42,7 +42,7 @@ class Game(NamedTuple):
 
 
 class FreshBatches:
-    """Batches without end; each pass over the rows has an order of its own."""
+    """Batches without end; each pass over the rows has an order of its own. ``others`` are some that do not count."""
 
     def __init__(self, batches: WholeBatches):
         self.batches, self.n_given = batches, 0
@@ -51,6 +51,10 @@ class FreshBatches:
 
     def __iter__(self):
         return self
+
+    @cached_property
+    def others(self) -> "FreshBatches":
+        return FreshBatches(self.batches)
 
     def __next__(self) -> Tensor:
         batch = next(self._pass, None)
@@ -64,8 +68,8 @@ class FreshBatches:
 class AdversarialNet(ObjectiveNet):
     """Lets players train their parts of ``module`` in turns; ``criterion`` only judges held-out rows.
 
-    An epoch ends when as many batches have been handed out as the rows fill. Every player has an optimizer with
-    moments of its own, and a loss curve; the epoch's loss is the sum of theirs.
+    An epoch ends when as many batches have been handed out, ``others`` apart, as the rows fill. Every player has an
+    optimizer with moments of its own, and a loss curve; the epoch's loss is the sum of theirs.
 
     Parameters
     ----------
@@ -120,4 +124,3 @@ class AdversarialNet(ObjectiveNet):
             self.notify("on_grad_computed", named_parameters=parameters, training=True)
             self.optimizer_[name].step()
             self._add_to_losses({name: loss}, batches.n_rows)
-        self.state_.n_rounds += 1
