@@ -169,6 +169,17 @@ def test_a_row_that_becomes_impossible_spoils_a_gain_in_nats():
     assert not judged(before, after, NATS)
 
 
+def test_a_row_that_becomes_possible_does_not_hide_what_all_rows_gain_in_nats():
+    """Its fall alone makes the mean and the standard error, whose ratio is then 1."""
+    chance = torch.randn(100, generator=seeded(), dtype=torch.float64)
+    after = torch.zeros(100, dtype=torch.float64)
+    far = torch.zeros(100, dtype=torch.float64)
+    far[3] = 1e6
+    assert judged(after + 1 + chance + far, after, NATS)
+    assert not judged(after + chance - chance.mean() + far, after, NATS)
+    assert not judged(after + 1 + chance - far, after, NATS)
+
+
 def test_a_gain_on_most_rows_that_ruins_a_few_is_none():
     before = torch.ones(100, dtype=torch.float64)
     after = 0.5 * before
