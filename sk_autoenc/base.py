@@ -225,7 +225,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 self.net_ = self._make_net(rows)
             with self._kept_if_interrupted(rows, whole=False):
                 self._tune(rows)
-                self._train_net(rows, epochs=1, callbacks=[FiniteGuard()])
+                self._train_net(rows, epochs=1, callbacks=[FiniteGuard()], in_step=self._in_step(self.max_iter))
             self._select(None, rows, fresh=False)
             self._finish(rows, whole=False)
         return self
@@ -299,10 +299,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _settle(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
         """Train a bit more, on all rows: at the best epoch rates were high, and held-out rows have much to teach."""
         self._tune(rows)
-        judged = self.validation_loss_curve_
+        judged, in_step = self.validation_loss_curve_, self._in_step(self.max_iter)
         callbacks = self._fit_callbacks(self.net_, rows, epochs, verbose=self.verbose, schedule="settling")
         try:
-            self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks])
+            self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks], in_step=in_step)
         finally:
             self.validation_loss_curve_ = judged  # what was recorded since, for callbacks, judges nothing
 

@@ -15,7 +15,9 @@ from sk_autoenc.generating import GenerativeAutoencoder
 from sk_autoenc.nn.blocks import SERIAL_CELLS
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
 from sk_autoenc.priors import NormalPrior
-from sk_autoenc.training.inference import SMALL_BLOCK, hashed_uniforms, map_rows
+from sk_autoenc.training.data import Rows, WholeBatches
+from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
+from sk_autoenc.training.seeding import make_generator
 
 #: Half of the codes that estimate log p(x) come from the posterior, half from one 1 + this / sqrt(n_components) times
 #: as wide, so that weights stay bounded where the encoder is too sure of itself (Hesterberg 1995,
@@ -90,8 +92,32 @@ def _estimate_piece(
     return RowEstimates(log_sum - math.log(n), likelihood_sum / (n - n_wide), ratio_sum / (n - n_wide))
 
 
+def kl_per_component(posterior: Posterior, prior: Any) -> np.ndarray:
+    r"""KL divergence of each component's posterior from the prior, in nats, averaged over rows.
+
+    Only a normal prior has components that can be told apart in closed form. In place of any other stands the normal
+    distribution with the mean and variance :math:`s_j^2` of all codes, for which it is
+    :math:`\log s_j - \overline{\log \sigma_j}`: 0 if all rows have one posterior, and no other.
+    """
+    mean, log_scale = (part.double() for part in posterior)
+    if isinstance(prior, NormalPrior):
+        kl = Posterior(mean / prior.scale, log_scale - math.log(prior.scale)).kl_from_normal().mean(0)
+    else:
+        variance = mean.var(0, correction=0) + (2 * log_scale).exp().mean(0)
+        kl = variance.log() / 2 - log_scale.mean(0)
+    return kl.numpy()
+
+
 class DensityAutoencoder(GenerativeAutoencoder):
     """An autoencoder with a posterior of codes and a prior, which together give the log-density of a row."""
+
+    def _posterior(self, rows: Rows) -> Posterior:
+        """The posterior of every row, or of a draw that it stands for, on the CPU."""
+        module, noise = self.net_.module_.eval(), make_generator(self._seed, "validation", self.device_)
+        with torch.inference_mode():
+            seen = (self._likelihood.target(x, noise) for x in WholeBatches(rows, LARGE_BLOCK))
+            parts = [[part.cpu() for part in module.posterior(x)] for x in seen]
+        return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def score_samples(self, X, n_samples=None):
         """Log-density of each row in nats, estimated by importance sampling from its posterior.
@@ -111,7 +137,8 @@ class DensityAutoencoder(GenerativeAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``log p(x)`` for the units of ``X``; for counts, categories and zeros and ones a log-probability.
+            ``log p(x)`` for the units of ``X``; for counts, categories and zeros and ones a log-probability. Grey
+            values under ``"bernoulli"`` have none: there minus a cross-entropy takes the place of ``log p(x|z)``.
         """
         return self._estimates(X, n_samples, bound=False).log_prob
 

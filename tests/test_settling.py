@@ -202,6 +202,7 @@ def test_fewer_codes_are_drawn_the_longer_they_are(n_components, n_draws):
         ({"n_importance_samples": 1}, {1}, {0.5, 0.0}),
         ({"n_importance_samples": 3}, {3}, {0.0}),
         ({"free_bits": 0.25}, {1}, {0.25}),
+        ({"free_bits": 0.25, "early_stopping": False}, {1}, {0.25}),
         ({"free_bits": 0.0}, {1, 8}, {0.0}),
         ({"beta": 2.0}, {1}, {0.0}),
         ({"init": "random"}, {1}, {0.0}),
@@ -211,9 +212,13 @@ def test_fewer_codes_are_drawn_the_longer_they_are(n_components, n_draws):
     ids=str,
 )
 def test_what_is_asked_for_is_what_is_trained(monkeypatch, params, draws, free):
-    _, steps, _ = bounds_of(monkeypatch, **params)
+    model, steps, verdicts = bounds_of(monkeypatch, **params)
     assert {n for n, _ in steps} == draws
     assert {bits for _, bits in steps} == free
+    assert {bits for _, bits in verdicts} == {0.0}  # nothing is free where rows are judged
+    del steps[:]
+    model.partial_fit(X)
+    assert {bits for _, bits in steps} == {params.get("free_bits", 0.0)}
 
 
 class Priors(Callback):

@@ -17,9 +17,11 @@ from sk_autoenc import (
     Categorical,
     Gaussian,
     GaussianMixturePrior,
+    NormalPrior,
     UniformPrior,
     VAETransformer,
 )
+from sk_autoenc.density import kl_per_component
 from sk_autoenc.estimators.vae import negative_elbo, negative_importance_bound
 from sk_autoenc.nn.variational import Posterior, VariationalOutput
 from sk_autoenc.training.data import Rows
@@ -177,7 +179,31 @@ def test_kl_per_component_is_that_of_the_posteriors():
     )
 
 
-@pytest.mark.filterwarnings("ignore:All 2 components")
+@pytest.mark.filterwarnings("ignore:Codes have collapsed")
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_kl_per_component_is_that_from_the_prior_of_training(scale):
+    X = linear_rows(300)
+    still = {"init": "random", "early_stopping": False, "max_iter": 1, "learning_rate": 1e-12}
+    model, plain = make(**still, prior=NormalPrior(scale)).fit(X), make(**still, prior="normal").fit(X)
+    mean, std = (torch.from_numpy(part) for part in model.posterior(X))
+    expected = kl_divergence(Normal(mean, std), Normal(0.0, scale)).mean(0)
+    np.testing.assert_allclose(model.kl_per_component_, expected, rtol=1e-4)
+    if scale == 1:
+        np.testing.assert_array_equal(model.kl_per_component_, plain.kl_per_component_)
+
+
+def test_kl_per_component_from_the_moments_of_codes():
+    """What stands for priors that have no components: by the definition of the divergence."""
+    generator = torch.Generator().manual_seed(0)
+    mean, std = 5 + 3 * torch.randn(50, 2, generator=generator), 0.1 + torch.rand(50, 2, generator=generator)
+    matched = Normal(mean.mean(0), (mean.var(0, correction=0) + std.square().mean(0)).sqrt())
+    found = kl_per_component(Posterior(mean, std.log()), GaussianMixturePrior([[0.0, 0.0]]))
+    np.testing.assert_allclose(found, kl_divergence(Normal(mean, std), matched).mean(0), rtol=1e-4)
+    one = Posterior(mean[:1].expand(9, 2), std[:1].log().expand(9, 2))
+    np.testing.assert_allclose(kl_per_component(one, GaussianMixturePrior([[0.0, 0.0]])), 0.0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Codes have collapsed")
 def test_beta_weighs_the_kl():
     kl = [
         make(init="random", early_stopping=False, beta=beta).fit(linear_rows(300)).kl_per_component_.sum()
@@ -186,7 +212,7 @@ def test_beta_weighs_the_kl():
     assert kl[0] > kl[1] + 1.0
 
 
-@pytest.mark.filterwarnings("ignore:All 2 components")
+@pytest.mark.filterwarnings("ignore:Codes have collapsed")
 def test_free_bits_keep_components_alive():
     X = np.random.default_rng(0).normal(size=(300, D))
     same = {"init": "random", "early_stopping": False, "max_iter": 40}
@@ -453,3 +479,18 @@ def test_networks_bend_more_sharply_where_there_are_rows_for_it():
             torch.testing.assert_close(found, expected * start)
     for found, start in zip(weights(1200, "relu"), weights(600, "relu"), strict=True):
         torch.testing.assert_close(found, start)  # these have one form whatever their size
+
+
+@pytest.mark.parametrize("goes_on", ["fit", "partial_fit"])
+def test_training_on_from_the_linear_model_learns_tails(goes_on):
+    """Its own noise is normal, for which tails have no gradient."""
+    rng = np.random.default_rng(0)
+    model = make(1, likelihood="student_t", warm_start=True, early_stopping=True).fit(rng.normal(size=(39, 3)))
+    assert model.linear_  # too few rows to judge a network
+    rows = rng.standard_t(2.5, size=(300, 3))
+    before = model.score(rows)
+    for _ in range(1 if goes_on == "fit" else 15):
+        getattr(model.set_params(learning_rate=0.04), goes_on)(rows)
+    assert not model.linear_
+    assert (1 + model.net_.module_.head.tails.exp() < 20).all()
+    assert model.score(rows) > before + 0.1

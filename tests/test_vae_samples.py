@@ -135,7 +135,18 @@ def test_dynamic_binarisation_trains_on_grey_and_scores_zeros_and_ones():
     assert model.transform(grey).shape == (300, 1)
 
 
-@pytest.mark.filterwarnings("ignore:All 1 components")
+def test_codes_of_grey_rows_are_those_of_their_draws():
+    """At the grey values themselves, between all that the encoder was trained on, the KL would be 0.3 nats, not 0.5."""
+    rng = np.random.default_rng(0)
+    grey = np.repeat(rng.choice([0.25, 0.75], size=(400, 1)), 6, axis=1)
+    model = make(1, likelihood=Bernoulli(binarize="dynamic"), early_stopping=False, prior="normal", max_iter=25).fit(
+        grey
+    )
+    binary = (rng.random(grey.shape) < grey).astype(float)
+    assert model.kl_per_component_.sum() == pytest.approx(model.elbo(binary).kl.mean(), rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:Codes have collapsed")
 def test_dynamic_binarisation_draws_anew_at_every_step():
     """Steps of no length: without draws the KL stays what it was."""
     grey = np.random.default_rng(0).uniform(0.3, 0.7, size=(64, 3))
@@ -258,6 +269,16 @@ def test_collapse_is_told_by_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         assert (make(max_iter=2).fit(X).kl_per_component_ > 0.1).all()
+
+
+@pytest.mark.parametrize(
+    "prior", [NormalPrior(), NormalPrior(4.0), GaussianMixturePrior([[-1.0, 0.0], [1.0, 0.0]])], ids=str
+)
+def test_collapse_is_told_whatever_the_prior(prior):
+    noise = np.random.default_rng(0).normal(size=(300, 4))
+    with pytest.warns(ConvergenceWarning, match=r"Codes have collapsed.*try n_warmup_epochs, or a smaller beta than 3"):
+        model = make(beta=3.0, prior=prior, early_stopping=False, max_iter=40, learning_rate=0.02).fit(noise)
+    assert (model.kl_per_component_ < 0.1).all()
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import MLP, Architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.density import DensityAutoencoder
+from sk_autoenc.density import DensityAutoencoder, kl_per_component
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
+from sk_autoenc.linear_gaussian import loosen_noise
 from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
 from sk_autoenc.training.callbacks import EpochTasks
-from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.inference import LARGE_BLOCK
+from sk_autoenc.training.data import Rows
 from sk_autoenc.training.judging import NATS, Split
 from sk_autoenc.training.seeding import make_generator
 
@@ -138,10 +138,10 @@ class VAETransformer(DensityAutoencoder):
         codes would be given up before they explain anything; half of it for sequences of tokens, whose decoder can do
         much without codes; none where it starts at a linear model.
     free_bits : float or "auto", default="auto"
-        KL divergence in nats that each component may have at no cost, on average over a batch [4]_; keeps
-        components from collapsing. ``"auto"``: where training starts at a linear model with ``beta=1``, one nat
-        divided by ``n_components`` until the network settles, or a callback ends training; held-out rows are judged
-        without it. Else, and with more than one code drawn for each row, 0.
+        KL divergence in nats that each component may have at no cost in training, on average over a batch [4]_; keeps
+        components from collapsing. Held-out rows are judged without it. ``"auto"``: where training starts at a linear
+        model with ``beta=1``, one nat divided by ``n_components`` until the network settles, or a callback ends
+        training. Else, and with more than one code drawn for each row, 0.
     n_importance_samples : int or "auto", default="auto"
         Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound.
         ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, 16 divided by ``n_components``, up
@@ -201,8 +201,9 @@ class VAETransformer(DensityAutoencoder):
     prior_ : object
         The prior of codes that ``sample`` and ``score_samples`` use.
     kl_per_component_ : ndarray of shape (n_components,)
-        KL divergence of each component's posterior from the standard normal, in nats, averaged over the training
-        rows. Components near 0 have collapsed; a warning tells when all of them together are below 0.25.
+        KL divergence of each component's posterior from the prior of training, in nats, averaged over the training
+        rows; from the normal distribution with the mean and variance of all codes, if the prior is an object other
+        than a ``NormalPrior``. Components near 0 have collapsed; a warning tells when all together are below 0.25.
     net_ : ObjectiveNet
         The skorch net; ``net_.module_`` is the torch module.
     n_iter_ : int
@@ -359,6 +360,8 @@ class VAETransformer(DensityAutoencoder):
             self._blueprint = clone(self._blueprint).set_params(n_importance_samples=self.n_importance_samples)
             module = self.net_.plain_module
             module.n_draws, module.n_judged = self._n_draws(), self._n_judged()
+            if self.linear_:  # its noise is normal, a limit in which tails have no gradient
+                loosen_noise(module)
         return begun
 
     def _make_likelihood(self) -> Likelihood:
@@ -414,7 +417,7 @@ class VAETransformer(DensityAutoencoder):
         )
 
     def _make_objective(self, likelihood: Likelihood):
-        return partial(negative_bound, beta=self.beta, free_bits=self._free_bits())
+        return partial(negative_bound, beta=self.beta, free_bits=0.0)
 
     def _n_draws(self) -> int:
         return 1 if self.n_importance_samples == "auto" else self.n_importance_samples
@@ -433,7 +436,9 @@ class VAETransformer(DensityAutoencoder):
         return max(1, min(_DRAWS_TIMES_COMPONENTS // self.n_components, _MOST_DRAWS))
 
     def _in_step(self, planned: int) -> dict[str, float]:
-        if self.free_bits != "auto" or self._n_draws() > 1 or planned == self.max_iter or not self._aims_at_density():
+        if self.free_bits != "auto":
+            return {"free_bits": self.free_bits}
+        if self._n_draws() > 1 or planned == self.max_iter or not self._aims_at_density():
             return {}
         return {"free_bits": _FREE_NATS / self.n_components}
 
@@ -463,24 +468,17 @@ class VAETransformer(DensityAutoencoder):
 
     def _finish(self, rows: Rows, *, whole: bool) -> None:
         super()._finish(rows, whole=whole)
-        posterior = self._posterior(rows)
-        self.kl_per_component_ = posterior.kl_from_normal().mean(0).double().numpy()
-        if isinstance(self.prior, str) and self.kl_per_component_.sum() < _COLLAPSED:
+        posterior, by_name = self._posterior(rows), isinstance(self.prior, str)
+        self.kl_per_component_ = kl_per_component(posterior, NormalPrior() if by_name else self.prior)
+        if self.kl_per_component_.sum() < _COLLAPSED:
             warnings.warn(
                 f"Codes have collapsed (KL of all components together below {_COLLAPSED} nats): they say nothing "
-                f"about rows. Either rows have no structure that codes could tell, or try free_bits=0.5, "
-                f"n_warmup_epochs, or a smaller beta than {self.beta:g}.",
+                f"about rows. Either rows have no structure that codes could tell, or try "
+                f"{'free_bits=0.5, ' if by_name else ''}n_warmup_epochs, or a smaller beta than {self.beta:g}.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         self.prior_ = self._final_prior(posterior, whole)
-
-    def _posterior(self, rows: Rows) -> Posterior:
-        """The posterior of every row, on the CPU."""
-        module = self.net_.module_.eval()
-        with torch.inference_mode():
-            parts = [[p.cpu() for p in module.posterior(x)] for x in WholeBatches(rows, LARGE_BLOCK)]
-        return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _final_prior(self, posterior: Posterior, whole: bool) -> Any:
         """What codes are drawn from, and weighed by in ``score_samples``."""
