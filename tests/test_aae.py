@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import pickle
 import warnings
 
 import numpy as np
@@ -239,6 +240,25 @@ def test_the_critic_has_a_rate_of_its_own(X):
     model = quietly(AAETransformer(**CHEAP, learning_rate=0.01, critic_learning_rate=0.002), X)
     rates = {name: rate for (_, rate), name in zip(model.net_.optimizers(), model.net_.optimizer_, strict=True)}
     assert rates == {"autoencoder": 1.0, "critic": 0.2, "encoder": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"learning_rate": 0.04}, (0.04, 0.002)),
+        ({"critic_learning_rate": 0.03}, (0.01, 0.03)),
+        ({"critic_learning_rate": None}, (0.01, 0.01)),
+    ],
+    ids=str,
+)
+def test_rates_may_change_where_training_goes_on(X, params, expected):
+    model = quietly(AAETransformer(**CHEAP, learning_rate=0.01, critic_learning_rate=0.002), X)
+    for going_on in (model, pickle.loads(pickle.dumps(model))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            going_on.set_params(**params).partial_fit(X)
+        rates = [going_on.net_.optimizer_[player].param_groups[0]["lr"] for player in ("encoder", "critic")]
+        assert rates == pytest.approx(expected)
 
 
 def test_every_step_of_the_critic_has_rows_and_draws_of_its_own(X, monkeypatch):

@@ -26,7 +26,7 @@ from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior,
 from sk_autoenc.training.data import Rows
 from sk_autoenc.training.games import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.inference import in_one_thread, map_rows
-from sk_autoenc.training.judging import NATS
+from sk_autoenc.training.judging import NATS, Split
 from sk_autoenc.training.seeding import make_generator
 
 #: Momentum makes players circle each other (Gidel et al. 2019, https://arxiv.org/abs/1807.04740), so there is less.
@@ -119,7 +119,7 @@ class AAETransformer(GenerativeAutoencoder):
         Hidden layers of the critic; widths are short for an :class:`MLP` with ``activation="leaky_relu"``, whose units
         do not fall silent while nothing tells codes from the prior.
     critic_learning_rate : float or None, default=None
-        Rate of the critic; None is ``learning_rate``.
+        Rate of the critic; None is ``learning_rate``. Like that, it may change between fits that go on.
     n_critic : int, default=5
         Steps of the critic for each of the encoder. A critic that lags behind lets codes keep a shape that it could
         have told from the prior: five steps bring codes nearer to the prior than one, for about twice the time and at
@@ -237,7 +237,6 @@ class AAETransformer(GenerativeAutoencoder):
         "architecture",
         "likelihood",
         "critic",
-        "critic_learning_rate",
         "n_critic",
         "prior",
         "encoder",
@@ -302,6 +301,12 @@ class AAETransformer(GenerativeAutoencoder):
         self.verbose = verbose
 
     # -- what the template asks for
+
+    def _begin(self, X: Any, fresh: bool, *, split: bool) -> tuple[Tensor, list[Split]]:
+        begun = super()._begin(X, fresh, split=split)
+        if not fresh:  # the critic's rate, which players have in units of learning_rate; either may have changed
+            self.net_.game = self._make_game(self._likelihood)
+        return begun
 
     def _make_likelihood(self) -> Likelihood:
         return Gaussian("shared", correlated=False) if self.likelihood == "gaussian" else super()._make_likelihood()
