@@ -26,11 +26,24 @@ class Scaling(NamedTuple):
     def apply(self, X: np.ndarray, out: np.ndarray) -> None:
         """Write the scaled rows into ``out``, float32, computing in the dtype of ``X``."""
         center, inverse = self.center.astype(X.dtype), np.asarray(1 / self.scale).astype(X.dtype)
-        if out.dtype == X.dtype:
-            np.subtract(X, center, out=out)
-            np.multiply(out, inverse, out=out)
-        else:
-            np.multiply(X - center, inverse, out=out, casting="same_kind")
+        try:
+            with np.errstate(over="raise"):
+                if out.dtype == X.dtype:
+                    np.subtract(X, center, out=out)
+                    np.multiply(out, inverse, out=out)
+                else:
+                    np.multiply(X - center, inverse, out=out, casting="same_kind")
+        except FloatingPointError as error:
+            raise ValueError(self._why_too_large(X, float(np.finfo(out.dtype).max))) from error
+
+    def _why_too_large(self, X: np.ndarray, largest: float) -> str:
+        """Which value is too large for the network once it is scaled, and what it may be in its own units."""
+        limits = np.broadcast_to(largest * np.minimum(self.scale, 1.0), X.shape[1])
+        row, column = np.unravel_index(np.nanargmax(np.abs(X - self.center) / limits), X.shape)
+        return (
+            f"X holds the value {X[row, column]:.6g} in column {column}; the network computes in float32, in units of "
+            f"the training rows' scale, so values there must lie within ±{limits[column]:.6g}."
+        )
 
     def undo(self, X: np.ndarray) -> np.ndarray:
         """Scaled rows in the original units, in the dtype of ``X``."""

@@ -1,8 +1,11 @@
 """One centre per feature and one scale for all: exactness, units, constants."""
 
+import re
+
 import numpy as np
 import pytest
 
+from sk_autoenc import AutoencoderTransformer
 from sk_autoenc.scaling import fit_scaling
 
 
@@ -121,3 +124,25 @@ def test_rows_are_not_written(X):
     scaling = fit_all(X)
     applied(scaling, X)
     scaling.undo(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("by_feature", [False, True])
+def test_what_leaves_float32_once_it_is_scaled_is_refused(dtype, by_feature):
+    X = (np.random.default_rng(0).normal(size=(500, 3)) * [1e-3, 1e-4, 1e-4]).astype(dtype)
+    scaling, far = fit_scaling(X, np.arange(500), by_feature=by_feature), X.copy()
+    limit = np.finfo(np.float32).max * np.broadcast_to(scaling.scale, 3)[1]
+    far[7, 1] = 0.9 * limit
+    assert np.isfinite(applied(scaling, far)).all()
+    far[7, 1] = 1e36
+    bound = re.escape(f"{limit:.6g}")
+    with pytest.raises(ValueError, match=rf"X holds the value 1e\+36 in column 1; .*within ±{bound}"):
+        applied(scaling, far)
+
+
+def test_rows_too_far_for_the_network_are_refused_by_name():
+    model = AutoencoderTransformer(1, max_iter=1, random_state=0).fit(
+        1e-4 * np.random.default_rng(0).normal(size=(50, 2))
+    )
+    with pytest.raises(ValueError, match=r"X holds the value -1e\+36 in column 0; .* must lie within ±3\.\d+e\+34"):
+        model.transform([[0.0, 0.0], [-1e36, 0.0]])
