@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_array, check_scalar
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
@@ -232,7 +232,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         Parameters
         ----------
         a, b : array-like of shape (n_features,)
-            Two rows.
+            Two rows; of a Series or a DataFrame of one row, labels must be those of ``fit``, in order.
         n_steps : int, default=10
             Number of rows, those of both ends included.
 
@@ -257,6 +257,10 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _check_ends(self, a, b) -> np.ndarray:
         """Two rows as the encoder reads them."""
+        for end in (a, b):
+            frame = end.to_frame().T if hasattr(end, "to_frame") and hasattr(end, "index") else end  # pandas' Series
+            if hasattr(frame, "columns"):
+                validate_data(self, frame, reset=False, skip_check_array=True)  # names and their order
         ends = [np.asarray(as_array(end)) for end in (a, b)]
         if not self._equal_lengths and len(self.input_shape_) == ends[0].ndim:
             rows = padded(ends, self._series_shape).reshape(2, -1)
