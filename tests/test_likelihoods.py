@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from scipy.special import expit, softmax, xlogy
 
-from sk_autoenc import Bernoulli, Categorical, Gaussian, Multinomial, Poisson
+from sk_autoenc import Bernoulli, Categorical, Gaussian, Multinomial, Poisson, VAETransformer
 from sk_autoenc.likelihoods import LIKELIHOODS, as_likelihood
 
 N, D = 6, 5
@@ -299,11 +299,30 @@ def test_scoring_refuses_what_has_no_probability():
         (Gaussian(correlated="yes"), "correlated must be True, False or 'auto', got 'yes'"),
         (Gaussian("shared", correlated=True), "correlated=True does not go with variance='shared'"),
         (Categorical([2, 2]), "column 0 of X has the category 2, but only 2 categories"),
+        (Categorical([3, 2, 2]), r"n_categories must be None, an integer of 1 or more, or 2 of these.*got \[3, 2, 2\]"),
+        (Categorical([3, [2]]), r"n_categories must be .* got \[3, \[2\]\]"),
+        (Categorical(["3", "2"]), r"n_categories must be .* got \['3', '2'\]"),
+        (Categorical("many"), "n_categories must be .* got 'many'"),
+        (Categorical([3, 2.5]), r"n_categories must be .* got \[3, 2.5\]"),
+        (Categorical([3, 0]), r"n_categories must be .* got \[3, 0\]"),
+        (Categorical(True), "n_categories must be .* got True"),
     ],
 )
 def test_check_refuses_parameters_and_names_their_value(likelihood, message):
     with pytest.raises(ValueError, match=message):
         likelihood.check(CATEGORIES)
+
+
+@pytest.mark.parametrize("total", [0, -1, 2.5, "9", True])
+def test_a_total_that_no_row_can_have_is_refused(total):
+    with pytest.raises(ValueError, match=f"Multinomial: total must be None or an integer of 1 or more, got {total!r}"):
+        VAETransformer(likelihood=Multinomial(total)).fit(CATEGORIES)
+
+
+@pytest.mark.parametrize("n_categories", [[3, 2], (3, 2), np.array([3, 2]), 3, np.int64(3)], ids=repr)
+def test_numbers_of_categories_in_any_form(n_categories):
+    model = VAETransformer(likelihood=Categorical(n_categories), architecture=(2,), max_iter=1).fit(CATEGORIES)
+    assert model.sample(2).shape == (2, 2)
 
 
 # -- names and objects

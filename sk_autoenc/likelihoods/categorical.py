@@ -1,7 +1,6 @@
 """Categories: of features side by side, or as sequences of tokens, each depending on those before it."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sk_autoenc.likelihoods.base import Likelihood
-from sk_autoenc.likelihoods.discrete import Whole
+from sk_autoenc.likelihoods.discrete import Whole, is_count
 from sk_autoenc.nn.tokens import Continuations
 
 
@@ -41,10 +40,16 @@ class Categorical(Whole):
         self.n_categories = n_categories
 
     def check(self, X: np.ndarray) -> None:
-        """Refuse what is no category."""
+        """Refuse what is no category, and numbers of categories that X cannot have."""
         super().check(X)
         if self.n_categories is None:
             return
+        given = np.asarray(self.n_categories, dtype=object)
+        if given.shape not in ((), (X.shape[1],)) or not all(is_count(size) for size in given.flat):
+            raise ValueError(
+                f"Categorical: n_categories must be None, an integer of 1 or more, or {X.shape[1]} of these, one for "
+                f"each column of X; got {self.n_categories!r}."
+            )
         sizes = np.broadcast_to(self.n_categories, X.shape[1])
         if (unknown := X.max(axis=0) >= sizes).any():
             column = int(unknown.argmax())
@@ -61,7 +66,7 @@ class Categorical(Whole):
     def of_sequences(self, *, may_end: bool) -> Likelihood:
         """The likelihood of sequences of these categories; ``ValueError`` if positions have different ones."""
         n_tokens: Any = self.n_categories
-        if n_tokens is not None and (not isinstance(n_tokens, Integral) or isinstance(n_tokens, bool) or n_tokens < 1):
+        if n_tokens is not None and not is_count(n_tokens):
             raise ValueError(
                 "Categorical: n_categories must be None or one integer of 1 or more for all positions with "
                 f"architecture=Recurrent(...), got {self.n_categories!r}."

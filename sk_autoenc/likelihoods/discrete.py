@@ -1,5 +1,8 @@
 """Zeros and ones, and counts."""
 
+from numbers import Integral
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.special import logit
@@ -8,6 +11,11 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Multinomial as MultinomialDistribution
 
 from sk_autoenc.likelihoods.base import Likelihood
+
+
+def is_count(value: Any) -> bool:
+    """Whether a parameter is an integer of 1 or more."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 class Bernoulli(Likelihood):
@@ -150,8 +158,12 @@ class Multinomial(Whole):
         self.total = total
 
     def fitted_to(self, X: np.ndarray) -> "Multinomial":
-        """With the total of a sampled row."""
-        return Multinomial(int(np.median(X.sum(axis=1)))) if self.total is None else self
+        """With the total of a sampled row; ``ValueError`` if it is given and no whole number of 1 or more."""
+        if self.total is None:
+            return Multinomial(int(np.median(X.sum(axis=1))))  # 0 where most rows are empty
+        if not is_count(self.total):
+            raise ValueError(f"Multinomial: total must be None or an integer of 1 or more, got {self.total!r}.")
+        return self
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of the row's counts given its total."""
