@@ -3,6 +3,7 @@
 import importlib
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -312,6 +313,13 @@ def test_codes_as_data_frames(X):
     display = LatentDisplay.from_estimator(transformer, X)
     np.testing.assert_array_equal(display.codes, transformer.transform(X).to_numpy())
     assert display.ax_.get_ylabel() == "pca1"
+
+
+def test_a_code_of_one_component_has_no_plane(X):
+    one = PCA(1).fit(X)
+    for draw in (LatentDisplay.from_estimator, partial(LatentTraversalDisplay.from_estimator, kind="plane")):
+        with pytest.raises(ValueError, match="Two components are needed to draw a plane, but the code has 1"):
+            draw(one, X)
 
 
 @pytest.mark.parametrize("components", [(0, 3), (-1, 0), (0, 1, 2), (0,)])

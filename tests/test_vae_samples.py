@@ -118,6 +118,20 @@ def test_a_walk_between_two_rows_ends_at_their_reconstructions(model):
     assert model.interpolate(X[0], X[1]).shape == (10, D)
 
 
+def test_a_walk_goes_by_the_names_of_columns():
+    frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(D)])
+    model = make(max_iter=1).fit(frame)
+    expected = model.interpolate(X[0], X[1])
+    for a, b in ((frame.iloc[0], frame.iloc[1]), (frame[:1], frame[1:2])):
+        np.testing.assert_array_equal(model.interpolate(a, b), expected)
+    turned = frame[frame.columns[::-1]]
+    for a, b in ((frame.iloc[0], turned.iloc[1]), (turned[:1], frame[1:2])):
+        with pytest.raises(ValueError, match="Feature names must be in the same order as they were in fit"):
+            model.interpolate(a, b)
+    with pytest.raises(ValueError, match="Feature names unseen at fit time:\n- other"):
+        model.interpolate(X[0], frame.iloc[1].rename({"column 1": "other"}))
+
+
 # -- likelihoods
 
 
@@ -312,6 +326,14 @@ def test_methods_name_what_is_out_of_range(model):
             method(0)
     with pytest.raises(ValueError, match="n_steps must be at least 2, got 1"):
         model.interpolate(X[0], X[1], 1)
+
+
+@pytest.mark.filterwarnings("ignore:Codes have collapsed")
+def test_what_to_do_about_an_infinite_loss_goes_for_counts_too():
+    """These cannot be scaled."""
+    counts = np.random.default_rng(0).poisson(3.0, size=(50, 3))
+    with pytest.warns(ConvergenceWarning, match="Try a smaller learning_rate, or look for extreme values in X"):
+        make(likelihood="poisson", learning_rate=1e6, n_warmup_epochs=0, early_stopping=False, max_iter=3).fit(counts)
 
 
 @pytest.mark.parametrize("variance", ["row", "feature", "shared"])

@@ -220,6 +220,8 @@ def _apart(places: np.ndarray) -> np.ndarray:
 
 def check_components(components: Sequence[int], n_components: int, *, pair: bool) -> None:
     """Refuse components that the code does not have, and, where a pair is wanted, another number of them."""
+    if pair and n_components < 2:
+        raise ValueError(f"Two components are needed to draw a plane, but the code has {n_components}.")
     if (pair and len(components) != 2) or not all(0 <= component < n_components for component in components):
         raise ValueError(
             f"components must be {'two ' if pair else ''}numbers from 0 to {n_components - 1}, the code having "

@@ -33,7 +33,7 @@ class FiniteGuard(Callback):
         net.plain_module.load_state_dict(self.weights_)
         warnings.warn(
             f"The loss is not finite in epoch {epoch['epoch']} (learning_rate={net.lr:g}); training stopped, and "
-            "the weights of the epoch before are kept. Try a smaller learning_rate, or scale X.",
+            "the weights of the epoch before are kept. Try a smaller learning_rate, or look for extreme values in X.",
             ConvergenceWarning,
             stacklevel=2,
         )
