@@ -16,22 +16,34 @@ from sk_autoenc.outlyingness import FAR
 #: Standardised values that networks learn from are held to this range.
 _TRAINING_RANGE = 20.0
 
+#: Values that set a feature's mean and spread are held to the median and so many times the width of the middle 98 %,
+#: of this many rows, to either side.
+_ROOM, _QUANTILE_ROWS = 5.0, 1024
+
 _BLOCK = 4096
 
 
 class Standardization:
-    """A mean and a spread per feature; that of a constant feature is its size, whatever the units, or 1 if it is 0."""
+    """A mean and a spread per feature; that of a constant feature is its size, whatever the units, or 1 if it is 0.
+
+    Both are of values held to where most lie, so that a wild one does not make all others alike.
+    """
 
     def __init__(self, center: np.ndarray, spread: np.ndarray):
         self.center, self.spread = center, spread
 
     @classmethod
     def fit(cls, X: np.ndarray) -> "Standardization":
-        """From training rows, in float64."""
-        blocks = list(gen_batches(len(X), _BLOCK))
-        guess = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(X)
-        center = guess + sum((X[block] - guess).sum(axis=0) for block in blocks) / len(X)  # puts rounding right
-        spread = np.sqrt(sum(np.square(X[block] - center).sum(axis=0) for block in blocks) / len(X))
+        """From training rows in any order, in float64."""
+        low, middle, high = np.quantile(X[:_QUANTILE_ROWS].astype(np.float64), [0.01, 0.5, 0.99], axis=0)
+        room = np.where(high > low, _ROOM * (high - low), np.inf)
+
+        def held():
+            return (np.clip(X[block], middle - room, middle + room) for block in gen_batches(len(X), _BLOCK))
+
+        guess = sum(block.sum(axis=0) for block in held()) / len(X)
+        center = guess + sum((block - guess).sum(axis=0) for block in held()) / len(X)  # puts rounding right
+        spread = np.sqrt(sum(np.square(block - center).sum(axis=0) for block in held()) / len(X))
         rounding = 4 * np.finfo(X.dtype).eps * np.abs(center)
         size = np.where(center == 0, 1.0, np.abs(center))
         return cls(center, np.where(spread > rounding, spread, size))
@@ -196,7 +208,14 @@ def _fit_trimmed(
     member.fit(X.reshape(-1, *row_shape))
     if n_left_out:
         order = _errors(member, X, standardization).argsort(stable=True).numpy()
-        member = clone(member).fit(X[np.sort(order[: len(X) - n_left_out])].reshape(-1, *row_shape))
+        kept = np.sort(order[: len(X) - n_left_out])
+        try:
+            member = clone(member).fit(X[kept].reshape(-1, *row_shape))
+        except ValueError as error:
+            raise ValueError(
+                f"trim={trim} leaves {len(kept)} of {len(X)} rows to fit {type(member).__name__} again, which it "
+                "refuses; use trim=0."
+            ) from error
     return member
 
 

@@ -24,7 +24,7 @@ _ADDITIVE = {"neighbors": NeighborsAndRarity, "robust": SquaredResiduals, "squar
 _OCCLUDED_AT_ONCE = 1024
 
 #: Fitted state without a trailing underscore.
-_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure", "_series_shape")
+_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure", "_series_shape", "_may_be_empty")
 
 
 class CommitteeDetector(OutlierMixin, BaseEstimator):
@@ -42,6 +42,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     _measure: Any
     _typical: np.ndarray  # a row of usual values, all of which were seen
     _series_shape: tuple[int, int] | None = None  # of rows that may end early, NaN after that: channels, longest length
+    _may_be_empty: bool = False  # whether such rows may have no cell at all
 
     # -- rows in, scores out
 
@@ -60,7 +61,8 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
             dtype of ``X`` (float64 unless that is float32). A row's score does not depend on the other rows of ``X``.
         """
         check_is_fitted(self)
-        return self._score(self._validate(X, reset=False))
+        X = self._validate(X, reset=False)
+        return _as_dtype(self._score(X), X.dtype)
 
     def decision_function(self, X):
         """Scores shifted so that outliers are below zero.
@@ -75,7 +77,9 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             ``score_samples(X) - offset_``.
         """
-        return self.score_samples(X) - self.offset_
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        return _as_dtype(self._score(X) - self.offset_, X.dtype)
 
     def predict(self, X):
         """Which rows are outliers.
@@ -90,7 +94,8 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             -1 for an outlier, +1 for an inlier.
         """
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        check_is_fitted(self)
+        return np.where(self._score(self._validate(X, reset=False)) < self.offset_, -1, 1)
 
     def predict_pvalue(self, X):
         """The share of normal rows that look at least as unusual: split conformal p-values.
@@ -119,7 +124,8 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
                 "predict_pvalue needs rows that were held out of fit, but calibration_fraction was None; set it, "
                 "to 0.2 for instance, and fit again."
             )
-        n_below = np.searchsorted(self.calibration_scores_, self.score_samples(X), side="right")
+        scores = self._score(self._validate(X, reset=False))
+        n_below = np.searchsorted(self.calibration_scores_, scores, side="right")
         return (1 + n_below) / (1 + len(self.calibration_scores_))
 
     def explain(self, X):
@@ -148,7 +154,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
             (parts,) = by_block(lambda block: [self._parts(block)], rows)
         else:
             parts = torch.from_numpy(self._parts_by_occlusion(rows))
-        found = parts.numpy().astype(rows.dtype, copy=False)
+        found = _as_dtype(parts.numpy(), rows.dtype)
         if self._series_shape is not None and is_list_of_series(X):
             shape = (*np.shape(next(iter(X)))[:-1], self._series_shape[-1])
             return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
@@ -174,11 +180,6 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         """Whether the next fit takes series that may end early."""
         return getattr(getattr(self.autoencoder, "architecture", None), "unequal_lengths", False)
 
-    @property
-    def _may_be_empty(self) -> bool:
-        """Whether series may have no cell at all."""
-        return False
-
     def _validate_series(self, X: Any, *, reset: bool) -> np.ndarray:
         """Series that may end early as rows with NaN after their ends."""
         if is_list_of_series(X):
@@ -193,8 +194,9 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         return X
 
     def _score(self, X: np.ndarray) -> np.ndarray:
+        """Scores, float64 whatever the rows: decisions and ranks do not hang on the rounding of a cast."""
         (scores,) = by_block(lambda block: [self._score_block(block)], X)
-        return scores.numpy().astype(X.dtype, copy=False)
+        return scores.numpy()
 
     def _score_block(self, X: np.ndarray) -> Tensor:
         """Scores, ``(n,)``, float64."""
@@ -213,13 +215,18 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         absent = np.isnan(X)  # what follows the end of a series has no part
         total, parts = -self._score(X), np.zeros(X.shape)
         cells = np.argwhere(~absent)
-        for some in gen_batches(len(cells), _OCCLUDED_AT_ONCE):
-            rows, columns = cells[some].T
-            changed = X[rows]
-            changed[np.arange(len(rows)), columns] = self._typical[columns]
-            parts[rows, columns] = total[rows] + self._score(changed)
-        shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
-        return np.where(absent, 0.0, parts + shared[:, None])
+        with np.errstate(invalid="ignore"):  # outlyingness may be infinite
+            for some in gen_batches(len(cells), _OCCLUDED_AT_ONCE):
+                rows, columns = cells[some].T
+                changed = X[rows]
+                changed[np.arange(len(rows)), columns] = self._typical[columns]
+                parts[rows, columns] = total[rows] + self._score(changed)
+            shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
+            found = parts + shared[:, None]
+        impossible = np.isinf(total)  # by features without which the row would be possible, or else by all
+        guilty = np.isposinf(parts[impossible])
+        found[impossible] = np.where(guilty | ~guilty.any(1, keepdims=True), np.inf, 0.0)
+        return np.where(absent, 0.0, found)
 
     # -- fitted state as plain arrays
 
@@ -245,6 +252,12 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         if self._measure is not None:
             arrays = {name: torch.from_numpy(np.array(value)) for name, value in self._measure.items()}
             self._measure = _ADDITIVE.get(self.residual_, CodeDistance).from_state(arrays)
+
+
+def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """In this dtype, in which what is finite stays so."""
+    limit = np.finfo(dtype).max
+    return np.where(np.isfinite(values), values.clip(-limit, limit), values).astype(dtype)
 
 
 def by_block(function: Callable[[np.ndarray], Any], X: np.ndarray) -> list[Tensor]:

@@ -23,6 +23,10 @@ FAR = 50.0
 #: Members are compared together while their distances or differences are no more than this: what a cache can hold.
 _CELLS_AT_ONCE = 2**17
 
+#: A reference row is the row itself where their squared distance is at most this share of the usual one: rows may have
+#: been through float32, or a text file. Standardised residuals below it are rounding.
+ROUNDING = 1e-6
+
 
 def _above_zero(values: Tensor, fallback: Tensor) -> Tensor:
     """Where a scale is zero, the fallback; where that is zero too, 1."""
@@ -34,8 +38,9 @@ class NeighborDistance:
 
     A row stands at ``(r, (x - r) / s)``, with ``r`` its reconstruction by a member and ``s`` a power below 1 of the
     typical residual: what the network cannot explain weighs more than its size. The distance is that to the k-th
-    nearest of the member's reference rows, averaged over ``ks`` and over members, each in units of its median. A
-    reference row that equals the row is taken for the row itself, and not for its neighbour.
+    nearest of the member's reference rows, in units of its median; of the ``ks`` the one for which it is greatest, so
+    that close neighbours do not vouch for a row that is far from all others; and averaged over members. A reference
+    row that equals the row, but for rounding, is taken for the row itself, and not for its neighbour.
 
     Parameters
     ----------
@@ -50,11 +55,12 @@ class NeighborDistance:
     """
 
     def __init__(self, prototypes: Tensor, sigma: Tensor, unit: Tensor, ks: Tensor):
-        self.prototypes, self.sigma, self.unit, self.ks = prototypes, sigma, unit, ks
+        self.sigma, self.unit, self.ks = sigma, unit, ks
+        self.prototypes = prototypes
         spare = -prototypes.shape[1] % ALIGNED_WIDTH
-        norms = F.pad(prototypes.square().sum(-1), (0, spare), value=torch.inf)
-        columns = -2 * F.pad(prototypes, (0, 0, 0, spare)).transpose(1, 2)
-        self._columns = torch.cat([columns, norms[:, None]], dim=1)
+        padded = F.pad(prototypes, (0, 0, 0, spare)) if spare else prototypes
+        self._columns = padded.transpose(1, 2)
+        self._norms = F.pad(prototypes.square().sum(-1), (0, spare), value=torch.inf)[:, None]
 
     @classmethod
     def fit(
@@ -64,16 +70,15 @@ class NeighborDistance:
 
         Returns the measure, and the outlyingness of the first rows, which have set its units.
         """
-        residuals = rows.clamp(-FAR, FAR) - reconstructions.clamp(-2 * FAR, 2 * FAR)
-        typical = (residuals.square().sum(-1).median(1).values / rows.shape[1]).sqrt().clamp_min(1e-3)
-        sigma = typical.float() ** power
+        typical = [_typical_residual(rows, made) for made in reconstructions]
+        sigma = torch.stack(typical).clamp_min(1e-3).float() ** power
         made_of_own = torch.stack([made[own] for made, own in zip(reconstructions, chosen, strict=True)])
         prototypes = _embed(rows[chosen], made_of_own, sigma)
-        measure = cls(prototypes, sigma, torch.ones(len(chosen), len(ks)), torch.tensor(ks))
+        measure = cls(prototypes, sigma, torch.zeros(len(chosen), len(ks)), torch.tensor(ks))
         squares = measure._squares(rows[:RULE_ROWS], reconstructions[:, :RULE_ROWS])
         distances = torch.cat([some.sum(-1) for _, some in squares])  # (n_members, n, n_ks)
         measure.unit = _above_zero(distances.median(1).values, distances.mean(1))
-        return measure, (distances / measure.unit[:, None]).mean((0, 2))
+        return measure, (distances / measure.unit[:, None]).amax(2).mean(0)
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -83,7 +88,9 @@ class NeighborDistance:
         """``(n, n_features)``, float64."""
         total = torch.zeros((), dtype=torch.float64)
         for some, squares in self._squares(rows, reconstructions):
-            total = total + (squares / self.unit[some, None, :, None]).mean(2).double().sum(0)
+            relative = squares / self.unit[some, None, :, None]
+            farthest = relative.sum(-1).argmax(-1)  # (some_members, n)
+            total = total + relative.take_along_dim(farthest[..., None, None], 2)[:, :, 0].double().sum(0)
         made, left = total.chunk(2, dim=1)
         return (made + left) / len(self.prototypes)
 
@@ -94,9 +101,10 @@ class NeighborDistance:
         at_once = max(1, _CELLS_AT_ONCE // (len(rows) * max(n_prototypes, 2 * width)))
         for some in gen_batches(n_members, at_once):
             place = _embed(rows, reconstructions[some], self.sigma[some])
-            roughly = F.pad(place, (0, 1), value=1.0) @ self._columns[some]  # but for the row's own norm
+            roughly = torch.bmm(-2 * place, self._columns[some]).add_(self._norms[some])  # but for the row's own norm
             near = roughly.topk(n_near, largest=False).indices
-            itself = (place == self._prototypes_at(some, near[..., 0])).all(-1).long()
+            nearest = (place - self._prototypes_at(some, near[..., 0])).square().sum(-1)
+            itself = (nearest <= ROUNDING * self.unit[some, :1]).long()
             chosen = near.gather(2, (itself[..., None] + self.ks - 1).clamp(0, n_near - 1))  # (some_members, n, n_ks)
             # The product finds the neighbours; how far they are is taken from differences: these lose nothing to
             # rounding.
@@ -109,6 +117,12 @@ class NeighborDistance:
         return own.flatten(0, 1).index_select(0, (places.flatten(1) + first).flatten()).unflatten(0, places.shape)
 
 
+def _typical_residual(rows: Tensor, made: Tensor) -> Tensor:
+    """Median over rows of the root mean squared residual."""
+    residuals = rows.clamp(-FAR, FAR) - made.clamp(-2 * FAR, 2 * FAR)
+    return (residuals.square().sum(-1).median() / rows.shape[1]).sqrt()
+
+
 def _embed(rows: Tensor, reconstructions: Tensor, sigma: Tensor) -> Tensor:
     """Where rows stand for members: reconstruction and scaled residual side by side, float32."""
     made = reconstructions.clamp(-2 * FAR, 2 * FAR)
@@ -119,20 +133,20 @@ class Rarity:
     """Minus the log-frequency of a row's values, each by itself, in a histogram per feature.
 
     Histograms are of robustly scaled values held to +-6; a value outside the range of the training rows has the
-    frequency of an empty bin.
+    frequency of an empty bin, and so has any other value of a feature that was constant.
 
     Parameters
     ----------
-    center, spread, low, width : Tensor of shape (n_features,)
-        What scales the values, and where the bins lie; a width of zero is a constant feature, which has no part.
+    center, spread, low, high : Tensor of shape (n_features,)
+        What scales the values, and the range of scaled training values, which bins share as far as it is within +-6.
     table : Tensor of shape (n_bins + 1, n_features)
         Minus the log-frequencies, those of values out of range last.
     """
 
-    _bins, _prior, _range = 30, 0.1, 6.0
+    _bins, _prior, _range, _rounding = 30, 0.1, 6.0, 1e-5
 
-    def __init__(self, center: Tensor, spread: Tensor, low: Tensor, width: Tensor, table: Tensor):
-        self.center, self.spread, self.low, self.width, self.table = center, spread, low, width, table
+    def __init__(self, center: Tensor, spread: Tensor, low: Tensor, high: Tensor, table: Tensor):
+        self.center, self.spread, self.low, self.high, self.table = center, spread, low, high, table
 
     @classmethod
     def fit(cls, rows: Tensor) -> "Rarity":
@@ -144,30 +158,31 @@ class Rarity:
         quartiles = (third - first) / 1.349
         spread = torch.minimum(torch.maximum(quartiles, 0.1 * deviation), deviation)
         spread = torch.where(quartiles < 1e-3 * deviation, deviation, spread)
-        spread = _above_zero(spread, deviation)
-        scaled = ((rows - center) / spread).clamp(-cls._range, cls._range)
-        low, high = scaled.min(dim=0).values, scaled.max(dim=0).values
-        measure = cls(center, spread, low, high - low, torch.zeros(cls._bins + 1, rows.shape[1]))
+        spread = torch.where(deviation > cls._rounding, spread, 1.0)
+        low, high = (ordered[0] - center) / spread, (ordered[-1] - center) / spread
+        measure = cls(center, spread, low, high, torch.zeros(cls._bins + 1, rows.shape[1]))
         counts = torch.zeros(cls._bins + 1, rows.shape[1])
         counts.scatter_add_(0, measure._bin(rows), torch.ones(rows.shape))
         measure.table = -torch.log((counts + cls._prior) / (len(rows) + cls._prior * cls._bins))
+        measure.table[:-1, high - low <= cls._rounding] = 0.0  # what was constant says nothing while it is
         return measure
 
     @property
     def state(self) -> dict[str, Tensor]:
-        names = ("center", "spread", "low", "width", "table")
+        names = ("center", "spread", "low", "high", "table")
         return {name: getattr(self, name) for name in names}
 
     def parts(self, rows: Tensor) -> Tensor:
         """``(n, n_features)``, float64."""
-        found = self.table.gather(0, self._bin(rows)).double()
-        return torch.where(self.width > 1e-9, found, 0.0)
+        return self.table.gather(0, self._bin(rows)).double()
 
     def _bin(self, rows: Tensor) -> Tensor:
-        scaled = ((rows - self.center) / self.spread).clamp(-self._range, self._range)
-        share = (scaled - self.low) / self.width.clamp_min(1e-9)
+        scaled = (rows - self.center) / self.spread
+        low, high = (edge.clamp(-self._range, self._range) for edge in (self.low, self.high))
+        share = (scaled.clamp(low, high) - low) / (high - low).clamp_min(1e-9)
         inside = (share * self._bins).floor().clamp(0, self._bins - 1)
-        return torch.where((share < 0) | (share > 1), float(self._bins), inside).long()
+        is_outside = (scaled < self.low - self._rounding) | (scaled > self.high + self._rounding)
+        return torch.where(is_outside, float(self._bins), inside).long()
 
 
 class NeighborsAndRarity:

@@ -19,8 +19,8 @@ from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.detecting import CommitteeDetector, by_block
-from sk_autoenc.likelihoods import Categorical, as_likelihood
-from sk_autoenc.outlyingness import RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.likelihoods import Categorical, Tokens, as_likelihood
+from sk_autoenc.outlyingness import ROUNDING, RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.training.seeding import draw_seed, make_generator
 
 #: Everything but an exact ``contamination`` is learnt from this many rows at most: memory does not grow with the table.
@@ -34,7 +34,7 @@ _RESIDUALS = ("auto", "neighbors", "robust", "squared", "log_likelihood", "laten
 #: By ``novelty``: rows that a member compares with, which neighbours count, the weight of residuals as a power of their
 #: size, the weight of rare values, and the training. Contaminated rows want a coarse look and a short training.
 _SETTINGS: dict[bool, dict[str, Any]] = {
-    False: {"max_samples": 256, "ks": (8, 32), "power": 0.25, "rarity_weight": 0.7, "n_steps": 60},
+    False: {"max_samples": 256, "ks": (8, 32), "power": 0.25, "rarity_weight": 0.8, "n_steps": 60},
     True: {"max_samples": 2048, "ks": (1, 5), "power": 0.33, "rarity_weight": 0.0, "n_steps": 100},
 }
 
@@ -51,7 +51,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     where :math:`\sigma` is the typical size of a residual. Its outlyingness is the squared distance :math:`a` from
     :math:`u(x)` to those of the training rows near it, averaged over members. With ``novelty=False`` the rarity
     :math:`b` of its values one by one counts, too (a histogram per feature [2]_): the outlyingness is then
-    :math:`\sqrt{a^2 + b^2}`, each in units of its upper tail, b with a weight of 0.7; it is high where one of the
+    :math:`\sqrt{a^2 + b^2}`, each in units of its upper tail, b with a weight of 0.8; it is high where one of the
     two is. Both are sums over features, from which :meth:`explain` has each feature's part.
 
     Whether the training rows hold outliers has to be said, for it cannot be seen: with ``novelty=False`` each member
@@ -211,10 +211,6 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    @property
-    def _may_be_empty(self) -> bool:
-        return _is_of_categories(self.autoencoder)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self._allows_unequal_lengths
@@ -250,6 +246,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
 
     def _fit(self, X: Any) -> None:
         self.residual_ = self._check_configuration()
+        self._may_be_empty = _is_of_categories(self.autoencoder)
         X = self._validate(X, reset=True)
         self._seed = draw_seed(self.random_state)
         order = torch.randperm(len(X), generator=make_generator(self._seed, "split")).numpy()
@@ -259,15 +256,18 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         # A row that was seen, so that every likelihood accepts it: the lower median of each feature.
         some = sample[:RULE_ROWS]
         self._typical = _lower_medians(some) if self._series_shape is None else self._typical_steps(sample)
-        fit_committee: Any = self._fit_networks if self.autoencoder is None else self._fit_clones
-        self._committee = fit_committee(sample, standardization)
+        if self.autoencoder is None:
+            self._committee: Any = self._fit_networks(sample, standardization)
+        else:
+            self._committee = self._fit_clones(sample, standardization, _with_categories_of(X, self.autoencoder))
         self._measure = self._fit_measure(sample)
         self.max_samples_ = self._n_own_rows(len(sample))
         self.offset_ = self._find_offset(X, sample)
         if not np.isfinite(self.offset_):
             raise ValueError(
-                f"offset_ would be {self.offset_}: too many training rows have no finite score by autoencoder="
-                f"{self.autoencoder!r}, perhaps since codes lie outside a uniform prior."
+                f"offset_ would be {self.offset_}: too many training rows have no finite score by "
+                f"residual={self.residual_!r} of autoencoder={self.autoencoder!r}; codes may lie outside a uniform "
+                "prior, or X hold values of a size that overflows."
             )
         if n_held_out:
             self.calibration_scores_ = np.sort(self._score(X[order[:n_held_out]]))
@@ -286,6 +286,9 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             if residual == "log_likelihood":
                 raise ValueError("residual='log_likelihood' needs an autoencoder with score_samples, but got None.")
             return "neighbors" if residual == "auto" else residual
+        if isinstance(transformer, type):
+            name = transformer.__name__
+            raise ValueError(f"autoencoder must be an estimator, got the class {name}; write autoencoder={name}().")
         for method in ("fit", "transform", "inverse_transform"):
             if not hasattr(transformer, method):
                 raise ValueError(f"autoencoder must have {method}, which {type(transformer).__name__} has not.")
@@ -360,12 +363,12 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             raise ValueError(f"learning_rate={self.learning_rate} made weights infinite; use a smaller one.")
         return committee
 
-    def _fit_clones(self, sample: np.ndarray, standardization: Standardization | None) -> CloneCommittee:
+    def _fit_clones(self, sample: np.ndarray, standardization: Standardization | None, model: Any) -> CloneCommittee:
         generator = make_generator(self._seed, "shuffling")
         return CloneCommittee.fit(
             sample,
             standardization,
-            self.autoencoder if self.novelty else _with_plain_priors(self.autoencoder),
+            model if self.novelty else _with_plain_priors(model),
             subsamples=deal(len(sample), self._n_own_rows(len(sample)), self.n_estimators, generator),
             seeds=torch.randint(2**31 - 1, (self.n_estimators,), generator=generator).tolist(),
             trim=self.trim,
@@ -383,6 +386,12 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             return CodeDistance.fit(by_block(self._committee.encode, reference))
         rows = self._committee.standardize(reference)
         made = torch.stack(by_block(self._committee.reconstruct, reference))
+        if self.residual_ != "neighbors" and (rows[:RULE_ROWS] - made[:, :RULE_ROWS]).abs().max() < ROUNDING:
+            warnings.warn(
+                f"autoencoder={self.autoencoder!r} gives training rows back up to rounding, which then decides "
+                f"residual={self.residual!r}; use fewer components, or residual='neighbors' or 'latent'.",
+                stacklevel=4,
+            )
         if self.residual_ == "robust":
             return SquaredResiduals.fit(rows, made)
         if self.residual_ == "squared":  # in the units of X
@@ -416,6 +425,17 @@ def _lower_medians(rows: np.ndarray) -> np.ndarray:
 
 def _is_of_categories(transformer: Any) -> bool:
     return isinstance(transformer, BaseAutoencoder) and isinstance(as_likelihood(transformer.likelihood), Categorical)
+
+
+def _with_categories_of(X: np.ndarray, transformer: Any) -> Any:
+    """With the categories of all rows, where they are to be counted: a subsample may lack those that are rare."""
+    if not _is_of_categories(transformer) or as_likelihood(transformer.likelihood).n_categories is not None:
+        return transformer
+    likelihood = transformer._make_likelihood()
+    likelihood.check(X)
+    found = likelihood.fitted_to(X)
+    n_categories = found.n_tokens if isinstance(found, Tokens) else found.n_categories
+    return clone(transformer).set_params(likelihood=Categorical(n_categories))
 
 
 def _with_plain_priors(transformer: Any) -> Any:

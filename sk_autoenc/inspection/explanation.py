@@ -1,6 +1,7 @@
 """Why rows are outliers: each feature's part of the outlyingness, as bars."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -90,8 +91,8 @@ class OutlierExplanationDisplay:
             raise TypeError(f"estimator must have explain, which {type(estimator).__name__} has not.")
         if row is None:
             row = int(estimator.score_samples(X).argmin())
-        elif not 0 <= row < len(X):
-            raise ValueError(f"row must be from 0 to {len(X) - 1}, X having {len(X)} rows; got {row!r}.")
+        elif not isinstance(row, Integral) or not 0 <= row < len(X):
+            raise ValueError(f"row must be a position from 0 to {len(X) - 1}, X having {len(X)} rows; got {row!r}.")
         chosen = X[row : row + 1]
         names = [str(name) for name in chosen.columns] if hasattr(chosen, "columns") else None
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
