@@ -17,6 +17,7 @@ from sk_autoenc import MLP, AAETransformer, Gaussian, GaussianMixturePrior, Norm
 from sk_autoenc.estimators.aae import adversarial_turns
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder
+from sk_autoenc.nn.variational import Posterior
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.games import AdversarialNet, FreshBatches, Game, GameState, Player
 from sk_autoenc.training.judging import SQUARED_ERRORS
@@ -209,6 +210,58 @@ def test_the_losses_are_those_of_the_paper():
     assert losses["autoencoder"] == pytest.approx(-norm(raw, spread).logpdf(x.numpy()).sum(1).mean(), rel=1e-4)
 
 
+def test_codes_and_losses_of_a_gaussian_encoder_by_hand():
+    """Under a prior of scale 3: codes are drawn in its units, critic and decoder read them in units of their own."""
+    model = quietly(AAETransformer(2, **CHEAP, encoder="gaussian", prior=NormalPrior(3.0)), factors(60))
+    module, X = model.net_.module_.eval(), factors(8, seed=2)
+    x = torch.from_numpy(model._to_network(X))
+    batches, state = FreshBatches(WholeBatches(Rows(x), 8)), GameState(torch.Generator().manual_seed(3))
+    losses = [(player, loss.item()) for player, loss in adversarial_turns(module, batches, state, n_critic=2)]
+
+    generator = torch.Generator().manual_seed(3)  # for the autoencoder, the first and the last step of the critic
+    noise, first, drawn_first, last, drawn_last = (torch.randn(8, 2, generator=generator) for _ in range(5))
+    with torch.no_grad():
+        mean, log_scale = module.encoder(x).chunk(2, -1)
+
+        def says(code):
+            return torch.sigmoid(module.critic(code)[:, 0]).double().numpy()
+
+        of_rows = [says(mean + log_scale.exp() * noise) for noise in (first, last)]
+        of_prior = [says((3 * drawn - module.center) / module.scale) for drawn in (drawn_first, drawn_last)]
+        raw = module.decoder(mean + log_scale.exp() * noise).double().numpy()
+    spread = np.exp(module.head.change.item()) / module.head.start.double().numpy()
+    expected = [
+        ("autoencoder", -norm(raw, spread).logpdf(x.numpy()).sum(1).mean()),
+        *(("critic", (-np.log(p) - np.log(1 - q)).mean()) for p, q in zip(of_prior, of_rows, strict=True)),
+        ("encoder", -np.log(of_rows[1]).mean()),
+    ]
+    assert [player for player, _ in losses] == [player for player, _ in expected]
+    np.testing.assert_allclose([loss for _, loss in losses], [loss for _, loss in expected], rtol=1e-4)
+    assert module.scale.numpy() == pytest.approx(3.0, rel=0.05)
+    np.testing.assert_allclose(model.posterior(X)[0], module.center + module.scale * mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.posterior(X)[1], module.scale * log_scale.exp(), rtol=1e-4)
+
+
+def test_players_have_less_momentum_unless_they_are_told_to(X):
+    for params, betas in (({}, (0.5, 0.99)), ({"net_params": {"optimizer__betas": (0.8, 0.9)}}, (0.8, 0.9))):
+        model = quietly(AAETransformer(**{**CHEAP, "max_iter": 1}, **params), X)
+        groups = [group for optimizer, _ in model.net_.optimizers() for group in optimizer.param_groups]
+        assert {group["betas"] for group in groups} == {betas}
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_model(X, monkeypatch):
+    def interrupted(module, code):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AdversarialAutoencoder, "log_odds", interrupted)
+    model = AAETransformer(**CHEAP)
+    with pytest.raises(KeyboardInterrupt):
+        quietly(model, X)
+    assert model.n_iter_ == 0
+    assert np.isfinite(model.transform(X)).all()
+    assert 0 <= model.prior_mismatch_ <= 1
+
+
 def test_every_player_has_a_curve(X):
     model = quietly(AAETransformer(**CHEAP), X)
     assert set(model.loss_curves_) == {"autoencoder", "critic", "encoder"}
@@ -297,6 +350,14 @@ def test_mismatch_is_measured_and_told(X):
     with pytest.warns(ConvergenceWarning, match="prior_mismatch_ is"):
         model = AAETransformer(2, **CHEAP, prior=APART).fit(X)
     assert 0.9 < model.prior_mismatch_ <= 1
+
+
+def test_mismatch_is_that_of_drawn_codes(X, monkeypatch):
+    """Where every posterior is the prior, all means are one point, and yet codes cannot be told from draws."""
+    model = quietly(AAETransformer(2, **CHEAP, encoder="gaussian"), X)
+    monkeypatch.setattr(model.net_.module_, "posterior", lambda x: Posterior(x.new_zeros(len(x), 2), x.new_zeros(())))
+    rows = torch.from_numpy(model._to_network(factors(500)))
+    assert model._measure_mismatch(Rows(rows)) < 0.15
 
 
 def test_a_critic_that_wins_is_told(X):

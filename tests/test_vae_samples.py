@@ -22,6 +22,7 @@ from sk_autoenc import (
     load,
     save,
 )
+from sk_autoenc.estimators import vae
 from tests.test_vae import D, K, linear_rows, make
 
 X = linear_rows(300)
@@ -160,6 +161,14 @@ def test_codes_of_grey_rows_are_those_of_their_draws():
     assert model.kl_per_component_.sum() == pytest.approx(model.elbo(binary).kl.mean(), rel=0.1)
 
 
+def test_codes_go_beyond_the_grey_values_of_training():
+    """What is drawn for these are zeros and ones, which an encoder held to the range of the rows would not tell."""
+    grey = np.random.default_rng(0).uniform(0.4, 0.6, size=(50, 3))
+    model = make(1, likelihood=Bernoulli(binarize="dynamic"), early_stopping=False, max_iter=1).fit(grey)
+    codes = model.transform(np.array([[0.0], [0.4], [0.6], [1.0]]).repeat(3, axis=1))
+    assert len(np.unique(codes)) == 4
+
+
 @pytest.mark.filterwarnings("ignore:Codes have collapsed")
 def test_dynamic_binarisation_draws_anew_at_every_step():
     """Steps of no length: without draws the KL stays what it was."""
@@ -222,6 +231,16 @@ def test_by_default_the_simpler_prior_of_those_that_fit():
     assert linear.linear_
     assert isinstance(linear.prior_, NormalPrior)
     np.testing.assert_allclose(linear.score(noise), PCA(2).fit(noise).score(noise), atol=1e-3)
+
+
+def test_a_mixture_is_fitted_to_so_many_codes_at_most(monkeypatch):
+    seen = []
+    monkeypatch.setattr(vae, "_MOST_CODES", 150)
+    monkeypatch.setattr(vae, "fitted_mixture", lambda codes, *args, **options: seen.append(codes))
+    for n_rows in (100, 400):
+        make(1, early_stopping=False, max_iter=1).fit(clustered_rows(n_rows))
+    assert [len(codes) for codes in seen] == [100, 150]
+    assert len(np.unique(seen[1])) == 150
 
 
 def test_a_chunk_says_nothing_about_the_prior():
