@@ -134,7 +134,9 @@ def test_neighbor_distance_by_hand():
         expected = np.zeros(3)
         for m in range(2):
             place = torch.cat([made[m, i], (rows[i] - made[m, i]) / sigma[m]]).numpy()
-            parts = [by_hand(place, prototypes[m].numpy(), k) / u.item() for k, u in zip(ks.tolist(), unit[m], strict=True)]
+            parts = [
+                by_hand(place, prototypes[m].numpy(), k) / u.item() for k, u in zip(ks.tolist(), unit[m], strict=True)
+            ]
             part = max(parts, key=np.sum)
             expected += (part[:3] + part[3:]) / 2
         np.testing.assert_allclose(found[i], expected, rtol=1e-5)
@@ -301,9 +303,6 @@ def test_pvalues_are_ranks_among_the_held_out_rows():
     pvalues = found.predict_pvalue(PLANTED[:50])
     scores = found.score_samples(PLANTED[:50])
     np.testing.assert_allclose(pvalues, [(1 + (held_out <= s).sum()) / 19 for s in scores])
-    # Held-out rows took no part: training on the others alone gives the same model.
-    everyone = np.sort(found.score_samples(X))
-    assert np.isin(held_out, everyone).all()
 
 
 def test_pvalues_hold_their_level():
@@ -434,7 +433,7 @@ def test_pickles_keep_scores_and_plain_arrays(detector):
 
 def test_parameters_set_after_fit_change_no_score(detector):
     expected = detector.fit(X).score_samples(X)
-    detector.set_params(residual="squared", novelty=True, n_estimators=1, contamination=0.3)
+    detector.set_params(residual="squared", novelty=True, n_estimators=1, contamination=0.3, autoencoder=PCA(1))
     np.testing.assert_array_equal(detector.score_samples(X), expected)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), expected)
 
@@ -742,6 +741,9 @@ def test_strings_may_be_outliers():
     scores = detector.score_samples(vocabulary.transform(["ababab", "abbaab", "bababa"]))
     assert scores[0] > scores[1:].max()
     assert (detector.explain(vocabulary.transform(["", "ab"]))[0] == 0).all()
+    expected = detector.score_samples(vocabulary.transform(["", "ab"]))
+    changed = copy.copy(detector).set_params(autoencoder=PCA(2))
+    np.testing.assert_array_equal(changed.score_samples(vocabulary.transform(["", "ab"])), expected)
 
 
 # -- what would be silently wrong

@@ -1,0 +1,205 @@
+"""What detectors owe their users: defaults as chosen, robust to wild cells and dense groups, sound ranks and parts."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA, KernelPCA
+from sklearn.metrics import roc_auc_score
+
+from sk_autoenc import ReconstructionOutlierDetector, VAETransformer
+from sk_autoenc.nn.ensemble import _share_of_peak
+from sk_autoenc.outlyingness import NeighborDistance, Rarity
+from sk_autoenc.training.seeding import make_generator
+
+X = np.random.default_rng(0).standard_normal((600, 6))
+
+
+def auroc(is_outlier, detector, rows):
+    return roc_auc_score(is_outlier, -detector.score_samples(rows))
+
+
+# -- what was chosen by benchmark
+
+
+@pytest.mark.parametrize(
+    ("novelty", "ks", "n_compared", "power", "weight"), [(False, [8, 32], 256, 0.25, 0.8), (True, [1, 5], 600, 0.33, 0)]
+)
+def test_the_default_is_the_one_that_was_measured(novelty, ks, n_compared, power, weight):
+    found = ReconstructionOutlierDetector(novelty=novelty, n_steps=2, random_state=0).fit(X)
+    measure, committee = found._measure, found._committee
+    rows, made = committee.standardize(X), committee.reconstruct(X)
+    typical = ((rows - made).square().sum(-1).median(1).values / 6).sqrt()
+    torch.testing.assert_close(measure.distance.sigma, typical.detach() ** power)
+    assert measure.distance.ks.tolist() == ks
+    assert measure.distance.prototypes.shape == (8, n_compared, 12)
+    order = torch.randperm(600, generator=make_generator(found._seed, "split"))[:512]
+    tail = torch.quantile(measure.rarity.parts(rows[order]).sum(1), 0.9).item()
+    assert measure.units[1].item() * tail == pytest.approx(weight, rel=0.02)
+
+
+def test_rows_that_are_trimmed_are_not_learnt():
+    losses = [
+        ReconstructionOutlierDetector(n_steps=3, trim=trim, random_state=0).fit(X).loss_curve_[0]
+        for trim in (0.3, 0.1, 0.0)
+    ]
+    assert losses == sorted(losses)
+    assert losses[0] < 0.8 * losses[2]
+
+
+def test_the_rate_rises_and_falls_in_half_cosines():
+    shares = [_share_of_peak(step, 100) for step in range(100)]
+    assert shares[0] == pytest.approx(0.04)
+    assert max(shares) == shares[29] == 1
+    assert shares[99] == pytest.approx(1e-4)
+    assert shares[15] == pytest.approx(1 - 0.96 * (1 + math.cos(math.pi * 15 / 29)) / 2)
+
+
+def test_distances_are_in_units_of_their_median():
+    rows = torch.tensor(X[:100], dtype=torch.float32)
+    measure, distances = NeighborDistance.fit(rows, rows[None], torch.arange(100)[None], ks=(3,), power=1.0)
+    assert distances.median().item() == pytest.approx(1)
+    torch.testing.assert_close(measure.parts(rows, rows[None]).sum(1).float(), distances)
+
+
+# -- rows that are meant to mislead
+
+
+@pytest.mark.parametrize("novelty", [False, True])
+@pytest.mark.parametrize("wild", [1e3, 1e30])
+def test_a_wild_cell_blinds_no_column(novelty, wild):
+    rows = np.random.default_rng(1).standard_normal((600, 6))
+    is_outlier = np.arange(600) < 12
+    rows[is_outlier, 3] += 8
+    rows[500, 3] = wild
+    found = ReconstructionOutlierDetector(novelty=novelty, random_state=0).fit(rows[12:] if novelty else rows)
+    others = np.arange(600) != 500
+    assert auroc(is_outlier[others], found, rows[others]) > 0.98
+    assert found.score_samples(rows).argmin() == 500
+
+
+def test_a_far_value_does_not_widen_the_bins():
+    values = torch.linspace(-2, 2, 200)[:, None]
+    bins = Rarity.fit(torch.cat([values, torch.full((1, 1), 49.0)]))._bin(values)
+    assert len(bins.unique()) > 8
+
+
+def test_a_dense_group_does_not_vouch_for_itself():
+    rows = np.random.default_rng(0).standard_normal((1000, 6))
+    is_outlier = np.arange(1000) < 50
+    rows[:50] *= 0.1
+    rows[:50, :3] += 3
+    assert auroc(is_outlier, ReconstructionOutlierDetector(random_state=0).fit(rows), rows) > 0.95
+
+
+def test_a_change_of_what_was_constant_is_noticed():
+    for constant, other in ((7.0, 7.5), (1e6, 1.1e6), (0.0, 0.5)):
+        found = ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(np.c_[X, np.full(600, constant)])
+        rows = np.c_[X[:200], np.full(200, constant)]
+        changed = np.c_[X[:200], np.full(200, other)]
+        assert (found.score_samples(changed) < np.median(found.score_samples(rows))).mean() > 0.9
+
+
+# -- decisions and ranks
+
+
+def test_rows_are_their_own_reference_rows_also_after_rounding():
+    found = ReconstructionOutlierDetector(n_steps=5, novelty=True, contamination=0.1, random_state=0).fit(X)
+    for rows in (X.astype(np.float32), X.round(5)):
+        assert 58 <= (found.predict(rows) == -1).sum() <= 62
+        np.testing.assert_allclose(found.score_samples(rows), found.score_samples(X), rtol=0.02)
+
+
+def test_a_clone_whose_last_bits_hang_on_company_gives_the_same_scores():
+    rows = X[:150].astype(np.float32)
+    kernel = KernelPCA(3, kernel="rbf", fit_inverse_transform=True)
+    found = ReconstructionOutlierDetector(kernel, n_estimators=2, novelty=True, random_state=0).fit(rows)
+    alone = np.concatenate([found.score_samples(rows[i : i + 1]) for i in range(0, 150, 10)])
+    np.testing.assert_allclose(alone, found.score_samples(rows)[::10], rtol=1e-4)
+
+
+def test_ranks_do_not_hang_on_the_dtype():
+    """Rows of zeros and ones have many equal scores, and the same values in both dtypes."""
+    rows = (np.random.default_rng(0).random((300, 5)) < 0.4).astype(float)
+    found = ReconstructionOutlierDetector(n_steps=2, calibration_fraction=0.3, random_state=0).fit(rows[:200])
+    small = rows[200:].astype(np.float32)
+    np.testing.assert_array_equal(found.predict_pvalue(small), found.predict_pvalue(rows[200:]))
+    np.testing.assert_array_equal(found.predict(small), found.predict(rows[200:]))
+
+
+def test_rows_that_are_held_out_teach_nothing():
+    fits = ReconstructionOutlierDetector(n_steps=3, calibration_fraction=0.2, random_state=0)
+    found = fits.fit(X)
+    order = torch.randperm(600, generator=make_generator(found._seed, "split")).numpy()
+    held_out, others = order[:120], order[120:]
+    np.testing.assert_array_equal(found.calibration_scores_, np.sort(found.score_samples(X[held_out])))
+    expected = found.score_samples(X[others])
+    changed = X.copy()
+    changed[held_out] += 100
+    np.testing.assert_array_equal(fits.fit(changed).score_samples(X[others]), expected)
+    assert fits.calibration_scores_.max() < expected.min()
+
+
+# -- parts by feature
+
+
+class LinearScore(PCA):
+    """A score whose parts are known: a sum over features; minus infinity on one side."""
+
+    weights = np.array([1.0, -2.0, 3.0])
+    limit = np.inf
+
+    def score_samples(self, X):
+        return np.where(X[:, 0] > self.limit, -np.inf, X @ self.weights)
+
+
+class HalfSpace(LinearScore):
+    limit = 1.5
+
+
+def explained(transformer, rows):
+    found = ReconstructionOutlierDetector(
+        transformer, n_estimators=2, trim=0, residual="log_likelihood", random_state=0
+    ).fit(rows)
+    return found, found.explain(rows)
+
+
+def test_occlusion_by_hand():
+    rows = X[:100, :3]
+    found, parts = explained(LinearScore(2), rows)
+    typical = np.sort(rows, axis=0)[49]
+    by_feature = -(rows - typical) * LinearScore.weights
+    np.testing.assert_allclose(parts, by_feature - (typical @ LinearScore.weights) / 3)
+    np.testing.assert_allclose(parts.sum(1), -found.score_samples(rows))
+
+
+def test_impossible_rows_are_explained_by_what_makes_them_so():
+    rows = X[:100, :3]
+    _, parts = explained(HalfSpace(2), rows)
+    impossible = rows[:, 0] > 1.5
+    assert impossible.any()
+    np.testing.assert_array_equal(parts[impossible], [[np.inf, 0, 0]] * impossible.sum())
+    assert np.isfinite(parts[~impossible]).all()
+
+
+# -- what cannot work is said
+
+
+@pytest.mark.filterwarnings("ignore:Codes have collapsed")
+def test_rare_categories_do_not_break_the_fit():
+    rows = np.zeros((200, 2), dtype=int)
+    rows[:, 1] = np.arange(200) % 3
+    rows[7, 0] = 1
+    model = VAETransformer(1, likelihood="categorical", architecture=(8,), max_iter=2, early_stopping=False)
+    found = ReconstructionOutlierDetector(model, n_estimators=2, random_state=0).fit(rows)
+    assert found.score_samples(rows).argmin() == 7
+
+
+def test_errors_and_warnings_name_what_to_change():
+    with pytest.raises(ValueError, match=r"trim=0\.1 leaves 9 of 10 rows .* PCA .*use trim=0"):
+        ReconstructionOutlierDetector(PCA(10)).fit(np.c_[X, X][:10])
+    with pytest.raises(ValueError, match=r"the class PCA; write autoencoder=PCA\(\)"):
+        ReconstructionOutlierDetector(PCA).fit(X)
+    with pytest.warns(UserWarning, match="gives training rows back up to rounding.*residual='squared'"):
+        ReconstructionOutlierDetector(PCA(), residual="squared", random_state=0).fit(X)
