@@ -43,8 +43,9 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     r"""Find unusual rows by many small autoencoders, trained together and briefly.
 
     It takes the place of :class:`~sklearn.ensemble.IsolationForest`, with its methods and their meanings. Rows are
-    standardised; each member is a small network trained on batches of its own, from which the rows that fit worst are
-    left out, so that outliers are not learnt [1]_. A row :math:`x` with reconstruction :math:`r` stands at
+    standardised, wild values held back; each member is a small network trained on batches of its own, from which the
+    rows that fit worst are left out, so that outliers are not learnt [1]_. A row :math:`x` with reconstruction
+    :math:`r` stands at
 
     .. math:: u(x) = \bigl(r,\ (x - r) / \sigma^{w}\bigr)
 
@@ -55,8 +56,9 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     two is. Both are sums over features, from which :meth:`explain` has each feature's part.
 
     Whether the training rows hold outliers has to be said, for it cannot be seen: with ``novelty=False`` each member
-    compares with few rows and looks at the 8th and the 32nd nearest, so that similar outliers do not vouch for each
-    other; with ``novelty=True`` it trains for longer, compares with many rows, and looks at the nearest and the fifth.
+    compares with few rows and takes the farther of the 8th and the 32nd nearest, each in units of its median, so that
+    similar outliers do not vouch for each other; with ``novelty=True`` it trains for longer, compares with many rows,
+    and takes the farther of the nearest and the fifth.
 
     Parameters
     ----------
