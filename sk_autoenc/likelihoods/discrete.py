@@ -15,7 +15,7 @@ from sk_autoenc.likelihoods.base import Likelihood
 
 def is_count(value: Any) -> bool:
     """Whether a parameter is an integer of 1 or more."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 class Bernoulli(Likelihood):
