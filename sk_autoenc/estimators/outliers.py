@@ -259,6 +259,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         some = sample[:RULE_ROWS]
         self._typical = _lower_medians(some) if self._series_shape is None else self._typical_steps(sample)
         if self.autoencoder is None:
+            assert standardization is not None  # series of unequal lengths come with an autoencoder
             self._committee: Any = self._fit_networks(sample, standardization)
         else:
             self._committee = self._fit_clones(sample, standardization, _with_categories_of(X, self.autoencoder))
