@@ -16,9 +16,9 @@ from sk_autoenc.outlyingness import FAR
 #: Standardised values that networks learn from are held to this range.
 _TRAINING_RANGE = 20.0
 
-#: Values that set a feature's mean and spread are held to the median and so many times the width of the middle 98 %,
-#: of this many rows, to either side.
-_ROOM, _QUANTILE_ROWS = 5.0, 1024
+#: Values that set a feature's mean and spread are held to the median and so many times the width of the middle 90 %,
+#: of this many rows, to either side: 23 standard deviations of normal values.
+_ROOM, _QUANTILE_ROWS = 7.0, 1024
 
 _BLOCK = 4096
 
@@ -35,8 +35,7 @@ class Standardization:
     @classmethod
     def fit(cls, X: np.ndarray) -> "Standardization":
         """From training rows in any order, in float64."""
-        low, middle, high = np.quantile(X[:_QUANTILE_ROWS].astype(np.float64), [0.01, 0.5, 0.99], axis=0)
-        room = np.where(high > low, _ROOM * (high - low), np.inf)
+        middle, room = _usual_range(X[:_QUANTILE_ROWS].astype(np.float64))
 
         def held():
             return (np.clip(X[block], middle - room, middle + room) for block in gen_batches(len(X), _BLOCK))
@@ -52,6 +51,18 @@ class Standardization:
         """Standardised values held to ±limit, float64."""
         with np.errstate(over="ignore"):
             return torch.from_numpy(np.clip((X - self.center) / self.spread, -limit, limit))
+
+
+def _usual_range(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median of each feature, and how far values may lie from it."""
+    middle = np.median(X, axis=0)
+    # Of few rows, too, the highest and the lowest say nothing of the width.
+    width = np.quantile(X, 0.95, axis=0, method="lower") - np.quantile(X, 0.05, axis=0, method="higher")
+    for column in np.flatnonzero(width <= 0):  # nearly all values are one: how far the others usually lie from it
+        others = np.abs(X[:, column] - middle[column])
+        others = others[others > 0]
+        width[column] = np.median(others) if len(others) else np.inf
+    return middle, _ROOM * width
 
 
 def deal(n_rows: int, size: int, n_members: int, generator: torch.Generator) -> Tensor:

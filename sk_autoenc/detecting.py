@@ -135,7 +135,8 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         features, and these are its terms. For "neighbors" with ``novelty=False`` it is :math:`\sqrt{a^2 + b^2}` of two
         such sums, and feature j has the part :math:`(a a_j + b b_j) / \sqrt{a^2 + b^2}`. For the others a feature's
         part is the change of the score when the feature takes its training median; what is left over is shared
-        equally. What follows the end of a series has no part, and an empty one has none.
+        equally. Of a row that is impossible, those features have the part infinity whose median would make it possible,
+        or else all of them. What follows the end of a series has no part, and an empty one has none.
 
         Parameters
         ----------
@@ -221,9 +222,10 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
                 changed = X[rows]
                 changed[np.arange(len(rows)), columns] = self._typical[columns]
                 parts[rows, columns] = total[rows] + self._score(changed)
+            impossible = np.isposinf(total)  # by features without which the row would be possible, or else by all
+            parts[~impossible[:, None] & np.isinf(parts)] = 0.0  # a median that makes a row impossible says nothing
             shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
             found = parts + shared[:, None]
-        impossible = np.isinf(total)  # by features without which the row would be possible, or else by all
         guilty = np.isposinf(parts[impossible])
         found[impossible] = np.where(guilty | ~guilty.any(1, keepdims=True), np.inf, 0.0)
         return np.where(absent, 0.0, found)

@@ -257,7 +257,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _check_ends(self, a, b) -> np.ndarray:
         """Two rows as the encoder reads them."""
-        for end in (a, b):
+        for end in (a, b) if len(self.input_shape_) == 1 else ():  # a row with axes may be a frame itself
             frame = end.to_frame().T if hasattr(end, "to_frame") and hasattr(end, "index") else end  # pandas' Series
             if hasattr(frame, "columns"):
                 validate_data(self, frame, reset=False, skip_check_array=True)  # names and their order

@@ -24,8 +24,8 @@ FAR = 50.0
 _CELLS_AT_ONCE = 2**17
 
 #: A reference row is the row itself where their squared distance is at most this share of the usual one: rows may have
-#: been through float32, or a text file. Standardised residuals below it are rounding.
-ROUNDING = 1e-6
+#: been through float32, or a text file.
+_ROUNDING = 1e-6
 
 
 def _above_zero(values: Tensor, fallback: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class NeighborDistance:
             roughly = torch.bmm(-2 * place, self._columns[some]).add_(self._norms[some])  # but for the row's own norm
             near = roughly.topk(n_near, largest=False).indices
             nearest = (place - self._prototypes_at(some, near[..., 0])).square().sum(-1)
-            itself = (nearest <= ROUNDING * self.unit[some, :1]).long()
+            itself = (nearest <= _ROUNDING * self.unit[some, :1]).long()
             chosen = near.gather(2, (itself[..., None] + self.ks - 1).clamp(0, n_near - 1))  # (some_members, n, n_ks)
             # The product finds the neighbours; how far they are is taken from differences: these lose nothing to
             # rounding.

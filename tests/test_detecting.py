@@ -9,6 +9,8 @@ from sklearn.decomposition import PCA, KernelPCA
 from sklearn.metrics import roc_auc_score
 
 from sk_autoenc import ReconstructionOutlierDetector, VAETransformer
+from sk_autoenc.committees import Standardization
+from sk_autoenc.detecting import _as_dtype
 from sk_autoenc.nn.ensemble import _share_of_peak
 from sk_autoenc.outlyingness import NeighborDistance, Rarity
 from sk_autoenc.training.seeding import make_generator
@@ -37,6 +39,8 @@ def test_the_default_is_the_one_that_was_measured(novelty, ks, n_compared, power
     order = torch.randperm(600, generator=make_generator(found._seed, "split"))[:512]
     tail = torch.quantile(measure.rarity.parts(rows[order]).sum(1), 0.9).item()
     assert measure.units[1].item() * tail == pytest.approx(weight, rel=0.02)
+    tail = torch.quantile(measure.distance.parts(rows[order], made[:, order]).sum(1), 0.9).item()
+    assert measure.units[0].item() * tail == pytest.approx(1, rel=0.02)
 
 
 def test_rows_that_are_trimmed_are_not_learnt():
@@ -67,16 +71,29 @@ def test_distances_are_in_units_of_their_median():
 
 
 @pytest.mark.parametrize("novelty", [False, True])
+@pytest.mark.parametrize("n_rows", [60, 600])
 @pytest.mark.parametrize("wild", [1e3, 1e30])
-def test_a_wild_cell_blinds_no_column(novelty, wild):
-    rows = np.random.default_rng(1).standard_normal((600, 6))
-    is_outlier = np.arange(600) < 12
+def test_a_wild_cell_blinds_no_column(novelty, n_rows, wild):
+    rows = np.random.default_rng(1).standard_normal((n_rows, 6))
+    is_outlier = np.arange(n_rows) < n_rows // 50
     rows[is_outlier, 3] += 8
-    rows[500, 3] = wild
-    found = ReconstructionOutlierDetector(novelty=novelty, random_state=0).fit(rows[12:] if novelty else rows)
-    others = np.arange(600) != 500
-    assert auroc(is_outlier[others], found, rows[others]) > 0.98
-    assert found.score_samples(rows).argmin() == 500
+    rows[-7, 3] = wild
+    found = ReconstructionOutlierDetector(novelty=novelty, random_state=0).fit(rows[~is_outlier] if novelty else rows)
+    others = np.arange(n_rows) != n_rows - 7
+    assert auroc(is_outlier[others], found, rows[others]) > (0.98 if n_rows == 600 else 0.8)
+    assert found.score_samples(rows).argmin() == n_rows - 7
+
+
+def test_spreads_are_of_usual_values():
+    rows = np.random.default_rng(0).standard_normal((90, 5))
+    rows[:, 1] = np.arange(90) < 4  # nearly constant
+    rows[:, 2] = 7.0
+    expected = Standardization.fit(rows)
+    np.testing.assert_allclose(expected.center, rows.mean(0))
+    np.testing.assert_allclose(expected.spread, [*rows[:, :2].std(0), 7, *rows[:, 3:].std(0)])
+    rows[50] = 1e30
+    held = Standardization.fit(rows)
+    assert (held.spread[[0, 1, 3, 4]] < 4 * expected.spread[[0, 1, 3, 4]]).all()
 
 
 def test_a_far_value_does_not_widen_the_bins():
@@ -128,6 +145,19 @@ def test_ranks_do_not_hang_on_the_dtype():
     np.testing.assert_array_equal(found.predict(small), found.predict(rows[200:]))
 
 
+def test_decisions_are_made_in_float64(monkeypatch):
+    found = ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(X)
+    around = found.offset_ + 1e-12 * np.array([-1.0, 1.0])
+    monkeypatch.setattr(found, "_score", lambda rows: around)
+    assert found.predict(X[:2].astype(np.float32)).tolist() == [-1, 1]
+    assert (found.decision_function(X[:2].astype(np.float32)) < 0).tolist() == [True, False]
+
+
+def test_finite_scores_stay_finite_in_float32():
+    found = _as_dtype(np.array([-1e300, 1.5, -np.inf]), np.dtype(np.float32))
+    np.testing.assert_array_equal(found, np.array([-np.finfo(np.float32).max, 1.5, -np.inf], dtype=np.float32))
+
+
 def test_rows_that_are_held_out_teach_nothing():
     fits = ReconstructionOutlierDetector(n_steps=3, calibration_fraction=0.2, random_state=0)
     found = fits.fit(X)
@@ -158,6 +188,13 @@ class HalfSpace(LinearScore):
     limit = 1.5
 
 
+class Nowhere(LinearScore):
+    """Possible only with a positive first feature, whose median is negative: no median makes a row possible."""
+
+    def score_samples(self, X):
+        return np.where(X[:, 0] <= 0, -np.inf, X @ self.weights)
+
+
 def explained(transformer, rows):
     found = ReconstructionOutlierDetector(
         transformer, n_estimators=2, trim=0, residual="log_likelihood", random_state=0
@@ -181,6 +218,17 @@ def test_impossible_rows_are_explained_by_what_makes_them_so():
     assert impossible.any()
     np.testing.assert_array_equal(parts[impossible], [[np.inf, 0, 0]] * impossible.sum())
     assert np.isfinite(parts[~impossible]).all()
+    rows = rows - np.array([1.0, 0, 0])
+    detector = ReconstructionOutlierDetector(Nowhere(2), n_estimators=1, trim=0, residual="log_likelihood")
+    with pytest.raises(ValueError, match=r"offset_ would be .* residual='log_likelihood'"):
+        detector.fit(rows)
+    detector.set_params(contamination=0.5, random_state=0).fit(rows + np.array([3.0, 0, 0]))
+    detector._typical = np.array([-1.0, 0, 0])
+    parts = detector.explain(rows)
+    possible = rows[:, 0] > 0
+    assert np.isfinite(parts[possible]).all()
+    np.testing.assert_allclose(parts[possible].sum(1), -detector.score_samples(rows[possible]))
+    assert np.isposinf(parts[~possible]).all()
 
 
 # -- what cannot work is said
@@ -201,5 +249,6 @@ def test_errors_and_warnings_name_what_to_change():
         ReconstructionOutlierDetector(PCA(10)).fit(np.c_[X, X][:10])
     with pytest.raises(ValueError, match=r"the class PCA; write autoencoder=PCA\(\)"):
         ReconstructionOutlierDetector(PCA).fit(X)
-    with pytest.warns(UserWarning, match="gives training rows back up to rounding.*residual='squared'"):
-        ReconstructionOutlierDetector(PCA(), residual="squared", random_state=0).fit(X)
+    for rows in (X, (X + 10).astype(np.float32)):
+        with pytest.warns(UserWarning, match="gives training rows back up to rounding.*residual='squared'"):
+            ReconstructionOutlierDetector(PCA(), residual="squared", random_state=0).fit(rows)

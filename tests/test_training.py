@@ -178,6 +178,10 @@ def test_a_row_that_becomes_possible_does_not_hide_what_all_rows_gain_in_nats():
     assert judged(after + 1 + chance + far, after, NATS)
     assert not judged(after + chance - chance.mean() + far, after, NATS)
     assert not judged(after + 1 + chance - far, after, NATS)
+    some = torch.where(torch.arange(100) < 10, -10.0, 0.1).double() + far  # which lose more than the others gain
+    assert not judged(some, after, NATS)
+    equal = torch.where(torch.arange(100) < 45, chance - chance[:45].mean(), 0.0)
+    assert not judged(equal, after, NATS)
 
 
 def test_a_gain_on_most_rows_that_ruins_a_few_is_none():

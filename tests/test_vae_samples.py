@@ -387,3 +387,10 @@ def test_likelihood_and_prior_are_searched_by_the_score():
     search = GridSearchCV(make(1, likelihood=Gaussian(), max_iter=2), grid, cv=2).fit(clustered_rows(90))
     assert search.best_params_["prior"] == "gaussian_mixture"
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_ends_of_a_walk_may_be_frames_where_rows_have_axes():
+    rows = np.random.default_rng(0).normal(size=(50, 2, 8))
+    model = make(init="random", max_iter=1).fit(rows)
+    between = model.interpolate(pd.DataFrame(rows[0]), pd.DataFrame(rows[1]), 3)
+    np.testing.assert_array_equal(between, model.interpolate(rows[0], rows[1], 3))

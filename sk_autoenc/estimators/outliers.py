@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.architectures import MLP
@@ -20,7 +21,7 @@ from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardizat
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.detecting import CommitteeDetector, by_block
 from sk_autoenc.likelihoods import Categorical, Tokens, as_likelihood
-from sk_autoenc.outlyingness import ROUNDING, RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.outlyingness import RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.training.seeding import draw_seed, make_generator
 
 #: Everything but an exact ``contamination`` is learnt from this many rows at most: memory does not grow with the table.
@@ -91,7 +92,8 @@ class ReconstructionOutlierDetector(CommitteeDetector):
         want ``trim=0`` where rows are clean.
     calibration_fraction : float or None, default=None
         Share of the rows to keep out of training, so that :meth:`predict_pvalue` can hold new rows against them. Of n
-        such rows no p-value is below 1 / (n + 1), which a warning tells where that is above 0.05.
+        such rows no p-value is below 1 / (n + 1), which a warning tells where that is above 0.05. Only the numbers of
+        categories, where an autoencoder counts them, are those of all rows.
     n_components : int or "auto", default="auto"
         Length of the networks' codes; ``"auto"`` is the root of the number of features, at most half of them.
     hidden_layer_sizes : sequence of int, default=(64,)
@@ -134,8 +136,9 @@ class ReconstructionOutlierDetector(CommitteeDetector):
     Notes
     -----
     At most 32 768 rows, drawn at random, are learnt from; scores are computed block by block. A row's score does not
-    depend on the rows that are scored with it. The networks see values up to 50 standard deviations from the mean; what
-    lies beyond scores as if it lay there. p-values are those of split conformal prediction [3]_.
+    depend on the rows that are scored with it. The networks see values up to 50 spreads from the centre, both of
+    values held to where most lie; what lies beyond scores as if it lay there. p-values are those of split conformal
+    prediction [3]_.
 
     References
     ----------
@@ -389,7 +392,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             return CodeDistance.fit(by_block(self._committee.encode, reference))
         rows = self._committee.standardize(reference)
         made = torch.stack(by_block(self._committee.reconstruct, reference))
-        if self.residual_ != "neighbors" and (rows[:RULE_ROWS] - made[:, :RULE_ROWS]).abs().max() < ROUNDING:
+        if self.residual_ != "neighbors" and _are_equal(rows[:RULE_ROWS], made[:, :RULE_ROWS], sample.dtype):
             warnings.warn(
                 f"autoencoder={self.autoencoder!r} gives training rows back up to rounding, which then decides "
                 f"residual={self.residual!r}; use fewer components, or residual='neighbors' or 'latent'.",
@@ -418,6 +421,11 @@ class ReconstructionOutlierDetector(CommitteeDetector):
                 return float(first - 1.5 * (third - first))
         scores = np.sort(self._score(X))
         return float(scores[round(self.contamination * len(X))])
+
+
+def _are_equal(rows: Tensor, made: Tensor, dtype: np.dtype) -> bool:
+    """Whether standardised rows are given back but for the rounding of a dtype."""
+    return bool((rows - made).abs().max() < max(1e-6, 1e3 * np.finfo(dtype).eps))
 
 
 def _lower_medians(rows: np.ndarray) -> np.ndarray:

@@ -158,9 +158,8 @@ class LinearPlusNonlinear(nn.Module):
     def sharpen(self, factor: float) -> None:
         """Let units of the first layer bend so many times as sharply, and count so much less in the second.
 
-        (Not where that is the output layer, which has just been set to zero.)
-
-        Of a few inputs that torch's default weights read, units are nearly linear, and fine structure takes long.
+        The latter changes nothing where the second is the output layer, whose weights are still zero. Of a few inputs
+        that torch's default weights read, units are nearly linear, and fine structure takes long.
         """
         first, second = [layer for layer in self.nonlinear if isinstance(layer, nn.Linear)][:2]
         for parameter in (first.weight, first.bias):

@@ -22,7 +22,7 @@ class Player(NamedTuple):
 
 @dataclass
 class GameState:
-    """What the turns of one training remember, from round to round."""
+    """What the turns of one training share, from round to round."""
 
     generator: torch.Generator
 

@@ -28,7 +28,7 @@ class Yardstick(NamedTuple):
 
     shorten: Callable[[Tensor], Tensor]  # what of each loss is averaged
     threshold_mode: str  # whether ``tol`` is a share of the average ("rel") or a distance ("abs")
-    holds_far_rows: bool = False  # whether a gain counts that shows once the falls of far rows are held to usual ones
+    holds_gains: bool = False  # whether a gain counts that shows once the largest falls are held to usual ones
 
 
 def signed_root(losses: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def signed_root(losses: Tensor) -> Tensor:
 
 
 SQUARED_ERRORS = Yardstick(signed_root, "rel")
-NATS = Yardstick(lambda losses: losses, "abs", holds_far_rows=True)
+NATS = Yardstick(lambda losses: losses, "abs", holds_gains=True)
 
 
 #: Indices of rows to train on and of rows to hold out, each in ascending order.
@@ -54,13 +54,14 @@ class Verdict(NamedTuple):
 
     @property
     def gain_is_real(self) -> bool:
-        """Whether the losses fell by more than chance explains, and their plain mean did not rise."""
+        """Whether the losses fell by more than chance explains, and their plain mean did not rise.
+
+        In nats it is enough if they did once the largest gains are held to usual ones.
+        """
         if len(self.before) < 2 or not self.after.isfinite().all():
             return False
         fall = self.yardstick.shorten(self.before) - self.yardstick.shorten(self.after)
-        is_real = _z(fall) > _REAL
-        if self.yardstick.holds_far_rows and fall.mean() > 0:
-            is_real |= _z(_held(fall)) > _REAL
+        is_real = _z(fall) > _REAL or (self.yardstick.holds_gains and _z(_held(fall)) > _REAL)
         return is_real and _z(self.before - self.after) > -_WORSE
 
 
@@ -85,10 +86,9 @@ def best_epoch(losses: Tensor, yardstick: Yardstick) -> int:
 
 
 def _held(fall: Tensor) -> Tensor:
-    """Falls held to within five interquartile ranges of their median."""
+    """Falls of at most their median and five interquartile ranges; losses stay what they are."""
     first, median, third = fall.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=fall.dtype))
-    room = 5 * (third - first)
-    return fall.clamp(median - room, median + room)
+    return fall.clamp(max=median + 5 * (third - first))
 
 
 def _z(fall: Tensor) -> float:
