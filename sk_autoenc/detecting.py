@@ -268,10 +268,13 @@ def by_block(function: Callable[[np.ndarray], Any], X: np.ndarray) -> list[Tenso
     It gives some tensors with rows along the first axis. What a block lacks is filled up with its first row.
     """
     size = SMALL_BLOCK if len(X) < LARGE_BLOCK else LARGE_BLOCK
-    blocks = []
+    found: list[Tensor] = []  # filled in place: a tensor kept per block would pin the heap between large ones
     for start in range(0, len(X), size):
         block = X[start : start + size]
         filler = np.repeat(block[:1], -len(block) % SMALL_BLOCK, axis=0)
         with torch.no_grad():
-            blocks.append([part[: len(block)] for part in function(np.concatenate([block, filler]))])
-    return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+            parts = function(np.concatenate([block, filler]))
+            found = found or [part.new_empty((len(X), *part.shape[1:])) for part in parts]
+            for whole, part in zip(found, parts, strict=True):
+                whole[start : start + size] = part[: len(block)]
+    return found

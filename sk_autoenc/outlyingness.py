@@ -101,8 +101,10 @@ class NeighborDistance:
         at_once = max(1, _CELLS_AT_ONCE // (len(rows) * max(n_prototypes, 2 * width)))
         for some in gen_batches(n_members, at_once):
             place = _embed(rows, reconstructions[some], self.sigma[some])
-            roughly = torch.bmm(-2 * place, self._columns[some]).add_(self._norms[some])  # but for the row's own norm
-            near = roughly.topk(n_near, largest=False).indices
+            # Squared distances but for the row's own norm; no name keeps them while the next ones are made.
+            near = (
+                torch.bmm(-2 * place, self._columns[some]).add_(self._norms[some]).topk(n_near, largest=False).indices
+            )
             nearest = (place - self._prototypes_at(some, near[..., 0])).square().sum(-1)
             itself = (nearest <= _ROUNDING * self.unit[some, :1]).long()
             chosen = near.gather(2, (itself[..., None] + self.ks - 1).clamp(0, n_near - 1))  # (some_members, n, n_ks)
