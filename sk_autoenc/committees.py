@@ -136,6 +136,11 @@ class NetworkCommittee:
         """Standardised reconstructions, ``(n_members, n, n_features)``."""
         return self.ensemble(self.standardize(X))
 
+    def reconstruct_own(self, X: np.ndarray, chosen: Tensor) -> Tensor:
+        """The same of each member's own rows, by their numbers ``(n_members, n_own)``."""
+        with torch.no_grad():
+            return self.ensemble(self.standardize(X)[chosen])
+
     def is_finite(self) -> bool:
         """Whether training has led to weights that can be used."""
         return all(bool(weights.isfinite().all()) for weights in self.ensemble.parameters())
@@ -197,6 +202,11 @@ class CloneCommittee:
     def reconstruct(self, X: np.ndarray) -> Tensor:
         """Standardised reconstructions, ``(n_members, n, n_features)``."""
         return torch.stack([self.standardize(_through(member, X)) for member in self.members])
+
+    def reconstruct_own(self, X: np.ndarray, chosen: Tensor) -> Tensor:
+        """The same of each member's own rows, by their numbers ``(n_members, n_own)``."""
+        own = zip(self.members, chosen.numpy(), strict=True)
+        return torch.stack([self.standardize(_through(member, X[numbers])) for member, numbers in own])
 
     def encode(self, X: np.ndarray) -> list[Tensor]:
         """Codes of each member."""

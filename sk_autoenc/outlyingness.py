@@ -64,18 +64,19 @@ class NeighborDistance:
 
     @classmethod
     def fit(
-        cls, rows: Tensor, reconstructions: Tensor, chosen: Tensor, *, ks: tuple[int, ...], power: float
+        cls, rows: Tensor, chosen: Tensor, of_chosen: Tensor, of_first: Tensor, *, ks: tuple[int, ...], power: float
     ) -> tuple["NeighborDistance", Tensor]:
         """From training rows; ``chosen`` ``(n_members, n_prototypes)`` says which each member compares with.
 
-        Returns the measure, and the outlyingness of the first rows, which have set its units.
+        ``of_chosen`` are each member's reconstructions of these, ``of_first`` those of the first rows, which set what
+        distances are in units of. Returns the measure, and the outlyingness of the first rows.
         """
-        typical = [_typical_residual(rows, made) for made in reconstructions]
-        sigma = torch.stack(typical).clamp_min(1e-3).float() ** power
-        made_of_own = torch.stack([made[own] for made, own in zip(reconstructions, chosen, strict=True)])
-        prototypes = _embed(rows[chosen], made_of_own, sigma)
+        first = rows[: of_first.shape[1]]
+        typical = torch.stack([_typical_residual(first, made) for made in of_first])
+        sigma = typical.clamp_min(1e-3).float() ** power
+        prototypes = _embed(rows[chosen], of_chosen, sigma)
         measure = cls(prototypes, sigma, torch.zeros(len(chosen), len(ks)), torch.tensor(ks))
-        squares = measure._squares(rows[:RULE_ROWS], reconstructions[:, :RULE_ROWS])
+        squares = measure._squares(first, of_first)
         distances = torch.cat([some.sum(-1) for _, some in squares])  # (n_members, n, n_ks)
         measure.unit = _above_zero(distances.median(1).values, distances.mean(1))
         return measure, (distances / measure.unit[:, None]).amax(2).mean(0)
@@ -202,8 +203,9 @@ class NeighborsAndRarity:
     def fit(
         cls,
         rows: Tensor,
-        reconstructions: Tensor,
         chosen: Tensor,
+        of_chosen: Tensor,
+        of_first: Tensor,
         *,
         ks: tuple[int, ...],
         power: float,
@@ -211,9 +213,9 @@ class NeighborsAndRarity:
     ) -> "NeighborsAndRarity":
         """From training rows, see :meth:`NeighborDistance.fit`."""
         held = rows.clamp(-FAR, FAR).float()
-        distance, distances = NeighborDistance.fit(held, reconstructions.float(), chosen, ks=ks, power=power)
+        distance, distances = NeighborDistance.fit(held, chosen, of_chosen, of_first, ks=ks, power=power)
         rarity = Rarity.fit(held)
-        scores = torch.stack([distances.double(), rarity.parts(held[:RULE_ROWS]).sum(1)])
+        scores = torch.stack([distances.double(), rarity.parts(held[: len(distances)]).sum(1)])
         tail = scores.sort(dim=1).values[:, int(0.9 * (scores.shape[1] - 1))]
         tail = _above_zero(tail, scores.mean(1))
         return cls(distance, rarity, torch.stack([1 / tail[0], rarity_weight / tail[1]]))

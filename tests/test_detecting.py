@@ -32,11 +32,11 @@ def test_the_default_is_the_one_that_was_measured(novelty, ks, n_compared, power
     found = ReconstructionOutlierDetector(novelty=novelty, n_steps=2, random_state=0).fit(X)
     measure, committee = found._measure, found._committee
     rows, made = committee.standardize(X), committee.reconstruct(X)
-    typical = ((rows - made).square().sum(-1).median(1).values / 6).sqrt()
+    order = torch.randperm(600, generator=make_generator(found._seed, "split"))[:512]
+    typical = ((rows - made)[:, order].square().sum(-1).median(1).values / 6).sqrt()
     torch.testing.assert_close(measure.distance.sigma, typical.detach() ** power)
     assert measure.distance.ks.tolist() == ks
     assert measure.distance.prototypes.shape == (8, n_compared, 12)
-    order = torch.randperm(600, generator=make_generator(found._seed, "split"))[:512]
     tail = torch.quantile(measure.rarity.parts(rows[order]).sum(1), 0.9).item()
     assert measure.units[1].item() * tail == pytest.approx(weight, rel=0.02)
     tail = torch.quantile(measure.distance.parts(rows[order], made[:, order]).sum(1), 0.9).item()
@@ -62,9 +62,22 @@ def test_the_rate_rises_and_falls_in_half_cosines():
 
 def test_distances_are_in_units_of_their_median():
     rows = torch.tensor(X[:100], dtype=torch.float32)
-    measure, distances = NeighborDistance.fit(rows, rows[None], torch.arange(100)[None], ks=(3,), power=1.0)
+    chosen = torch.arange(100)[None]
+    measure, distances = NeighborDistance.fit(rows, chosen, rows[None], rows[None], ks=(3,), power=1.0)
     assert distances.median().item() == pytest.approx(1)
     torch.testing.assert_close(measure.parts(rows, rows[None]).sum(1).float(), distances)
+
+
+@pytest.mark.parametrize("transformer", [None, PCA(2)])
+def test_members_compare_with_rows_of_their_own(transformer):
+    found = ReconstructionOutlierDetector(transformer, n_estimators=3, max_samples=50, n_steps=2, random_state=0).fit(X)
+    prototypes, sigma = found._measure.distance.prototypes, found._measure.distance.sigma
+    rows, made = found._committee.standardize(X).float(), found._committee.reconstruct(X).detach().float()
+    places = torch.cat([made, (rows - made) / sigma[:, None, None]], dim=-1)
+    own = torch.cdist(prototypes, places, compute_mode="donot_use_mm_for_euclid_dist").min(2)
+    assert own.values.max() < 1e-4
+    assert all(len(numbers.unique()) == len(numbers) for numbers in own.indices)
+    assert not torch.equal(own.indices[0].sort().values, own.indices[1].sort().values)
 
 
 # -- rows that are meant to mislead

@@ -145,7 +145,7 @@ def test_neighbor_distance_by_hand():
 def test_duplicates_of_a_reference_row_are_its_neighbours():
     rows = torch.zeros(10, 2)
     chosen = torch.arange(10)[None]
-    measure, distances = NeighborDistance.fit(rows, rows[None], chosen, ks=(1, 5), power=1.0)
+    measure, distances = NeighborDistance.fit(rows, chosen, rows[None], rows[None], ks=(1, 5), power=1.0)
     assert distances.abs().max() == 0
     assert measure.parts(rows, rows[None]).abs().max() == 0
     assert torch.isfinite(measure.parts(rows + 3, rows[None])).all()
@@ -170,7 +170,9 @@ def test_a_value_beyond_a_long_tail_is_as_rare_as_one_that_no_row_has():
 def test_both_measures_are_in_units_of_their_tail():
     rows = torch.randn(1000, 4, generator=generator())
     made = 0.5 * rows[None]
-    measure = NeighborsAndRarity.fit(rows, made, deal(1000, 50, 1, generator()), ks=(8,), power=0.5, rarity_weight=0.25)
+    chosen = deal(1000, 50, 1, generator())
+    of_chosen, of_first = made[:, chosen[0]], made[:, :RULE_ROWS]
+    measure = NeighborsAndRarity.fit(rows, chosen, of_chosen, of_first, ks=(8,), power=0.5, rarity_weight=0.25)
     far, rare = measure.distance.parts(rows, made) * measure.units[0], measure.rarity.parts(rows) * measure.units[1]
     distance, rarity = far.sum(1), rare.sum(1)
     both = torch.hypot(distance, rarity)

@@ -390,9 +390,11 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             return None
         if self.residual_ == "latent":
             return CodeDistance.fit(by_block(self._committee.encode, reference))
+        if self.residual_ == "neighbors":
+            return self._fit_neighbors(reference, min(size, len(reference)))
         rows = self._committee.standardize(reference)
         made = torch.stack(by_block(self._committee.reconstruct, reference))
-        if self.residual_ != "neighbors" and _are_equal(rows[:RULE_ROWS], made[:, :RULE_ROWS], sample.dtype):
+        if _are_equal(rows[:RULE_ROWS], made[:, :RULE_ROWS], sample.dtype):
             warnings.warn(
                 f"autoencoder={self.autoencoder!r} gives training rows back up to rounding, which then decides "
                 f"residual={self.residual!r}; use fewer components, or residual='neighbors' or 'latent'.",
@@ -400,14 +402,18 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             )
         if self.residual_ == "robust":
             return SquaredResiduals.fit(rows, made)
-        if self.residual_ == "squared":  # in the units of X
-            spread = torch.from_numpy(self._committee.standardization.spread)
-            return SquaredResiduals((1 / spread).expand(self.n_estimators, 1, -1))
-        chosen = deal(len(reference), min(size, len(reference)), self.n_estimators, make_generator(self._seed, "noise"))
+        spread = torch.from_numpy(self._committee.standardization.spread)  # "squared" is in the units of X
+        return SquaredResiduals((1 / spread).expand(self.n_estimators, 1, -1))
+
+    def _fit_neighbors(self, reference: np.ndarray, size: int) -> NeighborsAndRarity:
+        """No more reconstructions than are needed: all members' of all rows would fill the memory."""
+        settings, committee = _SETTINGS[self.novelty], self._committee
+        chosen = deal(len(reference), size, self.n_estimators, make_generator(self._seed, "noise"))
         return NeighborsAndRarity.fit(
-            rows,
-            made,
+            committee.standardize(reference),
             chosen,
+            committee.reconstruct_own(reference, chosen),
+            torch.stack(by_block(committee.reconstruct, reference[:RULE_ROWS])),
             ks=settings["ks"],
             power=settings["power"],
             rarity_weight=settings["rarity_weight"],
