@@ -219,9 +219,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         is not; otherwise too few rows to judge it are too few to trust it.
         """
         if not fresh or not self._starts_linear() or not self.early_stopping:
-            self.linear_ = self._starts_linear() and self.n_iter_ == 0
-            return True
-        self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
+            self.linear_ = self._starts_linear() and self.n_iter_ == 0  # broken off in the first epoch
+        else:
+            self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
         if self.linear_:
             module = self.net_.plain_module.cpu()
             self._start_linear(module, Rows(rows.data.cpu(), rows.index.cpu()))

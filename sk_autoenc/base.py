@@ -22,7 +22,7 @@ from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.nn.recurrent import initialize_recurrent
 from sk_autoenc.scaling import Scaling, fit_scaling
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, Patience
-from sk_autoenc.training.data import Rows
+from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.games import Game
 from sk_autoenc.training.judging import (
     FEW_ROWS,
@@ -356,7 +356,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _fit_callbacks(self, net, rows: Rows, epochs: int, patience=None, verbose=0, schedule: str = "") -> list:
         return fit_callbacks(
             schedule=schedule or self.learning_rate_schedule,
-            n_steps=epochs * -(-len(rows) // net.batch_size),
+            n_steps=epochs * len(WholeBatches(rows, net.batch_size)),
             patience=patience,
             tol=self.tol,
             verbose=verbose,

@@ -156,7 +156,7 @@ def precision_recall_density_coverage(real: Rows, generated: Rows, *, n_neighbor
     real, generated = _centred(real=real, generated=generated)
     check_scalar(n_neighbors, "n_neighbors", Integral, min_val=1, max_val=min(len(real), len(generated)) - 1)
     # Equal rows, whose balls may have no radius, are not quite 0 apart in distances by matrix products.
-    slack = 1e-7 * np.sqrt(np.square(real).sum(axis=1).mean())
+    slack = 1e-7 * np.median(np.linalg.norm(real, axis=1))
     reach = [NearestNeighbors(n_neighbors=n_neighbors).fit(x).kneighbors()[0][:, -1] + slack for x in (real, generated)]
     recalled, covered = np.zeros((2, len(real)), dtype=bool)
     around, start = np.zeros(len(generated)), 0  # number of real balls around each generated row
@@ -315,7 +315,7 @@ def frechet_distance(real: Rows, generated: Rows, *, features: Any = None) -> fl
     roots = [np.linalg.qr(rows - rows.mean(axis=0), mode="r") / np.sqrt(len(rows) - 1) for rows in (real, generated)]
     overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     shift = np.square(real.mean(axis=0) - generated.mean(axis=0)).sum()
-    return max(0.0, float(shift + sum(np.square(root).sum() for root in roots) - 2 * overlap))
+    return float(np.maximum(0.0, shift + sum(np.square(root).sum() for root in roots) - 2 * overlap))
 
 
 def neighbor_distance_ratio(generated: Rows, train: Rows, held_out: Rows) -> float:
@@ -486,9 +486,9 @@ def _checked(**rows: Rows) -> list[np.ndarray]:
 
 
 def _centred(**rows: Rows) -> list[np.ndarray]:
-    """Checked rows around the mean of the first: a large offset would cost distances their precision."""
+    """Checked rows around the median of the first: a large offset would cost distances their precision."""
     arrays = _checked(**rows)
-    return [array - arrays[0].mean(axis=0) for array in arrays]
+    return [array - np.median(arrays[0], axis=0) for array in arrays]
 
 
 def _checked_bandwidth(bandwidth: Any) -> float:

@@ -142,7 +142,7 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype != object:
-        arrays[where] = np.ascontiguousarray(value)
+        arrays[where] = np.asarray(value, order="C")
         return {"array": where}
     if isinstance(value, Scaling):
         return {"Scaling": [_encode(part, f"{where}.{i}", arrays) for i, part in enumerate(value)]}

@@ -327,7 +327,7 @@ def as_prior(prior: Any, n_components: int) -> Any:
         prior = clone(prior)
         if isinstance(prior, _OWN):
             prior._check()
-        if prior.n_components is None:
+        if getattr(prior, "n_components", 0) is None:
             prior.set_params(n_components=n_components)
     else:
         prior = copy.deepcopy(prior)

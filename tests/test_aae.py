@@ -289,6 +289,11 @@ def test_a_critic_that_bounds_its_log_odds_is_refused(X):
         AAETransformer(critic=MLP((8,), code_activation="relu")).fit(X)
 
 
+def test_widths_that_are_none_are_said_to_be_the_critics(X):
+    with pytest.raises(ValueError, match=r"critic: .*integers of 1 or more, got 0 in \(8, 0\)"):
+        AAETransformer(critic=(8, 0)).fit(X)
+
+
 def test_the_critic_has_a_rate_of_its_own(X):
     model = quietly(AAETransformer(**CHEAP, learning_rate=0.01, critic_learning_rate=0.002), X)
     rates = {name: rate for (_, rate), name in zip(model.net_.optimizers(), model.net_.optimizer_, strict=True)}

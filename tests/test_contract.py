@@ -273,6 +273,27 @@ def test_ctrl_c_keeps_the_weights_so_far_and_goes_on(estimator):
     assert np.isfinite(estimator.transform(X)).all()
 
 
+def test_ctrl_c_in_the_first_epoch_leaves_what_it_says(estimator):
+    class Interrupted(Callback):
+        def on_batch_end(self, net, **kwargs):
+            self.n_batches = getattr(self, "n_batches", 0) + 1
+            if self.n_batches == 3:
+                press()
+
+    def press():
+        raise KeyboardInterrupt
+
+    estimator.set_params(callbacks=[Interrupted()], early_stopping=False, learning_rate=0.05, batch_size=8)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X)
+    assert estimator.n_iter_ == 0
+    if getattr(estimator, "linear_", False):
+        codes = estimator.transform(X)
+        middle = estimator.inverse_transform((codes[:1] + codes[1:2]) / 2)
+        ends = estimator.inverse_transform(codes[:2])
+        np.testing.assert_allclose(middle[0], ends.mean(0), atol=1e-4 * np.abs(X).max())
+
+
 # -- training on
 
 

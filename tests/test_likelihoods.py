@@ -67,6 +67,20 @@ def test_multinomial_score_is_the_log_probability(raw, counts):
     np.testing.assert_allclose(row_score(Multinomial(), raw, counts), expected)
 
 
+@pytest.mark.parametrize("likelihood", [Multinomial(), Poisson()], ids=str)
+def test_counts_in_the_millions_lose_no_nats(likelihood):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.uniform(0, 4e4, (20, 500)))
+    raw = np.log(counts.mean(0) + 1) + 0.001 * rng.standard_normal((20, 500))
+    if isinstance(likelihood, Poisson):
+        expected = stats.poisson.logpmf(counts, np.exp(raw.astype(np.float32).astype(float))).sum(1)
+    else:
+        shares = softmax(raw.astype(np.float32).astype(float), axis=1)
+        expected = [stats.multinomial.logpmf(x, x.sum(), p) for x, p in zip(counts, shares, strict=True)]
+    found = likelihood.log_prob(torch.tensor(raw).float(), torch.tensor(counts).float())
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
 def test_multinomial_score_ignores_a_common_shift_of_the_logits(raw, counts):
     np.testing.assert_allclose(
         row_score(Multinomial(), raw + 7.0, counts), row_score(Multinomial(), raw, counts), rtol=1e-10

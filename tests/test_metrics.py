@@ -206,6 +206,14 @@ def test_quality_of_copies_is_perfect_even_where_balls_have_no_radius():
     assert result == (1.0, 1.0, 2.0, 1.0)  # 6 balls of radius 0 around each row, over 3
 
 
+def test_quality_survives_a_row_that_is_far_from_all():
+    real, generated = draw(60, 2), draw(60, 2, seed=1) + 6
+    real[0] = 1e5
+    near = precision_recall_density_coverage(real, generated, n_neighbors=3)
+    real[0] = 1e12
+    assert precision_recall_density_coverage(real, generated, n_neighbors=3) == near
+
+
 def test_quality_and_distances_survive_an_offset():
     real, generated = draw(60, 20), draw(60, 20, seed=1) + 0.2
     for function in (precision_recall_density_coverage, energy_distance, maximum_mean_discrepancy):
@@ -342,6 +350,11 @@ def test_frechet_of_singular_covariances():
     assert frechet_distance(few, few) == pytest.approx(0, abs=1e-12)
     assert frechet_distance(few, few + 1) == pytest.approx(40)
     assert min(frechet_distance(rows, rows[::-1]) for rows in draw(20, 5, 40)) >= 0
+
+
+def test_frechet_of_what_overflows_is_not_zero():
+    with np.errstate(all="ignore"):
+        assert not frechet_distance(1e155 * draw(20, 1), 1e155 * (draw(20, 1) + 6)) <= 0
 
 
 def test_frechet_of_features():

@@ -4,6 +4,7 @@ import json
 import pickle
 import resource
 import signal
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import GradientNormClipping
 
-from sk_autoenc import AutoencoderTransformer, Vocabulary, load, save
+from sk_autoenc import AAETransformer, AutoencoderTransformer, GaussianMixturePrior, Vocabulary, load, save
 from tests.instances import INSTANCES
 
 X = np.random.default_rng(0).standard_normal((50, 4))
@@ -121,6 +122,15 @@ def test_a_vocabulary_is_kept(tmp_path):
     again = load(tmp_path / "vocabulary")
     assert again.tokens_.dtype == vocabulary.tokens_.dtype
     np.testing.assert_array_equal(again.transform(["ab", "d"]), vocabulary.transform(["ab", "d"]))
+
+
+def test_an_array_without_axes_stays_one(tmp_path):
+    prior = GaussianMixturePrior([[0.0, 0.0], [1.0, 1.0]], covariances=np.array(0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # too short a game
+        saved = AAETransformer(2, prior=prior, architecture=(4,), max_iter=1, random_state=0).fit(X)
+    save(saved, tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").score_samples(X), saved.score_samples(X))
 
 
 def test_pipelines_are_told_how_to_be_kept(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.mixture import GaussianMixture
 
 from sk_autoenc import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
@@ -183,10 +183,14 @@ class Halves:
         return torch.full((n, 3), 0.5)
 
 
-def test_anything_that_samples_may_be_a_prior():
-    given = Halves()
+class HalvesWithParameters(BaseEstimator, Halves):
+    """The same for a search."""
+
+
+@pytest.mark.parametrize("given", [Halves(), HalvesWithParameters()], ids=lambda p: type(p).__name__)
+def test_anything_that_samples_may_be_a_prior(given):
     found = as_prior(given, 3)
-    assert type(found) is Halves
+    assert type(found) is type(given)
     assert found is not given
 
 

@@ -59,6 +59,13 @@ def test_rates_fall_from_half_of_the_peak():
     assert model.net_.optimizer_.param_groups[0]["lr"] < 1e-5
 
 
+@pytest.mark.parametrize("n_rows", [576, 577])
+def test_rates_fall_to_zero_also_where_the_last_row_of_a_pass_joins_a_batch(n_rows):
+    model, seen = fitted(X[:n_rows], batch_size=64, early_stopping=False)
+    assert len(seen) == 20
+    assert model.net_.optimizer_.param_groups[0]["lr"] < 1e-5
+
+
 def test_small_tables_settle_after_their_folds():
     model, seen = fitted(curved_rows(200), architecture=(32,), max_iter=40)
     best = int(np.argmin(model.validation_loss_curve_)) + 1

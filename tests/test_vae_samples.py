@@ -18,6 +18,7 @@ from sk_autoenc import (
     Gaussian,
     GaussianMixturePrior,
     NormalPrior,
+    Recurrent,
     SwissRollPrior,
     load,
     save,
@@ -348,11 +349,12 @@ def test_methods_name_what_is_out_of_range(model):
 
 
 @pytest.mark.filterwarnings("ignore:Codes have collapsed")
-def test_what_to_do_about_an_infinite_loss_goes_for_counts_too():
+@pytest.mark.parametrize("likelihood", ["poisson", "multinomial"])
+def test_what_to_do_about_an_infinite_loss_goes_for_counts_too(likelihood):
     """These cannot be scaled."""
     counts = np.random.default_rng(0).poisson(3.0, size=(50, 3))
     with pytest.warns(ConvergenceWarning, match="Try a smaller learning_rate, or look for extreme values in X"):
-        make(likelihood="poisson", learning_rate=1e6, n_warmup_epochs=0, early_stopping=False, max_iter=3).fit(counts)
+        make(likelihood=likelihood, learning_rate=1e36, n_warmup_epochs=0, early_stopping=False, max_iter=3).fit(counts)
 
 
 @pytest.mark.parametrize("variance", ["row", "feature", "shared"])
@@ -394,3 +396,22 @@ def test_ends_of_a_walk_may_be_frames_where_rows_have_axes():
     model = make(init="random", max_iter=1).fit(rows)
     between = model.interpolate(pd.DataFrame(rows[0]), pd.DataFrame(rows[1]), 3)
     np.testing.assert_array_equal(between, model.interpolate(rows[0], rows[1], 3))
+
+
+@pytest.mark.filterwarnings("ignore:Codes have collapsed")
+@pytest.mark.parametrize(
+    ("likelihood", "architecture"),
+    [
+        *[(name, (4,)) for name in ("gaussian", "student_t", "bernoulli", "poisson", "multinomial", "categorical")],
+        ("categorical", Recurrent(hidden_size=4)),
+        ("categorical", Recurrent(hidden_size=4, unequal_lengths=True)),
+    ],
+    ids=str,
+)
+def test_every_likelihood_has_a_bound_and_takes_one_code(likelihood, architecture):
+    rows = np.random.default_rng(0).integers(0, 2, (40, 4)).astype(float)
+    model = make(1, likelihood=likelihood, architecture=architecture, n_warmup_epochs=0, max_iter=2).fit(rows)
+    bound = model.elbo(rows)
+    np.testing.assert_allclose(bound.total, bound.reconstruction - bound.kl, rtol=1e-6)
+    assert bound.total.mean() <= model.score(rows) + 1e-6
+    assert np.isfinite(model.score_samples(rows, n_samples=1)).all()

@@ -143,7 +143,8 @@ class AAETransformer(GenerativeAutoencoder):
     optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
         The optimizer of every player.
     weight_decay : float, default=0.01
-        How strongly weights are drawn to zero, biases and linear paths excepted.
+        How strongly weights are drawn to zero at each step, biases and linear paths excepted; the encoder takes two
+        steps for each of the decoder.
     early_stopping : bool, default=False
         Whether to stop, and return to the best weights, when rows that are held out are not reconstructed any better.
         How well codes match the prior is not looked at, so leave it to ``max_iter`` where that is what matters.
@@ -323,7 +324,10 @@ class AAETransformer(GenerativeAutoencoder):
     def _check_configuration(self) -> None:
         super()._check_configuration()
         critic = self._make_critic_architecture()
-        critic.check()
+        try:
+            critic.check()
+        except ValueError as error:
+            raise ValueError(f"critic: {error}") from None
         if critic.code_activation != "identity":
             raise ValueError(
                 f"critic: code_activation must be 'identity', since log-odds have any sign and size; got "

@@ -141,14 +141,16 @@ class VAETransformer(DensityAutoencoder):
         KL divergence in nats that each component may have at no cost in training, on average over a batch [4]_; keeps
         components from collapsing. Held-out rows are judged without it. ``"auto"``: where training starts at a linear
         model with ``beta=1``, one nat divided by ``n_components`` until the network settles, or a callback ends
-        training. Else, and with more than one code drawn for each row, 0.
+        training. Else, where nothing is kept for settling (as without ``early_stopping``), and with more than one code
+        drawn for each row, 0.
     n_importance_samples : int or "auto", default="auto"
         Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound.
-        ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, 16 divided by ``n_components``, up
-        to 8, for held-out rows and while the network settles (rows of a step are then decoded so many times). They
-        tighten the bound the more, the fewer components a code has, and the bound of the linear model, with which the
-        network is compared, is tight. It may change with ``warm_start``: few first and many in the end take a
-        fraction of the time of many throughout; loss curves jump there, to those of another bound.
+        ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, and no ``free_bits`` are asked for,
+        16 divided by ``n_components``, up to 8, for held-out rows and while the network settles (rows of a step are
+        then decoded so many times). They tighten the bound the more, the fewer components a code has, and the bound of
+        the linear model, with which the network is compared, is tight. It may change with ``warm_start``: few first and
+        many in the end take a fraction of the time of many throughout; loss curves jump there, to those of another
+        bound.
     n_score_samples : int, default=128
         Codes for each row in ``score_samples``, ``score`` and ``elbo``.
     init : {"auto", "pca", "random"}, default="auto"

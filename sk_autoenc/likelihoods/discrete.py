@@ -8,7 +8,6 @@ import torch
 from scipy.special import logit
 from torch import Tensor
 from torch.distributions import Bernoulli as BernoulliDistribution
-from torch.distributions import Multinomial as MultinomialDistribution
 
 from sk_autoenc.likelihoods.base import Likelihood
 
@@ -122,6 +121,7 @@ class Poisson(Whole):
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of the row, summed over features."""
         # torch's distribution takes the logarithm of exp(raw), which is lost for small rates.
+        raw, x = raw.double(), x.double()  # of a million counts, float32 loses a tenth of a nat
         return (x * raw - raw.exp() - torch.lgamma(x + 1)).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
@@ -167,7 +167,10 @@ class Multinomial(Whole):
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of the row's counts given its total."""
-        return MultinomialDistribution(logits=raw, validate_args=False).log_prob(x)
+        # torch's distribution checks its logits, whatever it is told; training has to see a loss that is not finite.
+        raw, x = raw.double(), x.double()  # of a million counts, float32 loses a nat
+        n_orders = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
+        return n_orders + (x * raw.log_softmax(-1)).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
         """Share of each feature; a row sums to one."""
