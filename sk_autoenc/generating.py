@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.arrays import as_array
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.floor import last_layer, moments, start_at_mean, summarize
+from sk_autoenc.floor import last_layer, start_at_mean, summarize
 from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
 from sk_autoenc.linear_gaussian import (
     LEAST_VARIANCE,
@@ -21,6 +21,7 @@ from sk_autoenc.linear_gaussian import (
     fit_linear_gaussian,
     kinds_of_noise,
     loosen_noise,
+    moments_of,
     split_covariance,
     start_at_linear_gaussian,
     start_noise,
@@ -138,7 +139,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             model = fit_linear_gaussian(rows, self.n_components, best_noise(rows, self.n_components, candidates))
         else:
             known = self._known_variance(n_features, np.empty(0))
-            model = split_covariance(*moments(rows), self.n_components, known, shrinkage=1.0)
+            model = split_covariance(moments_of(rows), self.n_components, known, shrinkage=1.0)
         start_at_linear_gaussian(module, model, rows)
 
     def _channel_variances(self, rows: Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ beside the loadings may be kept as correlations of the noise, shrunk towards non
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -28,6 +29,9 @@ _FARTHEST_CODE = 6.0
 
 #: Least variance of noise, in units of scaled rows, whose mean variance is 1.
 LEAST_VARIANCE = 1e-6
+
+#: Least variance that is left along an axis, in units of the noise.
+_LEAST_LEFT = 1e-4
 
 #: Shares by which correlations of the noise may be shrunk; 1 leaves none.
 _SHRINKAGES = (0.0, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -54,60 +58,109 @@ class LinearGaussian(NamedTuple):
     covariance: np.ndarray  # (d, d), of the noise
     precision: np.ndarray  # (k,), of the posterior of a code
 
-    def log_prob(self, X: np.ndarray) -> np.ndarray:
-        """Log-density of rows, the codes integrated out."""
-        factor = np.linalg.cholesky(self.covariance + self.loadings @ self.loadings.T)
-        whitened = solve_triangular(factor, (X - self.mean).T, lower=True)
-        log_det = 2 * np.log(factor.diagonal()).sum() + len(self.mean) * np.log(2 * np.pi)
-        return -0.5 * (np.square(whitened).sum(axis=0) + log_det)
-
     def encoder(self) -> np.ndarray:
         """Matrix (k, d) that maps centred rows to the posterior mean of their code."""
         return (np.linalg.solve(self.covariance, self.loadings) / self.precision).T
 
 
-def split_covariance(
-    mean: np.ndarray, covariance: np.ndarray, n_components: int, variance: np.ndarray, shrinkage: float
-) -> LinearGaussian:
+class Moments(NamedTuple):
+    """What a linear model is fitted to."""
+
+    mean: np.ndarray  # (d,)
+    covariance: np.ndarray  # (d, d)
+    rows: np.ndarray  # (n, d), all or some of them
+
+    def spectrum(self, variance: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Variances along the principal axes in units of the features' noise, highest first, and these axes.
+
+        They come from the rows where these are fewer than the features, which may be ten times less work; along axes
+        that are missing then, rows do not vary.
+        """
+        unit = np.sqrt(np.broadcast_to(variance, self.mean.shape))
+        if len(self.rows) < len(unit):
+            _, sizes, axes = np.linalg.svd((self.rows - self.mean) / unit, full_matrices=False)
+            return np.square(sizes) / len(self.rows), axes.T
+        values, axes = np.linalg.eigh(self.covariance / np.outer(unit, unit))
+        return values[::-1], axes[:, ::-1]
+
+
+def moments_of(rows: Rows) -> Moments:
+    """Of all rows; those that come along are enough of them if there are very many."""
+    return Moments(*moments(rows), some_rows(rows))
+
+
+class AxisVariances(NamedTuple):
+    """Variances along the principal axes, in units of the noise: what codes explain, and what is left."""
+
+    signal: np.ndarray  # (n_axes,)
+    left: np.ndarray  # (n_axes,)
+    beyond: float  # along axes on which rows do not vary
+
+    @classmethod
+    def of(cls, values: np.ndarray, n_components: int, shrinkage: float) -> "AxisVariances":
+        """Codes explain the leading axes; of the others, correlations are shrunk."""
+        is_leading = np.arange(len(values)) < n_components
+        left = ((1 - shrinkage) * values + shrinkage).clip(_LEAST_LEFT)
+        signal = np.where(is_leading, (values - 1).clip(0), 0.0)
+        return cls(signal, np.where(is_leading, 1.0, left), max(shrinkage, _LEAST_LEFT))
+
+
+def split_covariance(seen: Moments, n_components: int, variance: np.ndarray, shrinkage: float) -> LinearGaussian:
     """The model whose loadings are the leading axes of the covariance in units of the features' noise.
 
     ``variance`` is that of each feature's noise. The maximum of the likelihood for it if all is shrunk.
     """
-    n_features, unit = len(mean), np.sqrt(variance)
-    values, axes = np.linalg.eigh(covariance / np.outer(unit, unit))
-    values, axes = values[::-1], unit[:, None] * axes[:, ::-1]
-    kept = min(n_components, n_features)
-    signal = np.zeros(n_components)
-    signal[:kept] = (values[:kept] - 1).clip(0)
-    loadings = np.zeros((n_features, n_components))
+    values, axes = seen.spectrum(variance)
+    signal, left, beyond = AxisVariances.of(values, n_components, shrinkage)
+    axes = np.sqrt(variance)[:, None] * axes
+    kept = min(n_components, len(values))
+    loadings, precision = np.zeros((len(variance), n_components)), np.ones(n_components)
     loadings[:, :kept] = axes[:, :kept] * np.sqrt(signal[:kept])
-    left = np.ones(n_features)
-    left[kept:] = ((1 - shrinkage) * values[kept:] + shrinkage).clip(1e-4)
-    return LinearGaussian(mean, loadings, (axes * left) @ axes.T, 1 + signal)
+    precision[:kept] += signal[:kept]
+    covariance = (axes * (left - beyond)) @ axes.T + np.diag(beyond * variance)
+    return LinearGaussian(seen.mean, loadings, covariance, precision)
 
 
-def feature_noise(rows: np.ndarray, covariance: np.ndarray, n_components: int, by_feature: bool) -> np.ndarray:
+def log_prob(
+    X: np.ndarray, seen: Moments, n_components: int, variance: np.ndarray, shrinkages: Sequence[float]
+) -> list[np.ndarray]:
+    """Log-density of rows under :func:`split_covariance`, codes integrated out, for each of some shrinkages."""
+    values, axes = seen.spectrum(variance)
+    whitened = (X - seen.mean) / np.sqrt(variance)
+    squares = np.square(whitened @ axes)
+    off_axes = (np.square(whitened).sum(axis=1) - squares.sum(axis=1)).clip(0)
+    found = []
+    for shrinkage in shrinkages:
+        signal, left, beyond = AxisVariances.of(values, n_components, shrinkage)
+        log_det = np.log(2 * np.pi * variance).sum() + np.log(signal + left).sum()
+        log_det += (len(variance) - len(values)) * np.log(beyond)
+        found.append(-0.5 * ((squares / (signal + left)).sum(axis=1) + off_axes / beyond + log_det))
+    return found
+
+
+def feature_noise(seen: Moments, n_components: int, by_feature: bool) -> np.ndarray:
     """Variance of each feature's noise: of factor analysis, or the one of probabilistic PCA; ``(n_features,)``."""
-    n_features = len(covariance)
+    n_features, variance = len(seen.mean), seen.covariance.diagonal().copy()
     if by_feature:
-        variance = covariance.diagonal().copy()
         if (varies := variance > LEAST_VARIANCE).any():
             # More factors than the rank (columns may be copies of one another) would have logarithms of zero.
-            rank = int(np.linalg.matrix_rank(covariance[np.ix_(varies, varies)], hermitian=True))
+            some = Moments(seen.mean[varies], seen.covariance[np.ix_(varies, varies)], seen.rows[:, varies])
+            values, _ = some.spectrum()
+            rank = int((values > values[0] * len(some.mean) * np.finfo(float).eps).sum())
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                analysis = FactorAnalysis(min(n_components, rank)).fit(rows[:, varies])
+                analysis = FactorAnalysis(min(n_components, rank)).fit(some.rows)
             variance[varies] = analysis.noise_variance_
         return variance.clip(LEAST_VARIANCE)
-    left = np.linalg.eigvalsh(covariance)[: max(0, n_features - n_components)]
-    return np.full(n_features, max(left.mean() if len(left) else 0.0, LEAST_VARIANCE))
+    values, _ = seen.spectrum()
+    n_left = n_features - n_components
+    return np.full(n_features, max(values[n_components:].sum() / n_left if n_left > 0 else 0.0, LEAST_VARIANCE))
 
 
 def fit_linear_gaussian(rows: Rows, n_components: int, noise: Noise) -> LinearGaussian:
     """The model of all rows; factor analysis reads some of them if there are very many."""
-    mean, covariance = moments(rows)
-    variance = feature_noise(some_rows(rows), covariance, n_components, noise.by_feature)
-    return split_covariance(mean, covariance, n_components, variance, noise.shrinkage)
+    seen = moments_of(rows)
+    return split_covariance(seen, n_components, feature_noise(seen, n_components, noise.by_feature), noise.shrinkage)
 
 
 def some_rows(rows: Rows) -> np.ndarray:
@@ -126,12 +179,13 @@ def best_noise(rows: Rows, n_components: int, candidates: list[Noise]) -> Noise:
     scores = dict.fromkeys(candidates, 0.0)
     for left_out in range(n_folds):
         chosen, others = X[fold != left_out], X[fold == left_out]
-        mean, covariance = chosen.mean(axis=0), np.cov(chosen.T, bias=True).reshape(X.shape[1], -1)
+        seen = Moments(chosen.mean(axis=0), np.cov(chosen.T, bias=True).reshape(X.shape[1], -1), chosen)
         for by_feature in {noise.by_feature for noise in candidates}:
-            variance = feature_noise(chosen, covariance, n_components, by_feature)
-            for noise in (noise for noise in candidates if noise.by_feature == by_feature):
-                model = split_covariance(mean, covariance, n_components, variance, noise.shrinkage)
-                scores[noise] += model.log_prob(others).sum()
+            variance = feature_noise(seen, n_components, by_feature)
+            some = [noise for noise in candidates if noise.by_feature == by_feature]
+            found = log_prob(others, seen, n_components, variance, [noise.shrinkage for noise in some])
+            for noise, densities in zip(some, found, strict=True):
+                scores[noise] += densities.sum()
     return max(scores, key=lambda noise: scores[noise])
 
 

@@ -8,11 +8,13 @@ from sklearn.decomposition import PCA, FactorAnalysis
 
 from sk_autoenc.linear_gaussian import (
     LEAST_VARIANCE,
+    Moments,
     Noise,
     best_noise,
     feature_noise,
     fit_linear_gaussian,
     kinds_of_noise,
+    log_prob,
     split_covariance,
 )
 from sk_autoenc.training.data import Rows
@@ -35,33 +37,58 @@ def as_rows(X):
 
 X = drawn(400, np.diag(UNEQUAL))
 MEAN, COVARIANCE = X.mean(0), np.cov(X.T, bias=True)
+SEEN = Moments(MEAN, COVARIANCE, X)
+
+
+def log_density(model):
+    """Of the rows, the codes integrated out."""
+    overall = model.covariance + model.loadings @ model.loadings.T
+    return stats.multivariate_normal(model.mean, overall).logpdf(X)
 
 
 def test_with_one_variance_it_is_probabilistic_pca():
     pca = PCA(K).fit(X)
-    covariance = np.cov(X.T)  # PCA divides by n - 1
-    model = split_covariance(MEAN, covariance, K, np.full(D, pca.noise_variance_), shrinkage=1.0)
-    np.testing.assert_allclose(model.log_prob(X), pca.score_samples(X), rtol=1e-9)
-    np.testing.assert_allclose(feature_noise(X, covariance, K, by_feature=False), pca.noise_variance_)
+    seen = Moments(MEAN, np.cov(X.T), X)  # PCA divides by n - 1
+    model = split_covariance(seen, K, np.full(D, pca.noise_variance_), shrinkage=1.0)
+    np.testing.assert_allclose(log_density(model), pca.score_samples(X), rtol=1e-9)
+    np.testing.assert_allclose(feature_noise(seen, K, by_feature=False), pca.noise_variance_)
 
 
 def test_with_a_variance_for_each_feature_it_is_factor_analysis():
     analysis = FactorAnalysis(K, tol=1e-10, max_iter=10_000, svd_method="lapack").fit(X)
-    model = split_covariance(MEAN, COVARIANCE, K, analysis.noise_variance_, shrinkage=1.0)
-    np.testing.assert_allclose(model.log_prob(X), analysis.score_samples(X), atol=1e-4)
-    assert model.log_prob(X).mean() > PCA(K).fit(X).score(X) + 0.05
+    model = split_covariance(SEEN, K, analysis.noise_variance_, shrinkage=1.0)
+    np.testing.assert_allclose(log_density(model), analysis.score_samples(X), atol=1e-4)
+    assert log_density(model).mean() > PCA(K).fit(X).score(X) + 0.05
 
 
 @pytest.mark.parametrize("by_feature", [False, True])
 def test_nothing_shrunk_is_the_full_gaussian(by_feature):
-    model = split_covariance(MEAN, COVARIANCE, K, feature_noise(X, COVARIANCE, K, by_feature), shrinkage=0.0)
-    np.testing.assert_allclose(model.log_prob(X), stats.multivariate_normal(MEAN, COVARIANCE).logpdf(X), rtol=1e-9)
+    model = split_covariance(SEEN, K, feature_noise(SEEN, K, by_feature), shrinkage=0.0)
+    np.testing.assert_allclose(log_density(model), stats.multivariate_normal(MEAN, COVARIANCE).logpdf(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_rows", [4, D, 40])
+@pytest.mark.parametrize("by_feature", [False, True])
+def test_densities_are_those_of_the_models(n_rows, by_feature):
+    """Also where there are fewer rows than features, from whose axes models are made: as from the covariance."""
+    rows = X[:n_rows]
+    seen = Moments(rows.mean(0), np.cov(rows.T, bias=True), rows)
+    from_covariance = seen._replace(rows=np.repeat(rows, 10, axis=0))
+    variance = feature_noise(seen, K, by_feature)
+    if not by_feature:
+        np.testing.assert_allclose(variance, feature_noise(from_covariance, K, by_feature))
+    found = log_prob(X, seen, K, variance, (0.03, 0.4, 1.0))
+    for shrinkage, densities in zip((0.03, 0.4, 1.0), found, strict=True):
+        model, other = (split_covariance(it, K, variance, shrinkage) for it in (seen, from_covariance))
+        np.testing.assert_allclose(densities, log_density(model), rtol=1e-7)
+        np.testing.assert_allclose(model.covariance, other.covariance, atol=1e-9)
+        np.testing.assert_allclose(model.loadings @ model.loadings.T, other.loadings @ other.loadings.T, atol=1e-9)
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
 def test_the_encoder_gives_the_posterior(shrinkage):
     """By Bayes: covariance (I + L' Psi^-1 L)^-1, which is diagonal, and mean L' (L L' + Psi)^-1 (x - mean)."""
-    model = split_covariance(MEAN, COVARIANCE, K, feature_noise(X, COVARIANCE, K, True), shrinkage)
+    model = split_covariance(SEEN, K, feature_noise(SEEN, K, True), shrinkage)
     precision = np.eye(K) + model.loadings.T @ np.linalg.solve(model.covariance, model.loadings)
     np.testing.assert_allclose(precision, np.diag(model.precision), atol=1e-8)
     overall = model.loadings @ model.loadings.T + model.covariance
@@ -69,8 +96,8 @@ def test_the_encoder_gives_the_posterior(shrinkage):
 
 
 def test_shrinking_moves_correlations_of_the_noise_alone():
-    variance = feature_noise(X, COVARIANCE, K, True)
-    models = [split_covariance(MEAN, COVARIANCE, K, variance, shrinkage) for shrinkage in (0.0, 0.5, 1.0)]
+    variance = feature_noise(SEEN, K, True)
+    models = [split_covariance(SEEN, K, variance, shrinkage) for shrinkage in (0.0, 0.5, 1.0)]
     for model in models:
         np.testing.assert_allclose(model.loadings, models[0].loadings)
     np.testing.assert_allclose(models[1].covariance, (models[0].covariance + models[2].covariance) / 2)
@@ -78,7 +105,7 @@ def test_shrinking_moves_correlations_of_the_noise_alone():
 
 
 def test_components_beyond_the_features_say_nothing():
-    model = split_covariance(MEAN, COVARIANCE, D + 2, np.full(D, 0.1), shrinkage=1.0)
+    model = split_covariance(SEEN, D + 2, np.full(D, 0.1), shrinkage=1.0)
     assert model.loadings.shape == (D, D + 2)
     assert (model.loadings[:, D:] == 0).all()
     assert (model.precision[D:] == 1).all()
@@ -87,7 +114,7 @@ def test_components_beyond_the_features_say_nothing():
 def test_constant_and_copied_columns_have_some_noise():
     odd = np.column_stack([X[:, 0], X[:, 0], np.full(len(X), 7.0)])
     for by_feature in (False, True):
-        variance = feature_noise(odd, np.cov(odd.T, bias=True), 2, by_feature)
+        variance = feature_noise(Moments(odd.mean(0), np.cov(odd.T, bias=True), odd), 2, by_feature)
         assert (variance >= LEAST_VARIANCE).all()
         assert np.isfinite(variance).all()
 
@@ -121,5 +148,5 @@ def test_few_rows_have_the_simplest_noise():
 
 def test_the_fitted_model_is_that_of_all_rows():
     model = fit_linear_gaussian(as_rows(X), K, Noise(by_feature=False))
-    expected = split_covariance(MEAN, COVARIANCE, K, feature_noise(X, COVARIANCE, K, False), 1.0)
-    np.testing.assert_allclose(model.log_prob(X), expected.log_prob(X))
+    expected = split_covariance(SEEN, K, feature_noise(SEEN, K, False), 1.0)
+    np.testing.assert_allclose(log_density(model), log_density(expected))
