@@ -382,7 +382,7 @@ def parzen_log_likelihood(
     -0.9189
     """
     if (bandwidth is None) == (validation is None):
-        raise ValueError("Give either bandwidth, or validation to choose it on: not both, and one of them.")
+        raise ValueError("Give one of bandwidth and validation, the rows to choose it on, and not both.")
     if validation is None:
         generated, test = _centred(generated=generated, test=test)
         h = _checked_bandwidth(bandwidth)

@@ -417,9 +417,9 @@ def test_parzen_bandwidth_is_the_best_on_validation_rows(shift):
 
 def test_parzen_refuses():
     rows, others = draw(10, 2), draw(10, 2, seed=1)
-    with pytest.raises(ValueError, match="either bandwidth, or validation"):
+    with pytest.raises(ValueError, match="one of bandwidth and validation"):
         parzen_log_likelihood(rows, others)
-    with pytest.raises(ValueError, match="either bandwidth, or validation"):
+    with pytest.raises(ValueError, match="one of bandwidth and validation"):
         parzen_log_likelihood(rows, others, bandwidth=1.0, validation=others)
     with pytest.raises(ValueError, match="validation holds only copies"):
         parzen_log_likelihood(rows, others, validation=rows)

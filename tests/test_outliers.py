@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA, KernelPCA
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sk_autoenc import (
     AAETransformer,
@@ -374,6 +374,22 @@ def test_the_display_shows_the_largest_parts_first():
     with pytest.raises(TypeError, match="PCA has not"):
         OutlierExplanationDisplay.from_estimator(PCA().fit(X), X)
     assert len(OutlierExplanationDisplay(np.ones(30)).plot(n_features=5).bars_) == 6
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [(StandardScaler(), list("abcdef")), (FunctionTransformer(pd.DataFrame.to_numpy), None)],
+    ids=["names", "none"],
+)
+def test_a_pipelines_last_step_is_explained(step, names):
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    pipeline = make_pipeline(step, ReconstructionOutlierDetector(n_steps=5, random_state=0)).fit(frame)
+    display = OutlierExplanationDisplay.from_estimator(pipeline, frame, row=3)
+    seen = step.transform(frame)
+    np.testing.assert_array_equal(display.parts, pipeline[-1].explain(seen)[3])
+    np.testing.assert_array_equal(display.values, seen[3])
+    assert display.names == names
     plt.close("all")
 
 

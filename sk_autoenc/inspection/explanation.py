@@ -1,11 +1,13 @@
 """Why rows are outliers: each feature's part of the outlyingness, as bars."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc.inspection.pyplot import import_pyplot
@@ -57,8 +59,8 @@ class OutlierExplanationDisplay:
 
         Parameters
         ----------
-        estimator : ReconstructionOutlierDetector, or any detector with ``explain``
-            Fitted.
+        estimator : ReconstructionOutlierDetector, any detector with ``explain``, or a Pipeline that ends in one
+            Fitted. Names and values are those that the detector sees.
         X : array-like or data frame of shape (n_samples, n_features) or (n_samples, ...)
             Rows, images or series; cells of the latter are named by their place, such as channel and time.
         row : int or None, default=None
@@ -87,6 +89,12 @@ class OutlierExplanationDisplay:
         4
         """
         check_is_fitted(estimator)
+        names = None
+        if isinstance(estimator, Pipeline) and len(estimator) > 1:
+            steps, estimator = estimator[:-1], estimator[-1]
+            X = steps.transform(X)
+            with suppress(AttributeError):  # a step that names nothing
+                names = list(steps.get_feature_names_out())
         if not hasattr(estimator, "explain"):
             raise TypeError(f"estimator must have explain, which {type(estimator).__name__} has not.")
         if row is None:
@@ -94,7 +102,8 @@ class OutlierExplanationDisplay:
         elif not isinstance(row, Integral) or not 0 <= row < len(X):
             raise ValueError(f"row must be a position from 0 to {len(X) - 1}, X having {len(X)} rows; got {row!r}.")
         chosen = X[row : row + 1]
-        names = [str(name) for name in chosen.columns] if hasattr(chosen, "columns") else None
+        if hasattr(chosen, "columns"):
+            names = [str(name) for name in chosen.columns]
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
         if names is None:
             there = np.equal(values, values)  # but for NaN after the end of a series
