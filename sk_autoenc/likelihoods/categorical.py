@@ -16,7 +16,8 @@ class Categorical(Whole):
     """Categories numbered 0, 1, 2, …, as an ``OrdinalEncoder`` gives them, each feature with its own number of them.
 
     The encoder reads indicators, the decoder gives a logit for each category of each feature; ``inverse_transform``
-    and ``reconstruct`` give the most probable category.
+    and ``reconstruct`` give the most probable category. Both have weights for every category up to the highest number,
+    so leave out years and identifiers, or number what is there by an ``OrdinalEncoder``.
 
     With :class:`Recurrent`, rows are sequences of tokens: all positions have the same categories, each depends on those
     before it, and with ``unequal_lengths=True`` a sequence may end before the last column, which is learned, too. What
