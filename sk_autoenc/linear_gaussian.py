@@ -68,16 +68,17 @@ class Moments(NamedTuple):
 
     mean: np.ndarray  # (d,)
     covariance: np.ndarray  # (d, d)
-    rows: np.ndarray  # (n, d), all or some of them
+    rows: np.ndarray  # (n, d)
+    are_all: bool = True  # the rows, and not some of very many
 
     def spectrum(self, variance: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Variances along the principal axes in units of the features' noise, highest first, and these axes.
 
-        They come from the rows where these are fewer than the features, which may be ten times less work; along axes
-        that are missing then, rows do not vary.
+        They come from the rows where these are far fewer than the features, which may be ten times less work; along
+        axes that are missing then, rows do not vary.
         """
         unit = np.sqrt(np.broadcast_to(variance, self.mean.shape))
-        if len(self.rows) < len(unit):
+        if self.are_all and 2 * len(self.rows) < len(unit):
             _, sizes, axes = np.linalg.svd((self.rows - self.mean) / unit, full_matrices=False)
             return np.square(sizes) / len(self.rows), axes.T
         values, axes = np.linalg.eigh(self.covariance / np.outer(unit, unit))
@@ -86,7 +87,8 @@ class Moments(NamedTuple):
 
 def moments_of(rows: Rows) -> Moments:
     """Of all rows; those that come along are enough of them if there are very many."""
-    return Moments(*moments(rows), some_rows(rows))
+    some = some_rows(rows)
+    return Moments(*moments(rows), some, are_all=len(some) == len(rows))
 
 
 class AxisVariances(NamedTuple):
@@ -128,7 +130,8 @@ def log_prob(
     values, axes = seen.spectrum(variance)
     whitened = (X - seen.mean) / np.sqrt(variance)
     squares = np.square(whitened @ axes)
-    off_axes = (np.square(whitened).sum(axis=1) - squares.sum(axis=1)).clip(0)
+    has_all_axes = len(values) == len(variance)
+    off_axes = 0.0 if has_all_axes else (np.square(whitened).sum(axis=1) - squares.sum(axis=1)).clip(0)
     found = []
     for shrinkage in shrinkages:
         signal, left, beyond = AxisVariances.of(values, n_components, shrinkage)
@@ -170,7 +173,7 @@ def some_rows(rows: Rows) -> np.ndarray:
 
 
 def best_noise(rows: Rows, n_components: int, candidates: list[Noise]) -> Noise:
-    """The candidate under which rows that were left out are most probable; the last if there are few rows."""
+    """The candidate under which rows that were left out are most probable; the last of equals, or of few rows."""
     if len(candidates) == 1 or len(rows) < MIN_ROWS:
         return candidates[-1]
     X = some_rows(rows)
@@ -186,7 +189,8 @@ def best_noise(rows: Rows, n_components: int, candidates: list[Noise]) -> Noise:
             found = log_prob(others, seen, n_components, variance, [noise.shrinkage for noise in some])
             for noise, densities in zip(some, found, strict=True):
                 scores[noise] += densities.sum()
-    return max(scores, key=lambda noise: scores[noise])
+    highest = max(scores.values())  # with as many components as features, all are one model but for rounding
+    return [noise for noise in candidates if scores[noise] >= highest - 1e-9 * abs(highest)][-1]
 
 
 def start_at_linear_gaussian(module: VariationalAutoencoder, model: LinearGaussian, rows: Rows) -> None:

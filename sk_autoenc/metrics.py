@@ -156,7 +156,7 @@ def precision_recall_density_coverage(real: Rows, generated: Rows, *, n_neighbor
     real, generated = _centred(real=real, generated=generated)
     check_scalar(n_neighbors, "n_neighbors", Integral, min_val=1, max_val=min(len(real), len(generated)) - 1)
     # Equal rows, whose balls may have no radius, are not quite 0 apart in distances by matrix products.
-    slack = 1e-7 * np.median(np.linalg.norm(real, axis=1))
+    slack = 1e-7 * np.median(sizes[sizes > 0]) if (sizes := np.linalg.norm(real, axis=1)).any() else 0.0
     reach = [NearestNeighbors(n_neighbors=n_neighbors).fit(x).kneighbors()[0][:, -1] + slack for x in (real, generated)]
     recalled, covered = np.zeros((2, len(real)), dtype=bool)
     around, start = np.zeros(len(generated)), 0  # number of real balls around each generated row

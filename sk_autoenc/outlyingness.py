@@ -72,6 +72,11 @@ class NeighborDistance:
         distances are in units of. Returns the measure, and the outlyingness of the first rows.
         """
         first = rows[: of_first.shape[1]]
+        # Reconstructed in other company, a row differs in its last bits; while units are unknown, only an equal row is
+        # taken for the row itself.
+        is_first = chosen < len(first)
+        of_chosen = of_chosen.clone()
+        of_chosen[is_first] = of_first[is_first.nonzero()[:, 0], chosen[is_first]]
         typical = torch.stack([_typical_residual(first, made) for made in of_first])
         sigma = typical.clamp_min(1e-3).float() ** power
         prototypes = _embed(rows[chosen], of_chosen, sigma)

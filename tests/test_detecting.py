@@ -80,6 +80,17 @@ def test_members_compare_with_rows_of_their_own(transformer):
     assert not torch.equal(own.indices[0].sort().values, own.indices[1].sort().values)
 
 
+@pytest.mark.parametrize("novelty", [False, True])
+def test_reference_rows_are_themselves_though_bits_of_their_reconstructions_differ(novelty):
+    """Of two rows of a member one is compared with the other, and not with itself."""
+    rows = torch.tensor(X[:40], dtype=torch.float32)
+    chosen = torch.arange(40)[None]
+    off = rows + 1e-6 * torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))
+    options = {"ks": (1, 5) if novelty else (8, 32), "power": 0.25}
+    exact, rounded = (NeighborDistance.fit(rows, chosen, made[None], rows[None], **options)[0] for made in (rows, off))
+    torch.testing.assert_close(exact.unit, rounded.unit)
+
+
 # -- rows that are meant to mislead
 
 

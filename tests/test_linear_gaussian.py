@@ -40,10 +40,10 @@ MEAN, COVARIANCE = X.mean(0), np.cov(X.T, bias=True)
 SEEN = Moments(MEAN, COVARIANCE, X)
 
 
-def log_density(model):
-    """Of the rows, the codes integrated out."""
+def log_density(model, rows=X):
+    """Of rows, the codes integrated out."""
     overall = model.covariance + model.loadings @ model.loadings.T
-    return stats.multivariate_normal(model.mean, overall).logpdf(X)
+    return stats.multivariate_normal(model.mean, overall).logpdf(rows)
 
 
 def test_with_one_variance_it_is_probabilistic_pca():
@@ -67,20 +67,21 @@ def test_nothing_shrunk_is_the_full_gaussian(by_feature):
     np.testing.assert_allclose(log_density(model), stats.multivariate_normal(MEAN, COVARIANCE).logpdf(X), rtol=1e-9)
 
 
-@pytest.mark.parametrize("n_rows", [4, D, 40])
+@pytest.mark.parametrize("n_rows", [5, 12, 40])
 @pytest.mark.parametrize("by_feature", [False, True])
 def test_densities_are_those_of_the_models(n_rows, by_feature):
-    """Also where there are fewer rows than features, from whose axes models are made: as from the covariance."""
-    rows = X[:n_rows]
-    seen = Moments(rows.mean(0), np.cov(rows.T, bias=True), rows)
-    from_covariance = seen._replace(rows=np.repeat(rows, 10, axis=0))
+    """Also where there are far fewer rows than features, from whose axes models are made: as from the covariance."""
+    wide = np.hstack([X[:n_rows], X[100 : 100 + n_rows]])
+    seen = Moments(wide.mean(0), np.cov(wide.T, bias=True), wide)
+    assert len(seen.spectrum()[0]) == min(n_rows, 12)
+    from_covariance = seen._replace(are_all=False)
     variance = feature_noise(seen, K, by_feature)
-    if not by_feature:
-        np.testing.assert_allclose(variance, feature_noise(from_covariance, K, by_feature))
-    found = log_prob(X, seen, K, variance, (0.03, 0.4, 1.0))
+    np.testing.assert_allclose(variance, feature_noise(from_covariance, K, by_feature))
+    new = np.hstack([X[200:300], X[300:400]])
+    found = log_prob(new, seen, K, variance, (0.03, 0.4, 1.0))
     for shrinkage, densities in zip((0.03, 0.4, 1.0), found, strict=True):
         model, other = (split_covariance(it, K, variance, shrinkage) for it in (seen, from_covariance))
-        np.testing.assert_allclose(densities, log_density(model), rtol=1e-7)
+        np.testing.assert_allclose(densities, log_density(model, new), rtol=1e-7)
         np.testing.assert_allclose(model.covariance, other.covariance, atol=1e-9)
         np.testing.assert_allclose(model.loadings @ model.loadings.T, other.loadings @ other.loadings.T, atol=1e-9)
 
@@ -150,3 +151,17 @@ def test_the_fitted_model_is_that_of_all_rows():
     model = fit_linear_gaussian(as_rows(X), K, Noise(by_feature=False))
     expected = split_covariance(SEEN, K, feature_noise(SEEN, K, False), 1.0)
     np.testing.assert_allclose(log_density(model), log_density(expected))
+
+
+def test_some_of_very_many_rows_do_not_stand_for_all():
+    wide = np.random.default_rng(0).standard_normal((40, 30))
+    seen = Moments(wide.mean(0), np.cov(wide.T, bias=True), wide[:8], are_all=False)
+    values, axes = seen.spectrum()
+    np.testing.assert_allclose((axes * values) @ axes.T, seen.covariance, atol=1e-12)
+
+
+def test_of_models_that_are_one_the_simplest_is_taken():
+    rows = as_rows(drawn(60, np.diag(UNEQUAL)))
+    assert best_noise(rows, D, kinds_of_noise(by_feature=True, correlated=True)) == Noise(by_feature=False)
+    column = as_rows(drawn(60, np.diag(UNEQUAL))[:, :1])
+    assert best_noise(column, 1, kinds_of_noise(by_feature=True, correlated=True)) == Noise(by_feature=False)

@@ -206,6 +206,13 @@ def test_quality_of_copies_is_perfect_even_where_balls_have_no_radius():
     assert result == (1.0, 1.0, 2.0, 1.0)  # 6 balls of radius 0 around each row, over 3
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_of_sparse_rows_are_perfect(seed):
+    rows = np.vstack([np.zeros((40, 4)), np.repeat(100 * draw(5, 4, seed=seed) + 7, 4, axis=0)])
+    found = precision_recall_density_coverage(rows, rows.copy(), n_neighbors=3)
+    assert (found.precision, found.recall, found.coverage) == (1.0, 1.0, 1.0)
+
+
 def test_quality_survives_a_row_that_is_far_from_all():
     real, generated = draw(60, 2), draw(60, 2, seed=1) + 6
     real[0] = 1e5

@@ -393,6 +393,16 @@ def test_a_pipelines_last_step_is_explained(step, names):
     plt.close("all")
 
 
+@pytest.mark.parametrize("outer", ["alone", "passthrough", "nested"])
+def test_pipelines_of_any_kind_are_explained(outer):
+    detector = ReconstructionOutlierDetector(n_steps=5, random_state=0)
+    steps = {"alone": [detector], "passthrough": ["passthrough", detector], "nested": [StandardScaler()]}[outer]
+    steps = [*steps, make_pipeline(PCA(6), detector)] if outer == "nested" else steps
+    display = OutlierExplanationDisplay.from_estimator(make_pipeline(*steps).fit(X), X, row=3)
+    assert len(display.parts) == 6
+    plt.close("all")
+
+
 # -- determinism, private randomness, fitted state
 
 

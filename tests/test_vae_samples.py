@@ -411,7 +411,5 @@ def test_ends_of_a_walk_may_be_frames_where_rows_have_axes():
 def test_every_likelihood_has_a_bound_and_takes_one_code(likelihood, architecture):
     rows = np.random.default_rng(0).integers(0, 2, (40, 4)).astype(float)
     model = make(1, likelihood=likelihood, architecture=architecture, n_warmup_epochs=0, max_iter=2).fit(rows)
-    bound = model.elbo(rows)
-    np.testing.assert_allclose(bound.total, bound.reconstruction - bound.kl, rtol=1e-6)
-    assert bound.total.mean() <= model.score(rows) + 1e-6
+    assert model.elbo(rows).total.mean() <= model.score(rows) + 1e-6
     assert np.isfinite(model.score_samples(rows, n_samples=1)).all()

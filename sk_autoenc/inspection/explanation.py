@@ -90,11 +90,12 @@ class OutlierExplanationDisplay:
         """
         check_is_fitted(estimator)
         names = None
-        if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        while isinstance(estimator, Pipeline):
             steps, estimator = estimator[:-1], estimator[-1]
-            X = steps.transform(X)
-            with suppress(AttributeError):  # a step that names nothing
-                names = list(steps.get_feature_names_out())
+            if len(steps):
+                X = steps.transform(X)
+                with suppress(AttributeError, TypeError):  # steps that name nothing
+                    names = list(steps.get_feature_names_out())
         if not hasattr(estimator, "explain"):
             raise TypeError(f"estimator must have explain, which {type(estimator).__name__} has not.")
         if row is None:
