@@ -75,7 +75,7 @@ def _estimate_piece(
     n = len(points)
     width, share = 1 + _EXTRA_WIDTH / math.sqrt(points.shape[1]), n_wide / n
     groups = [(1.0, points[: n - n_wide]), (width, points[n - n_wide :])]
-    for factor, group in groups if n_wide else groups[:1]:  # there is no splitting of nothing
+    for factor, group in groups if n_wide else groups[:1]:  # split gives of nothing an empty piece
         for some in group.split(at_once):
             uniform = (some[:, None] + shift) % 1.0  # (at_once, rows, n_components)
             noise = factor * torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).to(x.dtype)

@@ -143,8 +143,8 @@ def log_prob(
 
 def feature_noise(seen: Moments, n_components: int, by_feature: bool) -> np.ndarray:
     """Variance of each feature's noise: of factor analysis, or the one of probabilistic PCA; ``(n_features,)``."""
-    n_features, variance = len(seen.mean), seen.covariance.diagonal().copy()
     if by_feature:
+        variance = seen.covariance.diagonal().copy()
         if (varies := variance > LEAST_VARIANCE).any():
             # More factors than the rank (columns may be copies of one another) would have logarithms of zero.
             some = Moments(seen.mean[varies], seen.covariance[np.ix_(varies, varies)], seen.rows[:, varies])
@@ -156,6 +156,7 @@ def feature_noise(seen: Moments, n_components: int, by_feature: bool) -> np.ndar
             variance[varies] = analysis.noise_variance_
         return variance.clip(LEAST_VARIANCE)
     values, _ = seen.spectrum()
+    n_features = len(seen.mean)
     n_left = n_features - n_components
     return np.full(n_features, max(values[n_components:].sum() / n_left if n_left > 0 else 0.0, LEAST_VARIANCE))
 

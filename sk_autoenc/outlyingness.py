@@ -218,7 +218,9 @@ class NeighborsAndRarity:
     ) -> "NeighborsAndRarity":
         """From training rows, see :meth:`NeighborDistance.fit`."""
         held = rows.clamp(-FAR, FAR).float()
-        distance, distances = NeighborDistance.fit(held, chosen, of_chosen, of_first, ks=ks, power=power)
+        # In the precision in which rows are scored.
+        made = of_chosen.float(), of_first.float()
+        distance, distances = NeighborDistance.fit(held, chosen, *made, ks=ks, power=power)
         rarity = Rarity.fit(held)
         scores = torch.stack([distances.double(), rarity.parts(held[: len(distances)]).sum(1)])
         tail = scores.sort(dim=1).values[:, int(0.9 * (scores.shape[1] - 1))]

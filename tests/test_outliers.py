@@ -3,6 +3,7 @@
 import concurrent.futures
 import copy
 import pickle
+from functools import partial
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -181,6 +182,15 @@ def test_both_measures_are_in_units_of_their_tail():
     torch.testing.assert_close(expected.sum(1), both)
     assert torch.quantile(distance[:RULE_ROWS], 0.9).item() == pytest.approx(1, rel=0.05)
     assert torch.quantile(rarity[:RULE_ROWS], 0.9).item() == pytest.approx(0.25, rel=0.05)
+
+
+def test_reference_rows_stand_where_scored_rows_do_whatever_the_dtype():
+    """Clones reconstruct in float64; rows are scored in float32."""
+    rows = torch.randn(100, 4, generator=generator())
+    made, chosen = rows.sin()[None], torch.arange(100)[None]
+    fit = partial(NeighborsAndRarity.fit, ks=(8,), power=0.5, rarity_weight=0.25)
+    one, other = fit(rows, chosen, made, made), fit(rows, chosen, made.double(), made.double())
+    assert torch.equal(one.distance.prototypes, other.distance.prototypes)
 
 
 def test_robust_residuals_by_hand():
@@ -390,6 +400,16 @@ def test_a_pipelines_last_step_is_explained(step, names):
     np.testing.assert_array_equal(display.parts, pipeline[-1].explain(seen)[3])
     np.testing.assert_array_equal(display.values, seen[3])
     assert display.names == names
+    plt.close("all")
+
+
+def test_names_of_outer_steps_are_not_those_of_inner_ones():
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    detector = ReconstructionOutlierDetector(n_steps=5, random_state=0)
+    inner = make_pipeline(FunctionTransformer(lambda X: np.asarray(X)[:, :4]), detector)
+    display = OutlierExplanationDisplay.from_estimator(make_pipeline(StandardScaler(), inner).fit(frame), frame, row=3)
+    assert display.names is None
+    assert len(display.parts) == 4
     plt.close("all")
 
 

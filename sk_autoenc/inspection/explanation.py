@@ -93,7 +93,7 @@ class OutlierExplanationDisplay:
         while isinstance(estimator, Pipeline):
             steps, estimator = estimator[:-1], estimator[-1]
             if len(steps):
-                X = steps.transform(X)
+                X, names = steps.transform(X), None
                 with suppress(AttributeError, TypeError):  # steps that name nothing
                     names = list(steps.get_feature_names_out())
         if not hasattr(estimator, "explain"):
