@@ -14,7 +14,7 @@ def as_array(X: Any) -> Any:
 
 def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     """Rows without axes of their own, and the shape that they had if they had any."""
-    if isinstance(X, list | tuple) and len(X) > 0 and getattr(X[0], "ndim", 0) > 1:
+    if isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) > 1:
         X = np.asarray(X)  # images or series one by one
     if getattr(X, "ndim", 2) <= 2:
         return X, None
@@ -36,8 +36,20 @@ def keep_shape(estimator: Any, shape: tuple[int, ...], flat: tuple[int, ...], *,
     """Set ``input_shape_`` of the estimator, or refuse rows that have neither this shape nor are flat."""
     if reset:
         estimator.input_shape_ = shape
-    elif shape not in (estimator.input_shape_, flat):
+        return
+    fitted = estimator.input_shape_
+    if shape not in (fitted, flat, _long_axes(fitted)) and fitted != _long_axes(shape):
         raise ValueError(
-            f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted on rows of shape "
-            f"{estimator.input_shape_}."
+            f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted on rows of shape {fitted}."
         )
+
+
+def _long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without axes of length 1, which images of one channel may have or lack."""
+    return tuple(side for side in shape if side != 1)
+
+
+def cast_within(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """In this dtype, in which what is finite stays so."""
+    limit = np.finfo(dtype).max
+    return np.where(np.isfinite(values), values.clip(-limit, limit), values).astype(dtype)

@@ -11,17 +11,22 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from sk_autoenc.architectures import Architecture, Recurrent, as_architecture
-from sk_autoenc.arrays import as_array, check_range
+from sk_autoenc.architectures import MLP, Architecture, Recurrent, as_architecture
+from sk_autoenc.arrays import as_array, cast_within, check_range
 from sk_autoenc.base import NeuralEstimator
 from sk_autoenc.floor import start_at_mean, summarize
 from sk_autoenc.likelihoods import Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.nn.autoencoder import Standardize
+from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.scaling import Scaling, fit_scaling
 from sk_autoenc.sequences import check_lengths, fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
 from sk_autoenc.training.judging import Verdict
+
+#: Networks beside a linear start bend more sharply by one for each so many training rows, up to a factor: with fewer
+#: rows they would learn noise. Chosen for a VAE's density, see benchmarks/README.md.
+_ROWS_PER_SHARPNESS, _SHARPEST = 600, 4.0
 
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
@@ -82,6 +87,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
                     "X has series of unequal lengths, which need architecture=Recurrent(..., unequal_lengths=True), "
                     f"got architecture={self._plan.architecture!r}."
                 )
+            else:
+                X = np.stack([np.asarray(case) for case in X])
         try:
             X = super()._validate(X, reset=reset, finite=finite and self._equal_lengths)
         except ValueError as error:
@@ -90,7 +97,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             raise ValueError(hint) from error
         if not self._equal_lengths:
             self._check_values(X, "X")
-        self._check_categories(X, reset=reset)
+        if finite and not reset:
+            self._likelihood.check(X)  # what rows cannot be, a network cannot read
         return X
 
     def _hint(self, refusal: str) -> str | None:
@@ -107,11 +115,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             if isinstance(likelihood, Categorical):
                 return f"{refusal}. Of categories scikit-learn's OrdinalEncoder makes numbers."
         return None
-
-    def _check_categories(self, X: np.ndarray, *, reset: bool) -> None:
-        """Refuse what has no number among the categories of the fit: an encoder cannot read it."""
-        if not reset and isinstance(self._likelihood, Categorical | Tokens):
-            self._likelihood.check(X)
 
     def _check_values(self, X: np.ndarray, name: str) -> None:
         """Refuse rows that are infinite, also in the network's float32, or have holes."""
@@ -212,13 +215,24 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _start_linear(self, module: nn.Module, rows: Rows) -> None:
         """Set the module to the linear model of the rows."""
 
-    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> bool:
+    def _sharpen(self, module: Any, n_rows: int) -> None:
+        """Let the networks beside a linear start find fine structure, where there are rows enough to tell."""
+        architecture = self._architecture()
+        if isinstance(architecture, MLP) and architecture.activation not in HOMOGENEOUS and self._starts_linear():
+            for coder in (module.encoder, module.decoder):
+                if isinstance(coder, LinearPlusNonlinear):  # a network without hidden layers is linear
+                    coder.sharpen(min(max(n_rows / _ROWS_PER_SHARPNESS, 1.0), _SHARPEST))
+
+    def _is_at_start(self) -> bool:
+        return getattr(self, "linear_", False)
+
+    def _select(self, verdict: Verdict | None, rows: Rows, first: bool) -> bool:
         """Keep the linear model, refitted on all rows, unless training has really lowered the held-out rows' losses.
 
         Without a verdict the network stands if the user wanted no early stopping, or asked for what the linear model
         is not; otherwise too few rows to judge it are too few to trust it.
         """
-        if not fresh or not self._starts_linear() or not self.early_stopping:
+        if not first or not self._starts_linear() or not self.early_stopping:
             self.linear_ = self._starts_linear() and self.n_iter_ == 0  # broken off in the first epoch
         else:
             self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
@@ -337,7 +351,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        self._likelihood.check(X)
+        return cast_within(self._row_scores(X), X.dtype)
+
+    def _row_scores(self, X: np.ndarray) -> np.ndarray:
+        """Scores in float64."""
         likelihood, module, missing = self._likelihood, self.net_.module_, self._has_missing_cells(self._likelihood)
 
         def row_score(raw, x):
@@ -347,7 +364,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             return in_one_thread(lambda raw, x: row_score(raw.double(), x.double()), module(x).raw, x)
 
         unit = self._scaling.scale if likelihood.scales_rows else 1.0
-        return (map_rows(scores, X, self.device_, self._prepare) * unit**2).astype(X.dtype, copy=False)
+        return map_rows(scores, X, self.device_, self._prepare) * unit**2
 
     def score(self, X, y=None):
         """Mean of :meth:`score_samples`, for model selection.
@@ -364,7 +381,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         float
             The mean over rows; higher is better.
         """
-        return float(self.score_samples(X).mean())
+        check_is_fitted(self)
+        return float(self._row_scores(self._validate(X, reset=False)).mean())
 
     def _in_units_of_rows(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """What the likelihood expects, in the units of X, the dtype asked for, and the form that ``fit`` saw."""

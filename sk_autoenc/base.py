@@ -42,13 +42,14 @@ from sk_autoenc.training.options import (
     build_net,
     check_net_params,
     fit_callbacks,
+    lack_of_memory_explained,
     resolve_device,
     same_value,
 )
 from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
 
 #: Fitted state without a trailing underscore; what ends in one is found by its name.
-_PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed", "_dtype")
+_PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed", "_dtype", "_has_settled")
 
 #: What the net's history holds besides one loss per term.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}
@@ -82,6 +83,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     _likelihood: Likelihood
     _seed: int
     _dtype: str
+    _has_settled = False
 
     # -- holes
 
@@ -114,8 +116,11 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Arguments of the objective in a step of ``planned`` epochs; settling follows if ``max_iter`` has more."""
         return {}
 
-    def _select(self, verdict: Verdict | None, rows: Rows, fresh: bool) -> bool:
-        """Act on what held-out rows say, where there were any; ``rows`` are all. Returns whether the network stands."""
+    def _select(self, verdict: Verdict | None, rows: Rows, first: bool) -> bool:
+        """Act on what held-out rows say, where there were any; ``rows`` are all. Returns whether the network stands.
+
+        ``first``: training began at the start, against which the network has to hold.
+        """
         return True
 
     def _fit_scaling(self, X: np.ndarray, chosen: np.ndarray, likelihood: Likelihood) -> Scaling:
@@ -124,6 +129,10 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _needs_verdict(self) -> bool:
         """Whether a network that no held-out rows could judge is dropped again."""
+        return False
+
+    def _is_at_start(self) -> bool:
+        """Whether the fitted network is what training starts at, so that the next fit is judged like the first."""
         return False
 
     def _warmup_epochs(self) -> int:
@@ -170,6 +179,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             The fitted estimator.
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
+        first = fresh or self._is_at_start()
         root = self._init_callback_context(max_subtasks=self.max_iter)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         with self._old_state_if_it_fails(fresh):
@@ -179,20 +189,21 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             rows, validation = Rows(data, chosen), None if held_out is None else Rows(data, held_out)
             if fresh:
                 self.net_ = self._make_net(rows)
-            self.net_.check_monitors(validation)
+            self.net_.take_callbacks(self.callbacks)
+            self.net_.check_callbacks(validation)
             with self._kept_if_interrupted(everything, whole=True):
                 verdict = self._judge_by_folds(data, splits) if len(splits) > 1 else None
                 before = None if validation is None else self.net_.judge(validation)
-                tasks = self._epoch_tasks(root, X, y)
+                tasks = EpochTasks(root, self._record, estimator=self, X=X, y=y)
                 planned = self._n_judged_epochs() if splits else self.max_iter
                 epochs = planned if verdict is None else verdict.n_epochs
-                if not splits and fresh and self._needs_verdict():
+                if not splits and first and self._needs_verdict():
                     epochs = 1  # the network will be dropped; one epoch, so that there is a record
-                best = self._train(rows, validation, epochs, planned, tasks)
+                best = self._train(rows, validation, epochs, planned, tasks, None if fresh else before)
                 if before is not None:
                     verdict = Verdict(best or 0, before, self.net_.judge(validation), self._yardstick)
-                stands = self._select(verdict, everything, fresh)
-                if verdict is not None and best is not None and stands and planned < self.max_iter:
+                stands = self._select(verdict, everything, first)
+                if verdict is not None and best and stands and planned < self.max_iter:
                     self._settle(everything, validation, min(self.max_iter - planned, max(1, best // 4)), tasks)
             self._finish(everything, whole=True)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
@@ -226,7 +237,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             with self._kept_if_interrupted(rows, whole=False):
                 self._tune(rows)
                 self._train_net(rows, epochs=1, callbacks=[FiniteGuard()], in_step=self._in_step(self.max_iter))
-            self._select(None, rows, fresh=False)
+            self._select(None, rows, first=False)
             self._finish(rows, whole=False)
         return self
 
@@ -245,7 +256,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         likelihood.check(X)
         likelihood = likelihood.fitted_to(X) if fresh else likelihood
         seed = draw_seed(self.random_state) if fresh else self._seed
-        splits = self._splits(len(X), make_generator(seed, "split"), fresh) if split else []
+        splits = self._splits(len(X), make_generator(seed, "split"), fresh or self._is_at_start()) if split else []
         if fresh:
             self._blueprint, self.device_ = clone(self).set_callbacks(), resolve_device(self.device)
             self._likelihood, self._seed = likelihood, seed
@@ -255,14 +266,14 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._scaling = self._fit_scaling(X, chosen, likelihood)
         return torch.from_numpy(self._to_network(X)).to(self.device_), splits
 
-    def _splits(self, n_rows: int, generator: torch.Generator, fresh: bool) -> list[Split]:
+    def _splits(self, n_rows: int, generator: torch.Generator, first: bool) -> list[Split]:
         """Rows to train on and to hold out: none of too few rows, folds for few, else one split."""
         if n_rows < MIN_ROWS:
             return []
         if n_rows < FEW_ROWS:
             # A network that goes on from folds has seen all rows, so none of them can judge it any more.
-            return fold_rows(n_rows, generator) if fresh else []
-        if self._settling_share and not fresh and self.n_iter_ > len(self.validation_loss_curve_):
+            return fold_rows(n_rows, generator) if first else []
+        if self._has_settled and not first:
             return []  # nor one that has settled
         return [split_rows(n_rows, self.validation_fraction, generator)]
 
@@ -277,7 +288,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             net.train(rows, validation, epochs=epochs, callbacks=[losses, *callbacks], in_step=self._in_step(epochs))
             after.append(losses.padded(epochs, len(validation)))
         pooled = torch.cat(after, dim=1)  # (epochs, n_rows)
-        self.validation_loss_curve_ = pooled.mean(1).tolist()
+        self.validation_loss_curve_ = getattr(self, "validation_loss_curve_", []) + pooled.mean(1).tolist()
         best = best_epoch(pooled, self._yardstick)
         return Verdict(best, torch.cat(before), pooled[best - 1], self._yardstick)
 
@@ -286,11 +297,15 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         falling = SCHEDULES[self.learning_rate_schedule] is not None
         return self.max_iter - (int(self._settling_share * self.max_iter) if falling else 0)
 
-    def _train(self, rows: Rows, validation: Rows | None, epochs: int, planned: int, tasks: EpochTasks) -> int | None:
-        """Train for up to ``epochs`` of those ``planned``; how many were best, or None if a callback broke off."""
+    def _train(self, rows: Rows, validation: Rows | None, epochs: int, planned: int, tasks: EpochTasks, before):
+        """Train for up to ``epochs`` of those ``planned``; how many were best, or None if a callback broke off.
+
+        With ``before``, held-out rows' losses at the start, that is what an epoch has to be better than.
+        """
         self._tune(rows)
         n_before, patience = len(self.net_.history), None if validation is None else self.n_iter_no_change
-        callbacks = self._fit_callbacks(self.net_, rows, planned, patience, self.verbose)
+        start = None if before is None else float(self._yardstick.shorten(before).mean())
+        callbacks = self._fit_callbacks(self.net_, rows, planned, patience, self.verbose, start=start)
         self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks], in_step=self._in_step(planned))
         if not self.net_.stopped_by_ <= {Patience}:
             return None
@@ -305,9 +320,11 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._train_net(rows, validation, epochs=epochs, callbacks=[*callbacks, tasks], in_step=in_step)
         finally:
             self.validation_loss_curve_ = judged  # what was recorded since, for callbacks, judges nothing
+            self._has_settled = True
 
     def _tune(self, rows: Rows) -> None:
         """Give the net the parameters that may change from one call to the next."""
+        self.net_.take_callbacks(self.callbacks)
         self.net_.tune(self.learning_rate, self.weight_decay, self._batch_size(len(rows)))
 
     def _train_net(self, *args, **kwargs) -> None:
@@ -319,12 +336,15 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     @contextmanager
     def _old_state_if_it_fails(self, fresh: bool):
-        """An error leaves a fresh fit unfitted and an earlier one as it was; a Ctrl-C in training leaves a model."""
+        """An error leaves a fresh fit unfitted, and an earlier model as it predicted; a Ctrl-C leaves a model."""
         before = {} if fresh else dict(vars(self))
         weights = {} if fresh else {k: v.clone() for k, v in self.net_.plain_module.state_dict().items()}
-        out_of_memory = False
+        n_epochs = 0 if fresh else len(self.net_.history)
         try:
-            yield
+            # Gradients, whatever fit was called in.
+            memory = lack_of_memory_explained(self.device, self.batch_size)
+            with memory, torch.inference_mode(False), torch.enable_grad():
+                yield
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and hasattr(self, "n_iter_"):
                 raise
@@ -332,15 +352,9 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             if not fresh:
                 self.__dict__.update(before)
                 self.net_.plain_module.load_state_dict(weights)
-            if not isinstance(error, torch.OutOfMemoryError):
-                raise
-            out_of_memory = True
-        if out_of_memory:  # outside the handler, whose traceback would keep the tensors alive
-            torch.cuda.empty_cache()
-            raise MemoryError(
-                f"device={self.device!r} is out of memory with batch_size={self.batch_size!r}; "
-                "use a smaller batch_size, or device='cpu'."
-            )
+                del self.net_.history[n_epochs:]
+                self.net_.n_recorded_ = n_epochs
+            raise
 
     @contextmanager
     def _kept_if_interrupted(self, rows: Rows, *, whole: bool):
@@ -349,11 +363,11 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             yield
         except KeyboardInterrupt:
             self._record()
-            self._select(None, rows, fresh=False)
+            self._select(None, rows, first=False)
             self._finish(rows, whole=whole)
             raise
 
-    def _fit_callbacks(self, net, rows: Rows, epochs: int, patience=None, verbose=0, schedule: str = "") -> list:
+    def _fit_callbacks(self, net, rows: Rows, epochs: int, patience=None, verbose=0, schedule="", start=None) -> list:
         return fit_callbacks(
             schedule=schedule or self.learning_rate_schedule,
             n_steps=epochs * len(WholeBatches(rows, net.batch_size)),
@@ -362,6 +376,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             verbose=verbose,
             threshold_mode=self._yardstick.threshold_mode,
             n_warmup_epochs=net.n_warmup_epochs,
+            start=start,
         )
 
     def _record(self) -> None:
@@ -417,7 +432,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             optimizer=plan.optimizer,
             learning_rate=plan.learning_rate,
             weight_decay=plan.weight_decay,
-            callbacks=plan.callbacks,
+            callbacks=self.callbacks,
             net_params=plan.net_params,
             device=self.device_,
             batch_size=batch_size,
@@ -432,22 +447,6 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         if self.batch_size == "auto":
             return min(max(-(-n_rows // 20), 32), 512)
         return min(self.batch_size, n_rows)
-
-    def _epoch_tasks(self, root, X, y) -> EpochTasks:
-        """The bridge from epochs to the tasks that scikit-learn's callbacks see."""
-        context = None
-
-        def begin():
-            nonlocal context
-            context = root.subcontext(task_name="epoch")
-            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-
-        def end():
-            self.net_.module_.eval()
-            self._record()
-            return context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
-
-        return EpochTasks(begin, end)
 
     def _forget(self) -> None:
         """Drop all fitted state, so that a fit that fails leaves the estimator clearly unfitted."""
@@ -493,8 +492,9 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             message = f"The model was fitted on device={self.device_!r}, which is not here; it opens on the CPU."
             warnings.warn(message, stacklevel=2)
             self.device_ = "cpu"
-        module = self._empty_module()
-        module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
-        module.eval()
-        self.net_ = self._build_net(module, batch_size)
+        with torch.inference_mode(False):
+            module = self._empty_module()
+            module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+            module.eval()
+            self.net_ = self._build_net(module, batch_size)
         self.net_.n_earlier_epochs_ = getattr(self, "n_iter_", 0)  # a copy from within the first epoch has none

@@ -7,9 +7,11 @@ import joblib
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
 from torch import Tensor
 
+from sk_autoenc.likelihoods import Categorical
 from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
 from sk_autoenc.outlyingness import FAR
 
@@ -244,8 +246,18 @@ def _errors(member: Any, X: np.ndarray, standardization: Standardization | None)
     """How badly a member reconstructs its rows; of series that may end early, for each cell that is there."""
     if standardization is None:
         return torch.from_numpy(-_scores(member, X, per_cell=True))
+    if is_of_categories(member) and hasattr(member, "score_samples"):  # whose numbers have no distances
+        return torch.from_numpy(-_scores(member, X, per_cell=False))
     residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
     return residuals.square().sum(1)
+
+
+def is_of_categories(transformer: Any) -> bool:
+    """Whether it is an autoencoder of categories, or a Pipeline that ends in one."""
+    while isinstance(transformer, Pipeline):
+        transformer = transformer.steps[-1][1]
+    likelihood = getattr(transformer, "likelihood", None)
+    return isinstance(likelihood, Categorical) or likelihood == "categorical"
 
 
 def _scores(member: Any, X: np.ndarray, *, per_cell: bool) -> np.ndarray:

@@ -18,13 +18,13 @@ def add_gaussian(x: Tensor, amount: float, generator: torch.Generator) -> Tensor
 
 def mask(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     """Set a share ``amount`` of the cells to zero, which in the centred scale is the feature's mean."""
-    kept = torch.rand(x.shape, generator=generator, device=x.device) >= amount
+    kept = torch.rand(x.shape, dtype=x.dtype, generator=generator, device=x.device) >= amount
     return x * kept
 
 
 def salt_and_pepper(x: Tensor, amount: float, generator: torch.Generator, low: Tensor, high: Tensor) -> Tensor:
     """Set a share ``amount`` of the cells to the feature's lowest or highest training value, by a fair coin."""
-    draw = torch.rand(x.shape, generator=generator, device=x.device)
+    draw = torch.rand(x.shape, dtype=x.dtype, generator=generator, device=x.device)
     return torch.where(draw < amount / 2, low, torch.where(draw < amount, high, x))
 
 

@@ -24,6 +24,9 @@ from sk_autoenc.training.seeding import make_generator
 #: https://doi.org/10.1080/00401706.1995.10484303). With more components, codes of one as wide would lie too far out.
 _EXTRA_WIDTH = 2.0
 
+#: Of fewer codes for each row none come from the wide posterior.
+_FEWEST_TO_SPLIT = 8
+
 
 class Elbo(NamedTuple):
     """The evidence lower bound of rows in nats and its parts, each of shape (n_samples,)."""
@@ -194,7 +197,7 @@ class DensityAutoencoder(GenerativeAutoencoder):
         points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
         points, module = points.to(self.device_), self.net_.module_
         exact = getattr(self, "linear_", False) and isinstance(self.prior_, NormalPrior)  # so is then the posterior
-        n_wide = 0 if bound or exact else n_samples // 2
+        n_wide = 0 if bound or exact or n_samples < _FEWEST_TO_SPLIT else n_samples // 2
         found = map_rows(
             lambda x: torch.stack(estimate(module, self.prior_, x, points, n_wide), dim=1),
             X,
@@ -204,4 +207,5 @@ class DensityAutoencoder(GenerativeAutoencoder):
         log_prob, log_likelihood, log_ratio = found.T
         unit = self._log_unit(X)
         parts = (log_prob - unit, log_likelihood - unit, log_ratio)
-        return RowEstimates(*(part.astype(X.dtype) for part in parts))
+        # Of rows so far out that float32 knows no distance any more.
+        return RowEstimates(*(np.where(np.isnan(part), -np.inf, part).astype(X.dtype) for part in parts))

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
-from sk_autoenc.arrays import as_array, check_range, flattened, keep_shape
+from sk_autoenc.arrays import as_array, cast_within, check_range, flattened, keep_shape
 from sk_autoenc.committees import CloneCommittee, NetworkCommittee
 from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.sequences import is_list_of_series, lengths_of, padded, trimmed
@@ -62,7 +62,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        return _as_dtype(self._score(X), X.dtype)
+        return cast_within(self._score(X), X.dtype)
 
     def decision_function(self, X):
         """Scores shifted so that outliers are below zero.
@@ -79,7 +79,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        return _as_dtype(self._score(X) - self.offset_, X.dtype)
+        return cast_within(self._score(X) - self.offset_, X.dtype)
 
     def predict(self, X):
         """Which rows are outliers.
@@ -155,7 +155,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
             (parts,) = by_block(lambda block: [self._parts(block)], rows)
         else:
             parts = torch.from_numpy(self._parts_by_occlusion(rows))
-        found = _as_dtype(parts.numpy(), rows.dtype)
+        found = cast_within(parts.numpy(), rows.dtype)
         if self._series_shape is not None and is_list_of_series(X):
             shape = (*np.shape(next(iter(X)))[:-1], self._series_shape[-1])
             return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
@@ -197,7 +197,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Scores, float64 whatever the rows: decisions and ranks do not hang on the rounding of a cast."""
         (scores,) = by_block(lambda block: [self._score_block(block)], X)
-        return scores.numpy()
+        return scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).numpy()  # of clones not ours
 
     def _score_block(self, X: np.ndarray) -> Tensor:
         """Scores, ``(n,)``, float64."""
@@ -254,12 +254,6 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         if self._measure is not None:
             arrays = {name: torch.from_numpy(np.array(value)) for name, value in self._measure.items()}
             self._measure = _ADDITIVE.get(self.residual_, CodeDistance).from_state(arrays)
-
-
-def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """In this dtype, in which what is finite stays so."""
-    limit = np.finfo(dtype).max
-    return np.where(np.isfinite(values), values.clip(-limit, limit), values).astype(dtype)
 
 
 def by_block(function: Callable[[np.ndarray], Any], X: np.ndarray) -> list[Tensor]:

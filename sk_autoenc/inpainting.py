@@ -32,9 +32,11 @@ class InpaintingAutoencoder(BaseAutoencoder):
         One trained with normal noise has not; there let the filled row go through again until it stays as it is, by
         ``max_passes=200``. What such a network changes in a row leads towards more probable rows [1]_. For the best
         linear one with as many codes as features this ends at the ridge regression of the hidden cells on those that
-        are seen, with a penalty that grows as ``noise**2``, and for PCA at least squares. That filled a third of 300
-        faces, of 4096 pixels, better than a network that had learned from blocks; on 50 to 1300 digits of 64 pixels
-        blocks and masking were as good or better. Try both on rows of which you know all.
+        are seen, with a penalty that grows as ``noise**2``. That filled a third of 300 faces, of 4096 pixels, better
+        than a network that had learned from blocks; on 50 to 1300 digits of 64 pixels blocks and masking were as good
+        or better. Try both on rows of which you know all. PCA, which a fit may have kept (``linear_``), has learned
+        nothing of the kind: with as many codes as features it gives the means back, with few a fit of its codes to
+        what is seen, which may be wild.
 
         Parameters
         ----------
@@ -91,8 +93,15 @@ class InpaintingAutoencoder(BaseAutoencoder):
         if n_missing := np.isnan(seen).sum():
             raise ValueError(f"X has {n_missing} cells that are NaN where mask is False; leave mask out to fill these.")
         assert_all_finite(seen, input_name="X")
+        self._likelihood.check(np.where(hidden, 0.0, rows))
         check_range(seen, "X")
-        if max_passes == 1 and kind not in _HOLES:
+        if getattr(self, "linear_", False) and hidden.any():
+            warnings.warn(
+                "inpaint: the fit has kept PCA (linear_ is True), which has learned nothing of hidden cells; more rows,"
+                " other n_components, or init='random' may let a network learn it.",
+                stacklevel=2,
+            )
+        elif max_passes == 1 and kind not in _HOLES and hidden.any():
             warnings.warn(
                 f"inpaint: trained with noise={self._plan.noise} of noise_kind={self._plan.noise_kind!r}, the network "
                 "has not learned to do without cells; fit with noise=0.3 and noise_kind='masking', or 'block' for "

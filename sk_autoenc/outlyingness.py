@@ -80,7 +80,7 @@ class NeighborDistance:
         typical = torch.stack([_typical_residual(first, made) for made in of_first])
         sigma = typical.clamp_min(1e-3).float() ** power
         prototypes = _embed(rows[chosen], of_chosen, sigma)
-        measure = cls(prototypes, sigma, torch.zeros(len(chosen), len(ks)), torch.tensor(ks))
+        measure = cls(prototypes, sigma, torch.zeros(len(chosen), len(ks), dtype=torch.float32), torch.tensor(ks))
         squares = measure._squares(first, of_first)
         distances = torch.cat([some.sum(-1) for _, some in squares])  # (n_members, n, n_ks)
         measure.unit = _above_zero(distances.median(1).values, distances.mean(1))
@@ -168,9 +168,9 @@ class Rarity:
         spread = torch.where(quartiles < 1e-3 * deviation, deviation, spread)
         spread = torch.where(deviation > cls._rounding, spread, 1.0)
         low, high = (ordered[0] - center) / spread, (ordered[-1] - center) / spread
-        measure = cls(center, spread, low, high, torch.zeros(cls._bins + 1, rows.shape[1]))
-        counts = torch.zeros(cls._bins + 1, rows.shape[1])
-        counts.scatter_add_(0, measure._bin(rows), torch.ones(rows.shape))
+        measure = cls(center, spread, low, high, rows.new_zeros(cls._bins + 1, rows.shape[1]))
+        counts = torch.zeros_like(measure.table)
+        counts.scatter_add_(0, measure._bin(rows), torch.ones_like(rows))
         measure.table = -torch.log((counts + cls._prior) / (len(rows) + cls._prior * cls._bins))
         measure.table[:-1, high - low <= cls._rounding] = 0.0  # what was constant says nothing while it is
         return measure

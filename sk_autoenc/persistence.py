@@ -24,6 +24,9 @@ from sk_autoenc.scaling import Scaling
 
 _FORMAT = "1"
 
+#: What scikit-learn keeps on an estimator for a program that is running.
+_LEFT_OUT = ("_skl_callbacks", "_metadata_request")
+
 
 def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     """Write a fitted estimator to one file that holds no code.
@@ -32,7 +35,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     ----------
     estimator : estimator
         A fitted estimator of this library, with parameters of plain values; ``callbacks`` cannot be stored, nor can
-        what is not of this library, such as the PCA of a detector.
+        what is not of this library, such as the PCA of a detector. Requests for metadata are not stored, either.
     path : path-like
         A new file, or a regular file to replace. It is written beside its place and then renamed, so that an
         error leaves the old file as it was.
@@ -123,7 +126,7 @@ def load(path: str | os.PathLike) -> Any:
 
 def _encode_fitted(estimator: BaseEstimator, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """A fitted estimator of this library as JSON: its class and its state."""
-    state = {name: value for name, value in estimator.__getstate__().items() if name != "_skl_callbacks"}
+    state = {name: value for name, value in estimator.__getstate__().items() if name not in _LEFT_OUT}
     encoded = {name: _encode(value, f"{where}{name}", arrays) for name, value in state.items()}
     return {"class": type(estimator).__name__, "state": encoded}
 

@@ -54,7 +54,7 @@ class NormalPrior(BaseEstimator):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
-        return self.scale * torch.randn(n, _known(self), generator=generator, device=generator.device)
+        return self.scale * _randn(n, _known(self), generator)
 
     def log_prob(self, code: Tensor) -> Tensor:
         """Log-density; ``(..., n_components) -> (...)``."""
@@ -96,7 +96,7 @@ class UniformPrior(BaseEstimator):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
-        uniform = torch.rand(n, _known(self), generator=generator, device=generator.device)
+        uniform = torch.rand(n, _known(self), dtype=torch.float32, generator=generator, device=generator.device)
         return self.low + (self.high - self.low) * uniform
 
     def log_prob(self, code: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ class GaussianMixturePrior(BaseEstimator):
         """Draw ``n`` codes; shape (n, n_components)."""
         weights, means, factors = (torch.from_numpy(part).float().to(generator.device) for part in self._parts())
         cluster = torch.multinomial(weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, means.shape[1], generator=generator, device=generator.device)
+        noise = _randn(n, means.shape[1], generator)
         return means[cluster] + (factors[cluster] @ noise[:, :, None])[:, :, 0]
 
     def log_prob(self, code: Tensor) -> Tensor:
@@ -264,10 +264,12 @@ class SwissRollPrior(BaseEstimator):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, 2)."""
         device = generator.device
-        share = torch.rand(n, generator=generator, device=device).sqrt()  # as many on each stretch of the line
+        share = torch.rand(
+            n, dtype=torch.float32, generator=generator, device=device
+        ).sqrt()  # as many on each stretch of the line
         angle = 3 * math.pi * share
         line = self.scale * share[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
-        return line + self.noise * torch.randn(n, 2, generator=generator, device=device)
+        return line + self.noise * _randn(n, 2, generator)
 
 
 def fitted_mixture(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> GaussianMixturePrior | None:
@@ -339,6 +341,11 @@ def as_prior(prior: Any, n_components: int) -> Any:
             f"asks for {(2, n_components)}."
         )
     return prior
+
+
+def _randn(n: int, n_components: int, generator: torch.Generator) -> Tensor:
+    """Standard normal draws in the network's precision, whatever torch's default."""
+    return torch.randn(n, n_components, dtype=torch.float32, generator=generator, device=generator.device)
 
 
 def _known(prior: NormalPrior | UniformPrior) -> int:

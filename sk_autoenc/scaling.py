@@ -25,7 +25,11 @@ class Scaling(NamedTuple):
 
     def apply(self, X: np.ndarray, out: np.ndarray) -> None:
         """Write the scaled rows into ``out``, float32, computing in the dtype of ``X``."""
-        center, inverse = self.center.astype(X.dtype), np.asarray(1 / self.scale).astype(X.dtype)
+        with np.errstate(over="ignore"):
+            inverse = np.asarray(1 / self.scale).astype(X.dtype)
+        if not np.isfinite(inverse).all():  # of a scale that float32 can hold, but not divide by
+            X, inverse = X.astype(np.float64), np.asarray(1 / self.scale)
+        center = self.center.astype(X.dtype)
         try:
             with np.errstate(over="raise"):
                 if out.dtype == X.dtype:

@@ -108,9 +108,10 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"X has no token that is matched by token_pattern={self.token_pattern!r} "
                 f"min_count={self.min_count} times or more."
             )
+        max_length = max(map(len, cut)) if self.max_length is None else self.max_length
+        self._check_lengths(cut, max_length)
         self.tokens_ = np.array(known if self.unknown is None else [self.unknown, *known], dtype=object)
-        self.max_length_ = max(map(len, cut)) if self.max_length is None else self.max_length
-        self._check_lengths(cut)
+        self.max_length_ = max_length
         return self
 
     def transform(self, X):
@@ -130,7 +131,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         numbers = {token: number for number, token in enumerate(self.tokens_.tolist())}
         cut = self._cut(X)
         rows = np.full((len(cut), self.max_length_), np.nan, dtype=np.float32)
-        self._check_lengths(cut)
+        self._check_lengths(cut, self.max_length_)
         for row, tokens in zip(rows, cut, strict=True):
             row[: len(tokens)] = [self._number(token, numbers) for token in tokens]
         return rows
@@ -170,12 +171,12 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise ValueError(f"token_pattern={self.token_pattern!r} matches nothing at all, which is no token.")
         return [[match.group() for match in pattern.finditer(string)] for string in X]
 
-    def _check_lengths(self, cut: list[list[str]]) -> None:
+    def _check_lengths(self, cut: list[list[str]], max_length: int) -> None:
         for tokens in cut:
-            if len(tokens) > self.max_length_:
+            if len(tokens) > max_length:
                 raise ValueError(
                     f"X has a string of {len(tokens)} tokens, {self.separator.join(tokens)!r:.60}, but max_length is "
-                    f"{self.max_length_}."
+                    f"{max_length}."
                 )
 
     def _number(self, token: str, numbers: dict[str, int]) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from sk_autoenc import MLP, AutoencoderTransformer
+from sk_autoenc import MLP, AutoencoderTransformer, Convolutional, Recurrent
 from sk_autoenc.architectures import as_architecture
 from sk_autoenc.nn.blocks import ACTIVATIONS, BoundedLinear, Linear, LinearPlusNonlinear
 from sk_autoenc.training.seeding import initialize_parameters
@@ -155,3 +155,16 @@ def test_fit_leaves_the_architecture_alone():
     X = rows(FEATURES).numpy()
     AutoencoderTransformer(architecture=plan, sparsity=0.1, sparsity_target=0.1, max_iter=1, device="cpu").fit(X)
     assert plan.get_params() == MLP((4,)).get_params()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        (MLP((8, 8), residual="no"), "residual"),
+        (Convolutional(channels_last="false"), "channels_last"),
+        (Recurrent(bidirectional=1), "bidirectional"),
+    ],
+)
+def test_flags_are_flags(architecture, name):
+    with pytest.raises(ValueError, match=f"{name} must be True or False"):
+        architecture.check()

@@ -477,3 +477,14 @@ def test_no_weight_or_buffer_is_left_as_memory_had_it(estimator, monkeypatch):
 
     monkeypatch.setattr(torch.nn.Module, "to_empty", to_poison)
     assert_same(outputs(estimator.fit(X), X), expected)
+
+
+def test_torchs_default_dtype_does_not_matter(estimator):
+    expected = outputs(estimator.fit(X), X)
+    content = pickle.dumps(estimator)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_same(outputs(clone(estimator).fit(X), X), expected)
+        assert_same(outputs(pickle.loads(content), X), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -5,14 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.decomposition import PCA, KernelPCA
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from sk_autoenc import ReconstructionOutlierDetector, VAETransformer
-from sk_autoenc.committees import Standardization
-from sk_autoenc.detecting import _as_dtype
+from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer
+from sk_autoenc.arrays import cast_within
+from sk_autoenc.committees import CloneCommittee, Standardization, _errors
 from sk_autoenc.nn.ensemble import _share_of_peak
-from sk_autoenc.outlyingness import NeighborDistance, Rarity
+from sk_autoenc.outlyingness import CodeDistance, NeighborDistance, Rarity
 from sk_autoenc.training.seeding import make_generator
 
 X = np.random.default_rng(0).standard_normal((600, 6))
@@ -178,7 +181,7 @@ def test_decisions_are_made_in_float64(monkeypatch):
 
 
 def test_finite_scores_stay_finite_in_float32():
-    found = _as_dtype(np.array([-1e300, 1.5, -np.inf]), np.dtype(np.float32))
+    found = cast_within(np.array([-1e300, 1.5, -np.inf]), np.dtype(np.float32))
     np.testing.assert_array_equal(found, np.array([-np.finfo(np.float32).max, 1.5, -np.inf], dtype=np.float32))
 
 
@@ -276,3 +279,75 @@ def test_errors_and_warnings_name_what_to_change():
     for rows in (X, (X + 10).astype(np.float32)):
         with pytest.warns(UserWarning, match="gives training rows back up to rounding.*residual='squared'"):
             ReconstructionOutlierDetector(PCA(), residual="squared", random_state=0).fit(rows)
+
+
+# -- clones of models with a density or of categories
+
+
+def test_rows_beyond_all_distance_are_outliers():
+    """Correlated noise multiplies by infinity there, and no comparison with NaN would be true."""
+    rows = X[:200] + X[:200, :1]
+    far = rows[:2].copy()
+    far[0, 0] = 1e38
+    model = VAETransformer(2, max_iter=2, early_stopping=False, random_state=0)
+    scores = clone(model).fit(rows).score_samples(far)
+    assert scores[0] == -np.inf
+    assert np.isfinite(scores[1])
+    detector = ReconstructionOutlierDetector(model, n_estimators=2, trim=0, calibration_fraction=0.2, random_state=0)
+    assert detector.fit(rows).predict(far)[0] == -1
+    assert detector.predict_pvalue(far)[0] == pytest.approx(1 / 41)
+
+
+class ScoresNothing(PCA):
+    def score_samples(self, X):
+        return np.full(len(X), np.nan)
+
+
+def test_a_score_that_is_none_is_the_lowest():
+    detector = ReconstructionOutlierDetector(PCA(2), residual="log_likelihood", n_estimators=1, random_state=0).fit(X)
+    detector._committee.members = [ScoresNothing(2).fit(X)]
+    assert (detector.score_samples(X[:3]) == -np.inf).all()
+    assert (detector.predict(X[:3]) == -1).all()
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_categories_are_trimmed_by_their_probability(in_pipeline):
+    draw = np.random.default_rng(0)
+    C = np.column_stack([draw.integers(0, 12, 400), draw.integers(0, 3, 400)]).astype(float)
+    model = AutoencoderTransformer(1, likelihood="categorical", architecture=(8,), max_iter=3, random_state=0)
+    model = make_pipeline(FunctionTransformer(), model) if in_pipeline else model
+    errors = _errors(model.fit(C), C, Standardization.fit(C))
+    np.testing.assert_array_equal(errors.numpy(), -model.score_samples(C))
+
+
+def test_pvalues_count_ties_as_no_less_unusual():
+    """Where rows have few values, a new one that ties with held-out rows is not more unusual than they are."""
+    rows = np.random.default_rng(0).integers(0, 2, (120, 3)).astype(float)
+    detector = ReconstructionOutlierDetector(n_steps=2, calibration_fraction=0.3, random_state=0).fit(rows)
+    pvalues, scores = detector.predict_pvalue(rows), detector.score_samples(rows)
+    held_out = detector.calibration_scores_
+    assert np.isin(scores, held_out).all()
+    np.testing.assert_allclose(pvalues, [(1 + (held_out <= score).sum()) / (1 + len(held_out)) for score in scores])
+
+
+def test_codes_of_lower_rank_have_a_distance():
+    draw = np.random.default_rng(0)
+    code = torch.from_numpy(draw.standard_normal((200, 2)))
+    idle = torch.cat([code, torch.zeros(200, 1)], dim=1)
+    torch.testing.assert_close(CodeDistance.fit([idle]).total([idle]), CodeDistance.fit([code]).total([code]))
+
+
+def test_spreads_take_few_reconstructions(monkeypatch):
+    n_made = []
+
+    def counted(self, X, original=CloneCommittee.reconstruct):
+        n_made.append(len(X))
+        return original(self, X)
+
+    monkeypatch.setattr(CloneCommittee, "reconstruct", counted)
+    rows = np.random.default_rng(0).standard_normal((9000, 3)).astype(np.float32)
+    for residual, most in (("squared", 512), ("robust", 2048)):
+        n_made.clear()
+        detector = ReconstructionOutlierDetector(PCA(1), residual=residual, n_estimators=1, novelty=True, trim=0)
+        detector.fit(rows)
+        assert sum(n_made) == most + 512  # and those whose scores set the offset

@@ -97,3 +97,26 @@ def test_a_network_that_has_not_learned_to_fill_says_so():
         warnings.simplefilter("error")
         linear_network(4).inpaint(NEW, HIDDEN, max_passes=2)
         linear_network(4, noise=0.5, noise_kind="masking").inpaint(NEW, HIDDEN)
+
+
+def test_pca_that_was_kept_says_that_it_has_learned_nothing_about_holes():
+    rows = np.random.default_rng(0).standard_normal((60, 5))
+    model = AutoencoderTransformer(2, max_iter=2, random_state=0).fit(rows)
+    assert model.linear_
+    with pytest.warns(UserWarning, match="has kept PCA"):
+        model.inpaint(rows, HIDDEN[:5], max_passes=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.inpaint(rows, np.zeros(5, dtype=bool))  # nothing to fill
+
+
+def test_what_is_seen_must_be_possible():
+    counts = np.random.default_rng(0).poisson(3, (60, 4)).astype(float)
+    model = AutoencoderTransformer(
+        2, likelihood="poisson", noise=0.3, noise_kind="masking", max_iter=1, random_state=0
+    ).fit(counts)
+    for call in (model.transform, model.reconstruct, model.inpaint):
+        with pytest.raises(ValueError, match=r"likelihood='poisson' needs whole numbers, but X has the value 0\.5"):
+            call(np.full((2, 4), 0.5))
+    holes = np.where(np.eye(60, 4, dtype=bool), np.nan, counts)
+    assert (model.inpaint(holes) >= 0).all()

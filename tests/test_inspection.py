@@ -388,7 +388,7 @@ def test_counts_are_reconstructed_with_their_totals():
 def test_what_cannot_be_reconstructed(X, fitted):
     with pytest.raises(TypeError, match="Normalizer has neither"):
         ReconstructionDisplay.from_estimator(Normalizer().fit(X), X)
-    with pytest.raises(ValueError, match="n_samples must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
         ReconstructionDisplay.from_estimator(fitted, X, n_samples=0)
     with pytest.raises(ValueError, match=r"X_noisy must have the shape of X, \(60, 6\), got \(2, 6\)"):
         ReconstructionDisplay.from_estimator(fitted, X, X_noisy=X[:2])
@@ -548,3 +548,25 @@ def test_divergences_are_those_of_the_estimator(generative, sort):
 def test_divergences_of_other_estimators(fitted):
     with pytest.raises(TypeError, match="must have kl_per_component_, which AutoencoderTransformer has not"):
         ComponentKLDisplay.from_estimator(fitted)
+
+
+def test_images_are_found_in_pipelines_within_pipelines():
+    images = np.random.default_rng(0).random((20, 1, 6, 6))
+    flat = images.reshape(20, 36)
+    inner = AutoencoderTransformer(2, architecture=Convolutional((4,), input_shape=(1, 6, 6)), max_iter=1)
+    for pipeline in (make_pipeline(StandardScaler(), inner), make_pipeline(StandardScaler(), make_pipeline(inner))):
+        display = ReconstructionDisplay.from_estimator(pipeline.fit(flat), flat, n_samples=3)
+        assert display.axes_.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda fitted, X: LatentTraversalDisplay.from_estimator(fitted, X, components=[0.5]),
+        lambda fitted, X: ReconstructionDisplay.from_estimator(fitted, X, n_samples=2.5),
+        lambda fitted, X: OutlierExplanationDisplay([1.0, 2.0]).plot(n_features=-1),
+    ],
+)
+def test_numbers_of_things_are_whole(draw, fitted, X):
+    with pytest.raises((ValueError, TypeError), match=r"components must be|n_samples must be|n_features == -1"):
+        draw(fitted, X)

@@ -10,11 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import GradientNormClipping
 
-from sk_autoenc import AAETransformer, AutoencoderTransformer, GaussianMixturePrior, Vocabulary, load, save
+from sk_autoenc import (
+    AAETransformer,
+    AutoencoderTransformer,
+    GaussianMixturePrior,
+    VAETransformer,
+    Vocabulary,
+    load,
+    save,
+)
 from tests.instances import INSTANCES
 
 X = np.random.default_rng(0).standard_normal((50, 4))
@@ -136,3 +145,11 @@ def test_an_array_without_axes_stays_one(tmp_path):
 def test_pipelines_are_told_how_to_be_kept(tmp_path):
     with pytest.raises(ValueError, match="got Pipeline; save the steps of a Pipeline one by one"):
         save(make_pipeline(AutoencoderTransformer(1)), tmp_path / "model")
+
+
+def test_requests_for_metadata_are_left_out(tmp_path):
+    with config_context(enable_metadata_routing=True):
+        model = VAETransformer(1, max_iter=1, random_state=0).set_score_request(n_samples=True).fit(X)
+        save(model, tmp_path / "model")
+        opened = load(tmp_path / "model")
+    np.testing.assert_array_equal(opened.transform(X), model.transform(X))

@@ -146,3 +146,17 @@ def test_rows_too_far_for_the_network_are_refused_by_name():
     )
     with pytest.raises(ValueError, match=r"X holds the value -1e\+36 in column 0; .* must lie within ±3\.\d+e\+34"):
         model.transform([[0.0, 0.0], [-1e36, 0.0]])
+
+
+@pytest.mark.parametrize("by_feature", [False, True])
+def test_a_scale_whose_inverse_leaves_float32(by_feature):
+    X = (np.random.default_rng(0).normal(size=(60, 3)) * 1e-40).astype(np.float32)
+    scaling = fit_scaling(X, np.arange(60), by_feature=by_feature)
+    np.testing.assert_allclose(applied(scaling, X), (X - scaling.center) / scaling.scale, rtol=1e-5)
+
+
+def test_a_spread_of_rounding_alone_is_none():
+    draw = np.random.default_rng(0)
+    X = np.column_stack([draw.normal(size=500), 0.1 * (1 + 2.2e-16 * draw.integers(0, 2, 500))])
+    scaling = fit_scaling(X, np.arange(500), by_feature=True)
+    assert scaling.scale[1] == pytest.approx(X[:, 0].std() / np.sqrt(2))

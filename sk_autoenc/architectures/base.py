@@ -60,6 +60,11 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
             if not isinstance(value := getattr(self, name), Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{type(self).__name__}: {name} must be an integer of 1 or more, got {value!r}.")
 
+    def _check_flags(self, *names: str) -> None:
+        for name in names:
+            if not isinstance(value := getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{type(self).__name__}: {name} must be True or False, got {value!r}.")
+
     def _check_choice(self, name: str, choices: Any) -> None:
         if (value := getattr(self, name)) not in choices or isinstance(value, bool):
             raise ValueError(f"{type(self).__name__}: {name} must be one of {choices}, got {value!r}.")

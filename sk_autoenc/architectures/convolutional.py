@@ -96,6 +96,7 @@ class Convolutional(Architecture):
         if len(self.channels) == 0:
             raise ValueError("Convolutional: channels must have one entry or more, got (); MLP has no convolutions.")
         self._check_counts("kernel_size", "stride")
+        self._check_flags("channels_last")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"Convolutional: kernel_size must be odd, got {self.kernel_size!r}.")
         if isinstance(self.dilation, Sequence | np.ndarray):

@@ -52,6 +52,7 @@ class MLP(Architecture):
         self._check_widths("hidden_layer_sizes")
         self._check_choice("activation", sorted(ACTIVATIONS))
         self._check_choice("code_activation", sorted(ACTIVATIONS))
+        self._check_flags("residual")
 
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
         """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 from sklearn.base import clone
 from torch import nn
 
@@ -89,9 +88,7 @@ class Recurrent(Architecture):
         """Raise ``ValueError`` for parameters out of range."""
         self._check_counts("hidden_size", "num_layers")
         self._check_choice("cell", sorted(CELLS))
-        for name in ("bidirectional", "unequal_lengths"):
-            if not isinstance(value := getattr(self, name), bool | np.bool_):
-                raise ValueError(f"Recurrent: {name} must be True or False, got {value!r}.")
+        self._check_flags("bidirectional", "unequal_lengths")
         self._check_choice("code_activation", sorted(ACTIVATIONS))
         if self.input_shape is not None:
             self._check_widths("input_shape")

@@ -367,7 +367,7 @@ class AAETransformer(GenerativeAutoencoder):
         self.prior_ = self._make_prior()
         module.read_prior(self.prior_.sample(_N_READ, make_generator(self._seed, "prior")))
 
-    def _select(self, verdict, rows: Rows, fresh: bool) -> bool:
+    def _select(self, verdict, rows: Rows, first: bool) -> bool:
         """Keep the network: a linear model's codes are not held to the prior."""
         return True
 

@@ -13,7 +13,7 @@ from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.corruption import NOISE_KINDS, OF_IMAGES, Corruption
 from sk_autoenc.floor import start_at_pca, summarize
 from sk_autoenc.inpainting import InpaintingAutoencoder
-from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens, as_likelihood, present
+from sk_autoenc.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.training.data import Rows
@@ -305,6 +305,11 @@ class AutoencoderTransformer(InpaintingAutoencoder):
                 f"likelihood={self.likelihood!r}: the noise of rows has no effect here, where the squared error is "
                 "minimised; use Gaussian(), or VAETransformer, which learns it."
             )
+        if isinstance(likelihood, Bernoulli) and likelihood.binarize:
+            raise ValueError(
+                f"likelihood={self.likelihood!r}: ones are drawn for a density, and have no effect here; use "
+                "Bernoulli(), or VAETransformer."
+            )
         tokens, unequal = isinstance(self._make_likelihood(), Tokens), self._architecture().unequal_lengths
         if unequal and not (likelihood.scales_rows or tokens):
             raise ValueError(
@@ -369,6 +374,8 @@ class AutoencoderTransformer(InpaintingAutoencoder):
             module.corruption.set_center(self._center_of_what_is_seen(module))
         if self._starts_linear():
             start_at_pca(module, rows)
+            if not (self.noise or self.contraction):  # which ask for smooth maps
+                self._sharpen(module, len(rows))
 
     def _center_of_what_is_seen(self, module: Autoencoder) -> Tensor:
         """What was subtracted from the rows that the encoder sees, in their scale."""

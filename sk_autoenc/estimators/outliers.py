@@ -17,7 +17,7 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.architectures import MLP
 from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal
+from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal, is_of_categories
 from sk_autoenc.density import DensityAutoencoder
 from sk_autoenc.detecting import CommitteeDetector, by_block
 from sk_autoenc.likelihoods import Categorical, Tokens, as_likelihood
@@ -38,6 +38,9 @@ _SETTINGS: dict[bool, dict[str, Any]] = {
     False: {"max_samples": 256, "ks": (8, 32), "power": 0.25, "rarity_weight": 0.8, "n_steps": 60},
     True: {"max_samples": 2048, "ks": (1, 5), "power": 0.33, "rarity_weight": 0.0, "n_steps": 100},
 }
+
+#: Rows that spreads of residuals come from: all members' reconstructions of more would fill the memory.
+_SCALE_ROWS = 2048
 
 
 class ReconstructionOutlierDetector(CommitteeDetector):
@@ -251,7 +254,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
 
     def _fit(self, X: Any) -> None:
         self.residual_ = self._check_configuration()
-        self._may_be_empty = _is_of_categories(self.autoencoder)
+        self._may_be_empty = is_of_categories(self.autoencoder)
         X = self._validate(X, reset=True)
         self._seed = draw_seed(self.random_state)
         order = torch.randperm(len(X), generator=make_generator(self._seed, "split")).numpy()
@@ -305,7 +308,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             return self._check_for_series(residual, hasattr(transformer, "score_samples"))
         last = transformer.steps[-1][1] if isinstance(transformer, Pipeline) else transformer
         if residual == "auto":
-            return "log_likelihood" if isinstance(last, DensityAutoencoder) or _is_of_categories(last) else "neighbors"
+            return "log_likelihood" if isinstance(last, DensityAutoencoder) or is_of_categories(last) else "neighbors"
         return residual
 
     def _check_for_series(self, residual: str, has_scores: bool) -> str:
@@ -392,6 +395,7 @@ class ReconstructionOutlierDetector(CommitteeDetector):
             return CodeDistance.fit(by_block(self._committee.encode, reference))
         if self.residual_ == "neighbors":
             return self._fit_neighbors(reference, min(size, len(reference)))
+        reference = reference[: _SCALE_ROWS if self.residual_ == "robust" else RULE_ROWS]
         rows = self._committee.standardize(reference)
         made = torch.stack(by_block(self._committee.reconstruct, reference))
         if _are_equal(rows[:RULE_ROWS], made[:, :RULE_ROWS], sample.dtype):
@@ -440,13 +444,11 @@ def _lower_medians(rows: np.ndarray) -> np.ndarray:
     return np.take_along_axis(np.sort(rows, axis=0), (n_there[None].clip(1) - 1) // 2, axis=0)[0]
 
 
-def _is_of_categories(transformer: Any) -> bool:
-    return isinstance(transformer, BaseAutoencoder) and isinstance(as_likelihood(transformer.likelihood), Categorical)
-
-
 def _with_categories_of(X: np.ndarray, transformer: Any) -> Any:
     """With the categories of all rows, where they are to be counted: a subsample may lack those that are rare."""
-    if not _is_of_categories(transformer) or as_likelihood(transformer.likelihood).n_categories is not None:
+    if isinstance(transformer, Pipeline) or not is_of_categories(transformer):
+        return transformer
+    if as_likelihood(transformer.likelihood).n_categories is not None:
         return transformer
     likelihood = transformer._make_likelihood()
     likelihood.check(X)

@@ -13,12 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, Architecture
+from sk_autoenc.architectures import Architecture
 from sk_autoenc.autoencoding import BaseAutoencoder
 from sk_autoenc.density import DensityAutoencoder, kl_per_component
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
 from sk_autoenc.linear_gaussian import loosen_noise
-from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
 from sk_autoenc.training.callbacks import EpochTasks
@@ -28,10 +27,6 @@ from sk_autoenc.training.seeding import make_generator
 
 #: Components whose KL is below this, in nats and all together, say nothing about rows.
 _COLLAPSED = 0.25
-
-#: Networks beside a linear start bend more sharply by one for each so many training rows, up to a factor: with fewer
-#: rows they would learn noise. Chosen for density, see benchmarks/README.md.
-_ROWS_PER_SHARPNESS, _SHARPEST = 600, 4.0
 
 #: Of networks that start at a linear model: nats of KL divergence that are free until they settle, an equal share to
 #: each component, and codes drawn for each row when they are judged and when they settle, times the length of a code,
@@ -459,12 +454,7 @@ class VAETransformer(DensityAutoencoder):
 
     def _initialize(self, module: nn.Module, rows: Rows) -> None:
         super()._initialize(module, rows)
-        architecture = self._architecture()
-        bends = isinstance(architecture, MLP) and architecture.activation not in HOMOGENEOUS
-        if bends and self._starts_linear():
-            for coder in (module.encoder, module.decoder):
-                if isinstance(coder, LinearPlusNonlinear):  # a network without hidden layers is linear
-                    coder.sharpen(min(max(len(rows) / _ROWS_PER_SHARPNESS, 1.0), _SHARPEST))
+        self._sharpen(module, len(rows))
         prior = self._training_prior()  # for scores of epochs
         self.prior_ = NormalPrior(n_components=self.n_components) if prior is None else prior
 
@@ -490,7 +480,7 @@ class VAETransformer(DensityAutoencoder):
         generator = make_generator(self._seed, "prior")
         chosen = torch.randperm(len(posterior.mean), generator=generator)[:_MOST_CODES]
         some = Posterior(*(part[chosen] for part in posterior))
-        codes = some.at(torch.randn(some.mean.shape, generator=generator)).numpy()
+        codes = some.at(torch.randn(some.mean.shape, dtype=torch.float32, generator=generator)).numpy()
         if (mixture := fitted_mixture(codes, _CLUSTERS, seed=self._seed)) is not None:
             return mixture
         if self.prior == "auto":

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc.inspection.pyplot import import_pyplot
@@ -132,6 +133,7 @@ class OutlierExplanationDisplay:
         self : OutlierExplanationDisplay
             The display, with ``ax_``, ``figure_`` and ``bars_``.
         """
+        check_scalar(n_features, "n_features", Integral, min_val=1)
         parts = np.asarray(self.parts, dtype=float)
         names = [f"feature {i}" for i in range(len(parts))] if self.names is None else list(self.names)
         if self.values is not None:

@@ -1,6 +1,7 @@
 """Codes as points in the plane, coloured by class or by value, perhaps with the rows themselves at some of them."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -222,7 +223,8 @@ def check_components(components: Sequence[int], n_components: int, *, pair: bool
     """Refuse components that the code does not have, and, where a pair is wanted, another number of them."""
     if pair and n_components < 2:
         raise ValueError(f"Two components are needed to draw a plane, but the code has {n_components}.")
-    if (pair and len(components) != 2) or not all(0 <= component < n_components for component in components):
+    fit = all(isinstance(component, Integral) and 0 <= component < n_components for component in components)
+    if not fit or (pair and len(components) != 2):
         raise ValueError(
             f"components must be {'two ' if pair else ''}numbers from 0 to {n_components - 1}, the code having "
             f"{n_components} components; got {components!r}."

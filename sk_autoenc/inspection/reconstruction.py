@@ -1,9 +1,11 @@
 """Rows beside what an estimator makes of them: as images, or as lines over features or time."""
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc.inspection.panels import draw_images, draw_lines, open_panels
@@ -110,8 +112,7 @@ class ReconstructionDisplay:
         (2, 5)
         """
         check_is_fitted(estimator)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be 1 or more, got {n_samples!r}.")
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         if X_noisy is not None and (got := _shape(X_noisy)) != _shape(X):
             raise ValueError(f"X_noisy must have the shape of X, {_shape(X)}, got {got}.")
         rows = X[:n_samples]

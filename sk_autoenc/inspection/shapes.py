@@ -34,7 +34,9 @@ def form_of_rows(estimator: Any, rows: Any, image_shape: tuple[int, ...] | None)
     """What such rows hold: what the user says, or else what the architecture of the fitted estimator says."""
     if image_shape is not None:
         return Form(image_shape)
-    step = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    step = estimator
+    while isinstance(step, Pipeline):
+        step = step.steps[-1][1]
     if not isinstance(step, BaseAutoencoder):
         return Form()
     architecture = as_architecture(step._plan.architecture).fitted_to(step.input_shape_)

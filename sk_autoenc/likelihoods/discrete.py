@@ -179,11 +179,10 @@ class Multinomial(Whole):
     def draw(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """Counts that add up to ``total``."""
         assert self.total is not None
-        counts = torch.zeros_like(raw)
-        if self.total:
-            drawn = torch.multinomial(raw.softmax(-1), self.total, replacement=True, generator=generator)
-            counts.scatter_add_(-1, drawn, torch.ones((), device=raw.device, dtype=raw.dtype).expand_as(drawn))
-        return counts
+        # torch's own would hold every single draw, of a million a row.
+        seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+        counts = np.random.default_rng(int(seed)).multinomial(self.total, raw.double().softmax(-1).cpu().numpy())
+        return torch.from_numpy(counts).to(raw)
 
     def row_size(self, x: Tensor) -> Tensor:
         """The row's total count."""

@@ -57,9 +57,9 @@ class Gaussian(Likelihood):
                 raise ValueError(
                     f"{name}: variance must be 'row', 'feature', 'shared' or a number, got {self.variance!r}."
                 )
-        elif not isinstance(self.variance, Real) or not 0 < self.variance < math.inf:
+        elif isinstance(self.variance, bool) or not isinstance(self.variance, Real) or not 0 < self.variance < math.inf:
             raise ValueError(f"{name}: variance must be a name or a positive number, got {self.variance!r}.")
-        if not isinstance(self.correlated, bool) and self.correlated != "auto":
+        if not isinstance(self.correlated, bool | np.bool_) and self.correlated != "auto":
             raise ValueError(f"{name}: correlated must be True, False or 'auto', got {self.correlated!r}.")
         if self.correlated is True and self.variance not in ("row", "feature"):
             raise ValueError(
@@ -101,7 +101,9 @@ class Gaussian(Likelihood):
 
     def draw(self, raw: NoiseOutput, generator: torch.Generator) -> Tensor:
         """The mean, with noise."""
-        return raw.color(torch.randn(raw.location.shape, generator=generator, device=raw.location.device))
+        return raw.color(
+            torch.randn(raw.location.shape, dtype=torch.float32, generator=generator, device=raw.location.device)
+        )
 
     def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself."""

@@ -24,8 +24,8 @@ class AutoencoderEnsemble(nn.Module):
         self.n_members, self.sizes = n_members, list(sizes)
         widths = [*sizes, *sizes[-2::-1]]
         shapes = list(itertools.pairwise(widths))
-        self.weights = nn.ParameterList([torch.empty(n_members, *shape) for shape in shapes])
-        self.biases = nn.ParameterList([torch.empty(n_members, 1, width) for _, width in shapes])
+        self.weights = nn.ParameterList([torch.empty(n_members, *shape, dtype=torch.float32) for shape in shapes])
+        self.biases = nn.ParameterList([torch.empty(n_members, 1, width, dtype=torch.float32) for _, width in shapes])
         self.activation = Activation("silu")
         self.n_encoder_layers = len(sizes) - 1
 
@@ -82,7 +82,7 @@ def train_ensemble(
     """
     kept = batch_size - int(trim * batch_size)
     optimizer = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
-    losses = torch.empty(n_steps)
+    losses = torch.empty(n_steps, dtype=torch.float32)
     ensemble.train()
     for step in range(n_steps):
         optimizer.param_groups[0]["lr"] = learning_rate * _share_of_peak(step, n_steps)

@@ -225,7 +225,7 @@ def initialize_recurrent(module: nn.Module, generator: torch.Generator) -> None:
             if name.startswith("weight_hh"):
                 with torch.no_grad():
                     for gate in parameter.split(layer.hidden_size):
-                        gate.copy_(nn.init.orthogonal_(torch.empty(gate.shape), generator=generator))
+                        gate.copy_(nn.init.orthogonal_(torch.empty(gate.shape, dtype=gate.dtype), generator=generator))
             elif name.startswith("weight_ih"):
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
             else:

@@ -73,11 +73,32 @@ class RateSchedule(Callback):
 
 
 class Patience(EarlyStopping):
-    """Early stopping that does not lose patience before the warm-up is over."""
+    """Early stopping that does not lose patience before the warm-up is over.
 
-    def __init__(self, n_warmup_epochs: int, **options):
+    Parameters
+    ----------
+    n_warmup_epochs : int
+        Epochs that do not count.
+    start : float or None
+        What the weights reach before training, if they are to stay unless an epoch is better.
+    **options
+        Those of :class:`skorch.callbacks.EarlyStopping`.
+    """
+
+    def __init__(self, n_warmup_epochs: int, start: float | None, **options):
         super().__init__("valid_criterion", load_best=True, **options)
-        self.n_warmup_epochs = n_warmup_epochs
+        self.n_warmup_epochs, self.start = n_warmup_epochs, start
+
+    def on_train_begin(self, net, **kwargs):
+        super().on_train_begin(net, **kwargs)
+        self.best_epoch_ = len(net.history)
+        if self.start is not None and math.isfinite(self.start):
+            self.dynamic_threshold_ = self._calc_new_threshold(self.start)
+            self.best_model_weights_ = {name: value.clone() for name, value in net.module_.state_dict().items()}
+
+    def on_train_end(self, net, **kwargs):
+        if net.history:
+            super().on_train_end(net, **kwargs)
 
     def on_epoch_end(self, net, **kwargs):
         if net.n_epochs <= self.n_warmup_epochs:
@@ -90,18 +111,25 @@ class EpochTasks(Callback):
 
     Parameters
     ----------
-    begin, end : callables
-        Called before and after every epoch; ``end`` returns True to stop training.
+    root : CallbackContext
+        That of ``fit``.
+    record : callable
+        Called after every epoch, so that they see its losses.
+    **seen
+        What they see: the estimator, X and y.
     """
 
-    def __init__(self, begin: Callable[[], None], end: Callable[[], bool]):
-        self.begin, self.end = begin, end
+    def __init__(self, root, record: Callable[[], None], **seen):
+        self.root, self.record, self.seen = root, record, seen
 
     def on_epoch_begin(self, net, **kwargs):
-        self.begin()
+        self.context_ = self.root.subcontext(task_name="epoch")
+        self.context_.call_on_fit_task_begin(**self.seen)
 
     def on_epoch_end(self, net, **kwargs):
-        if self.end():
+        net.module_.eval()
+        self.record()
+        if self.context_.call_on_fit_task_end(**self.seen, reconstruction_attributes=dict):
             raise StopTraining
 
 

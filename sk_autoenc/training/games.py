@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from skorch.callbacks import LRScheduler
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
@@ -91,6 +92,16 @@ class AdversarialNet(ObjectiveNet):
         self.moved_ = {name: [p for _, p in self._parameters_of(player)] for name, player in self.game.players.items()}
         return self
 
+    def initialize_callbacks(self):
+        super().initialize_callbacks()
+        for name, callback in self.callbacks_:
+            if isinstance(callback, LRScheduler):
+                raise ValueError(
+                    f"callbacks: {name} sets the rate of one optimizer, and here every player has its own; "
+                    "use learning_rate_schedule."
+                )
+        return self
+
     def initialize_optimizer(self, triggered_directly=None):
         self.optimizer_ = {}
         for name, player in self.game.players.items():
@@ -119,7 +130,8 @@ class AdversarialNet(ObjectiveNet):
         """One round; a loss moves the parts of its player and nothing else."""
         for name, loss in self.game.turns(self.module_, batches, self.state_):
             self.optimizer_[name].zero_grad()
-            loss.backward(inputs=self.moved_[name])
+            if moved := [p for p in self.moved_[name] if p.requires_grad]:  # all but those that a callback froze
+                loss.backward(inputs=moved)
             parameters = TeeGenerator(iter(self._parameters_of(self.game.players[name])))
             self.notify("on_grad_computed", named_parameters=parameters, training=True)
             self.optimizer_[name].step()

@@ -1,19 +1,20 @@
 """The skorch net that trains one module on one objective, at the speed of a loop written by hand."""
 
 import contextlib
+import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.callbacks.scoring import ScoringBase
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
-from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, StopTraining
+from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, RateSchedule, StopTraining
 from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.judging import SQUARED_ERRORS
 from sk_autoenc.training.seeding import make_generator
@@ -69,6 +70,7 @@ class ObjectiveNet(NeuralNet):
 
     callbacks_: list[tuple[str, Callback]]
     _listeners: dict[str, list[Callback]] = {}
+    _given_callbacks: list[Callback] = []
 
     def __init__(self, module, criterion, *, seed=0, yardstick=SQUARED_ERRORS, n_warmup_epochs=0, **kwargs):
         super().__init__(module, criterion, train_split=None, verbose=0, **kwargs)
@@ -98,12 +100,6 @@ class ObjectiveNet(NeuralNet):
 
     def initialize(self):
         super().initialize()
-        for name, callback in self.callbacks_:
-            if isinstance(callback, ScoringBase):
-                raise ValueError(
-                    f"callbacks: {name} is a {type(callback).__name__}, which reads batches one by one and would "
-                    "see none here; use scikit-learn's ScoringMonitor through set_callbacks instead."
-                )
         self.shuffling_ = make_generator(self.seed, "shuffling")
         self.noise_ = make_generator(self.seed, "noise", self.device)
         self.n_recorded_ = self.n_earlier_epochs_ = 0
@@ -118,11 +114,32 @@ class ObjectiveNet(NeuralNet):
                 raise ValueError(
                     f"callbacks: {callback!r} is not a skorch callback; scikit-learn's own are set by set_callbacks."
                 )
-        return super().initialize_callbacks()
-
-    def check_monitors(self, validation: Rows | None) -> None:
-        """Refuse a callback that waits for a loss that is not measured."""
+        super().initialize_callbacks()
         for name, callback in self.callbacks_:
+            if isinstance(callback, ScoringBase):
+                raise ValueError(
+                    f"callbacks: {name} is a {type(callback).__name__}, which reads batches one by one and would "
+                    "see none here; use scikit-learn's ScoringMonitor through set_callbacks instead."
+                )
+        return self
+
+    def take_callbacks(self, callbacks: Sequence[Callback] | None) -> None:
+        """Work with copies of these from now on; where they are those of before, these stay, with what they saw."""
+        given = list(callbacks or [])
+        if given != self._given_callbacks:
+            self.callbacks = copy.deepcopy(given)
+            self.initialize_callbacks()
+            self._given_callbacks = given
+
+    def check_callbacks(self, validation: Rows | None, ours: Sequence[Callback] = ()) -> None:
+        """Refuse a callback that waits for a loss that is not measured, or sets rates that one of ours sets."""
+        has_schedule = any(isinstance(callback, RateSchedule) for callback in ours)
+        for name, callback in self.callbacks_:
+            if has_schedule and isinstance(callback, LRScheduler):
+                raise ValueError(
+                    f"callbacks: {name} sets the rates of a schedule, and so does learning_rate_schedule; "
+                    "use learning_rate_schedule='constant' beside it."
+                )
             monitor = getattr(callback, "monitor", None)
             if validation is None and isinstance(monitor, str) and monitor.startswith("valid"):
                 raise ValueError(
@@ -192,7 +209,8 @@ class ObjectiveNet(NeuralNet):
         KeyboardInterrupt
             After the callbacks have restored the weights that they keep.
         """
-        self.check_monitors(validation)
+        callbacks = list(callbacks)
+        self.check_callbacks(validation, callbacks)
         self.stopped_by_: set[type] = set()
         self._in_step = {**self.schedule_, **(in_step or {})}
         own = self.callbacks_
@@ -202,11 +220,15 @@ class ObjectiveNet(NeuralNet):
         try:
             try:
                 self.notify("on_train_begin", X=rows)
+            except StopTraining:
+                epochs = 0
+            try:
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
+                    self.history.new_batch()  # for skorch's callbacks that look there
                     if self.schedule_:
                         self.schedule_["warmth"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
-                    with torch.inference_mode(False), torch.enable_grad(), self._telling_listeners_alone():
+                    with self._telling_listeners_alone():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
                         self._record_verdict(validation)

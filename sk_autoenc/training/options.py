@@ -1,8 +1,8 @@
 """From an estimator's parameters to skorch and torch: optimizers, schedules, devices, ``net_params``."""
 
-import copy
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,7 +64,8 @@ _OURS = {
 
 def check_net_params(net_params: dict | None) -> dict:
     """``net_params`` if every entry takes effect: ``compile``, ``compile__*`` and ``optimizer__*``."""
-    for name in net_params or {}:
+    given = dict(net_params or {})
+    for name in given:
         if name in _OURS:
             raise ValueError(f"net_params: {name!r} is set by the estimator's own parameter {_OURS[name]}.")
         if name == "optimizer__param_groups":
@@ -76,7 +77,9 @@ def check_net_params(net_params: dict | None) -> dict:
                 f"net_params: {name!r} would have no effect; what can be set is 'compile', 'compile__*' "
                 "and 'optimizer__*'."
             )
-    return dict(net_params or {})
+        if name.startswith("compile__") and not given.get("compile"):
+            raise ValueError(f"net_params: {name!r} would have no effect without 'compile': True.")
+    return given
 
 
 class _ByValue(NumpyHasher):
@@ -107,6 +110,22 @@ def resolve_device(device: str) -> str:
     return device
 
 
+@contextlib.contextmanager
+def lack_of_memory_explained(device: str, batch_size: int | str) -> Iterator[None]:
+    """A device that is full says which parameters would help."""
+    is_full = False
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        is_full = True
+    if is_full:  # outside the handler, whose traceback would keep the tensors alive
+        torch.cuda.empty_cache()
+        raise MemoryError(
+            f"device={device!r} is out of memory with batch_size={batch_size!r}; "
+            "use a smaller batch_size, or device='cpu'."
+        )
+
+
 def build_net(
     module: nn.Module,
     objective: Objective,
@@ -130,13 +149,12 @@ def build_net(
         make = partial(AdversarialNet, game=game)
         if optimizer != "sgd":
             options |= {f"optimizer__{name}": value for name, value in game.adam_options.items()}
-    return make(
+    net = make(
         module,
         objective,
         optimizer=OPTIMIZERS[optimizer],
         lr=learning_rate,
         optimizer__weight_decay=weight_decay,
-        callbacks=copy.deepcopy(list(callbacks or [])),
         device=device,
         batch_size=batch_size,
         seed=seed,
@@ -144,6 +162,8 @@ def build_net(
         n_warmup_epochs=n_warmup_epochs,
         **{**options, **check_net_params(net_params)},
     ).initialize()
+    net.take_callbacks(callbacks)
+    return net
 
 
 def fit_callbacks(
@@ -155,6 +175,7 @@ def fit_callbacks(
     verbose: int,
     threshold_mode: str,
     n_warmup_epochs: int,
+    start: float | None = None,
 ) -> list[Callback]:
     """The callbacks of one fit: guard, rate schedule, with a patience early stopping, when verbose a line per epoch."""
     callbacks: list[Callback] = [FiniteGuard()]
@@ -164,7 +185,7 @@ def fit_callbacks(
         callbacks.append(RateSchedule(shape, n_steps))
     if patience is not None:
         options = {"patience": patience, "threshold": tol, "threshold_mode": threshold_mode, "sink": _silent}
-        callbacks.append(Patience(n_warmup_epochs, **options))
+        callbacks.append(Patience(n_warmup_epochs, start, **options))
     return callbacks
 
 

@@ -1,17 +1,19 @@
 """AutoencoderTransformer: the mathematics of each of its terms, and what it does with them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 from scipy.linalg import subspace_angles
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EpochScoring
 
-from sk_autoenc import MLP, AutoencoderTransformer, Multinomial, Poisson
+from sk_autoenc import MLP, AutoencoderTransformer, Bernoulli, Multinomial, Poisson
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.blocks import Linear, multilayer_perceptron
 from sk_autoenc.training.seeding import initialize_parameters
@@ -795,3 +797,36 @@ def test_held_out_rows_touch_nothing_that_is_fitted():
     for code in ([[0.0]], [[1.0]]):
         np.testing.assert_array_equal(other.inverse_transform(code), model.inverse_transform(code))
     np.testing.assert_array_equal(other.transform(X), model.transform(X))
+
+
+def test_scores_of_large_float32_rows_are_finite():
+    rows = (np.random.default_rng(0).standard_normal((60, 4)) * 1e20).astype(np.float32)
+    model = AutoencoderTransformer(1, architecture=(4,), max_iter=1, random_state=0).fit(rows)
+    assert model.score(rows) == pytest.approx(-model.reconstruction_err_, rel=1e-3)
+    assert np.isfinite(model.score_samples(rows)).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"likelihood": Bernoulli(binarize="dynamic")}, "have no effect here"),
+        ({"net_params": {"compile__mode": "default"}}, "no effect without 'compile'"),
+    ],
+)
+def test_what_has_no_effect_is_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        AutoencoderTransformer(1, **params).fit(np.random.default_rng(0).random((30, 3)))
+
+
+def test_rows_of_any_kind_of_list():
+    images = np.random.default_rng(0).random((12, 3, 4))
+    model = AutoencoderTransformer(2, architecture=(4,), max_iter=1, random_state=0).fit(images)
+    expected = model.transform(images)
+    for form in (images.tolist(), list(images), images[:, None], images.reshape(12, 12)):
+        np.testing.assert_array_equal(model.transform(form), expected)
+    with pytest.raises(ValueError, match="was fitted on rows of shape"):
+        model.transform(images.swapaxes(1, 2))
+    series = pd.Series(list(images[:, 0]))
+    np.testing.assert_array_equal(
+        clone(model).fit(series).transform(series), clone(model).fit(images[:, 0]).transform(images[:, 0])
+    )
