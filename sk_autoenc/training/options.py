@@ -77,7 +77,7 @@ def check_net_params(net_params: dict | None) -> dict:
                 f"net_params: {name!r} would have no effect; what can be set is 'compile', 'compile__*' "
                 "and 'optimizer__*'."
             )
-        if name.startswith("compile__") and not given.get("compile"):
+        if name.startswith("compile__") and "compile" not in given:
             raise ValueError(f"net_params: {name!r} would have no effect without 'compile': True.")
     return given
 
