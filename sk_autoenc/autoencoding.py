@@ -97,8 +97,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             raise ValueError(hint) from error
         if not self._equal_lengths:
             self._check_values(X, "X")
-        if finite and not reset:
-            self._likelihood.check(X)  # what rows cannot be, a network cannot read
+        if not reset and isinstance(self._likelihood, Categorical | Tokens):
+            self._likelihood.check(X)  # what has no number among the categories of the fit, an encoder cannot read
         return X
 
     def _hint(self, refusal: str) -> str | None:
@@ -355,6 +355,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     def _row_scores(self, X: np.ndarray) -> np.ndarray:
         """Scores in float64."""
+        self._likelihood.check(X)
         likelihood, module, missing = self._likelihood, self.net_.module_, self._has_missing_cells(self._likelihood)
 
         def row_score(raw, x):

@@ -182,12 +182,12 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         first = fresh or self._is_at_start()
         root = self._init_callback_context(max_subtasks=self.max_iter)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        with self._old_state_if_it_fails(fresh):
+        with lack_of_memory_explained(self.device, self.batch_size), self._old_state_if_it_fails(fresh):
             data, splits = self._begin(X, fresh, split=self.early_stopping)
             everything = Rows(data, torch.arange(len(data)))
             chosen, held_out = splits[0] if len(splits) == 1 else (everything.index, None)
             rows, validation = Rows(data, chosen), None if held_out is None else Rows(data, held_out)
-            if fresh:
+            if first:
                 self.net_ = self._make_net(rows)
             self.net_.take_callbacks(self.callbacks)
             self.net_.check_callbacks(validation)
@@ -199,7 +199,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 epochs = planned if verdict is None else verdict.n_epochs
                 if not splits and first and self._needs_verdict():
                     epochs = 1  # the network will be dropped; one epoch, so that there is a record
-                best = self._train(rows, validation, epochs, planned, tasks, None if fresh else before)
+                best = self._train(rows, validation, epochs, planned, tasks, None if first else before)
                 if before is not None:
                     verdict = Verdict(best or 0, before, self.net_.judge(validation), self._yardstick)
                 stands = self._select(verdict, everything, first)
@@ -229,7 +229,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             The estimator, trained further.
         """
         fresh = not hasattr(self, "net_")
-        with self._old_state_if_it_fails(fresh):
+        with lack_of_memory_explained(self.device, self.batch_size), self._old_state_if_it_fails(fresh):
             data, _ = self._begin(X, fresh, split=False)
             rows = Rows(data, torch.arange(len(data)))
             if fresh:
@@ -283,12 +283,14 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         for chosen, held_out in splits:
             rows, validation, losses = Rows(data, chosen), Rows(data, held_out), HeldOutLosses()
             net = self._make_net(rows)
+            net.take_callbacks(self.callbacks)
+            net.tune(self.learning_rate, self.weight_decay, net.batch_size)
             before.append(net.judge(validation))
             callbacks = self._fit_callbacks(net, rows, epochs)
             net.train(rows, validation, epochs=epochs, callbacks=[losses, *callbacks], in_step=self._in_step(epochs))
             after.append(losses.padded(epochs, len(validation)))
         pooled = torch.cat(after, dim=1)  # (epochs, n_rows)
-        self.validation_loss_curve_ = getattr(self, "validation_loss_curve_", []) + pooled.mean(1).tolist()
+        self.validation_loss_curve_ = pooled.mean(1).tolist()
         best = best_epoch(pooled, self._yardstick)
         return Verdict(best, torch.cat(before), pooled[best - 1], self._yardstick)
 
@@ -341,9 +343,7 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         weights = {} if fresh else {k: v.clone() for k, v in self.net_.plain_module.state_dict().items()}
         n_epochs = 0 if fresh else len(self.net_.history)
         try:
-            # Gradients, whatever fit was called in.
-            memory = lack_of_memory_explained(self.device, self.batch_size)
-            with memory, torch.inference_mode(False), torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad():  # whatever fit was called in
                 yield
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and hasattr(self, "n_iter_"):
@@ -358,12 +358,13 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     @contextmanager
     def _kept_if_interrupted(self, rows: Rows, *, whole: bool):
-        """A Ctrl-C leaves a model: the best weights so far."""
+        """A Ctrl-C leaves a model: the best weights so far, or the start if no epoch came to its end."""
+        n_before = getattr(self, "n_iter_", 0)
         try:
             yield
         except KeyboardInterrupt:
             self._record()
-            self._select(None, rows, first=False)
+            self._select(None, rows, first=self.n_iter_ == n_before and self._is_at_start())
             self._finish(rows, whole=whole)
             raise
 
@@ -432,7 +433,6 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             optimizer=plan.optimizer,
             learning_rate=plan.learning_rate,
             weight_decay=plan.weight_decay,
-            callbacks=self.callbacks,
             net_params=plan.net_params,
             device=self.device_,
             batch_size=batch_size,

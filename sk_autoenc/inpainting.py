@@ -93,7 +93,6 @@ class InpaintingAutoencoder(BaseAutoencoder):
         if n_missing := np.isnan(seen).sum():
             raise ValueError(f"X has {n_missing} cells that are NaN where mask is False; leave mask out to fill these.")
         assert_all_finite(seen, input_name="X")
-        self._likelihood.check(np.where(hidden, 0.0, rows))
         check_range(seen, "X")
         if getattr(self, "linear_", False) and hidden.any():
             warnings.warn(

@@ -67,7 +67,7 @@ class Duel(nn.Module):
 
 def duel_net(turns, batch_size=5, **options):
     game = Game(turns, {"left": Player(("left",)), "right": Player(("right",), 0.5), "both": Player(("left", "right"))})
-    defaults = {"optimizer": "sgd", "learning_rate": 0.125, "weight_decay": 0.0, "callbacks": None, "net_params": None}
+    defaults = {"optimizer": "sgd", "learning_rate": 0.125, "weight_decay": 0.0, "net_params": None}
     return build_net(
         Duel(),
         lambda output, x: {"size": output.square().sum(-1)},

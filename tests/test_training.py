@@ -823,7 +823,6 @@ def built(module=None, **kwargs):
         "optimizer": "adamw",
         "learning_rate": 0.1,
         "weight_decay": 0.0,
-        "callbacks": None,
         "net_params": None,
         "device": "cpu",
         "batch_size": 4,
@@ -851,7 +850,8 @@ def test_every_optimizer_takes_steps(name):
 
 def test_callbacks_are_copied():
     spy = Spy(lambda net: 1)
-    net = built(callbacks=[spy])
+    net = built()
+    net.take_callbacks([spy])
     net.train(Rows(numbered(4)), epochs=2)
     assert spy.seen == []
     assert [len(callback.seen) for _, callback in net.callbacks_] == [2]

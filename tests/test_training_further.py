@@ -1,9 +1,12 @@
 """``fit`` after ``fit``: what judges it, what may change in between, and callbacks of skorch throughout."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, Checkpoint, Freezer, LRScheduler, TrainEndCheckpoint
+from sklearn.decomposition import PCA
+from skorch.callbacks import Callback, Checkpoint, EpochScoring, Freezer, LRScheduler, TrainEndCheckpoint
 
 from sk_autoenc import AAETransformer, AutoencoderTransformer, VAETransformer
 
@@ -50,8 +53,20 @@ def test_where_pca_was_kept_a_further_fit_is_judged_like_the_first(n_rows):
     n_judged = len(model.validation_loss_curve_)
     assert model.linear_
     assert model.fit(NOISE[:n_rows]).linear_
-    assert len(model.validation_loss_curve_) == 2 * n_judged
+    assert len(model.validation_loss_curve_) == n_judged
     np.testing.assert_allclose(model.reconstruct(NOISE), before, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_rows", [300, 700])
+def test_after_pca_was_kept_other_rows_get_their_own(n_rows):
+    rows = np.hstack([X[:n_rows], NOISE[:1, :5].repeat(n_rows, axis=0)])
+    noise = np.random.default_rng(1).standard_t(2.5, (n_rows, 8))
+    model = AutoencoderTransformer(1, max_iter=8, warm_start=True, learning_rate=1.0, random_state=0).fit(noise)
+    assert model.linear_
+    model.set_params(learning_rate=0.006).fit(rows)
+    fresh = AutoencoderTransformer(1, max_iter=8, random_state=0).fit(rows)
+    assert model.score(rows) >= 1.5 * fresh.score(rows)  # negative; centre and scale are of the first fit
+    assert model.score(rows) > PCA(1).fit(rows).score(rows) or not fresh.linear_
 
 
 def test_a_network_that_has_not_settled_is_judged_whatever_its_curves():
@@ -79,7 +94,7 @@ def test_a_further_fit_that_fails_leaves_no_epochs_behind():
 
 
 def test_callbacks_may_change_between_fits():
-    model = ae(max_iter=2, warm_start=True, callbacks=[Counter()]).fit(X)
+    model = ae(init="random", max_iter=2, warm_start=True, callbacks=[Counter()]).fit(X)
     first = model.net_.callbacks_[0][1]
     model.fit(X)
     assert model.net_.callbacks_[0][1] is first  # it stays, with what it has seen
@@ -91,9 +106,35 @@ def test_callbacks_may_change_between_fits():
     assert first.n_epochs == 4
 
 
+@pytest.mark.parametrize("make", [ae, lambda **params: AAETransformer(1, architecture=(8,), random_state=0, **params)])
+def test_callbacks_that_are_refused_do_not_stay(make):
+    model = make(max_iter=1, warm_start=True).fit(X)
+    for refused in (EpochScoring("r2"), "none"):
+        with pytest.raises(ValueError, match="callbacks: "):
+            model.set_params(callbacks=[refused]).fit(X)
+    pickle.loads(pickle.dumps(model))  # parameters are checked in fit
+    assert model.set_params(callbacks=None).fit(X).net_.callbacks_ == []
+
+
+def test_ctrl_c_before_an_epoch_leaves_pca_that_was_kept():
+    class Interrupts(Callback):
+        def on_batch_end(self, net, **kwargs):
+            press()
+
+    def press():
+        raise KeyboardInterrupt
+
+    model = AutoencoderTransformer(2, max_iter=2, warm_start=True, random_state=0).fit(NOISE)
+    before = model.reconstruct(NOISE)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[Interrupts()]).fit(NOISE)
+    assert model.linear_
+    np.testing.assert_allclose(model.reconstruct(NOISE), before, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("make", [ae, lambda **params: VAETransformer(1, architecture=(8,), random_state=0, **params)])
 def test_fit_works_in_inference_mode(make):
-    expected = make(max_iter=2).fit(X).fit(X)
+    expected = make(max_iter=2).fit(X)
     with torch.inference_mode():
         model = make(max_iter=2).fit(X)
     np.testing.assert_array_equal(model.transform(X), expected.transform(X))
@@ -112,13 +153,18 @@ def test_what_a_callback_says_at_the_start_comes_out():
         ae(callbacks=[Fails()]).fit(X)
 
 
-@pytest.mark.parametrize("kind", [Checkpoint, TrainEndCheckpoint])
-def test_checkpoints_are_written(kind, tmp_path):
-    model = ae(
-        max_iter=2, callbacks=[kind(dirname=str(tmp_path), **({} if kind is TrainEndCheckpoint else {"monitor": None}))]
-    )
-    model.fit(X)
-    assert list(tmp_path.glob("*params.pt"))
+def test_checkpoints_hold_what_training_ends_with(tmp_path):
+    kinds = [
+        Checkpoint(monitor=None, dirname=str(tmp_path / "each")),
+        TrainEndCheckpoint(dirname=str(tmp_path / "end")),
+    ]
+    options = {"learning_rate": 0.1, "learning_rate_schedule": "constant", "n_iter_no_change": 3, "max_iter": 30}
+    model = ae(init="random", callbacks=kinds, **options).fit(X)
+    assert model.n_iter_ < 30  # the best weights were restored
+    assert (tmp_path / "each" / "params.pt").exists()
+    stored = torch.load(tmp_path / "end" / "train_end_params.pt")
+    for name, weight in model.net_.module_.state_dict().items():
+        torch.testing.assert_close(stored[name], weight)
 
 
 def test_two_schedules_do_not_go_together():

@@ -68,6 +68,7 @@ class ObjectiveNet(NeuralNet):
         Over so many epochs the objective's argument ``warmth`` rises to 1; rows are judged at 1 always.
     """
 
+    callbacks: list[Callback] | None
     callbacks_: list[tuple[str, Callback]]
     _listeners: dict[str, list[Callback]] = {}
     _given_callbacks: list[Callback] = []
@@ -124,12 +125,18 @@ class ObjectiveNet(NeuralNet):
         return self
 
     def take_callbacks(self, callbacks: Sequence[Callback] | None) -> None:
-        """Work with copies of these from now on; where they are those of before, these stay, with what they saw."""
+        """Work with copies of these from now on; those of the same list as before stay, with what they have seen."""
         given = list(callbacks or [])
-        if given != self._given_callbacks:
+        if given == self._given_callbacks:
+            return
+        before = self.callbacks, self.callbacks_
+        try:
             self.callbacks = copy.deepcopy(given)
             self.initialize_callbacks()
-            self._given_callbacks = given
+        except BaseException:
+            self.callbacks, self.callbacks_ = before
+            raise
+        self._given_callbacks = given
 
     def check_callbacks(self, validation: Rows | None, ours: Sequence[Callback] = ()) -> None:
         """Refuse a callback that waits for a loss that is not measured, or sets rates that one of ours sets."""
@@ -236,6 +243,8 @@ class ObjectiveNet(NeuralNet):
             except StopTraining:
                 pass
             finally:
+                # Ours first, one of which restores the best weights.
+                self.callbacks_ = self.callbacks_[len(own) :] + own
                 with contextlib.suppress(StopTraining):
                     self.notify("on_train_end", X=rows)
         finally:

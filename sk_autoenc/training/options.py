@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -78,7 +78,7 @@ def check_net_params(net_params: dict | None) -> dict:
                 "and 'optimizer__*'."
             )
         if name.startswith("compile__") and "compile" not in given:
-            raise ValueError(f"net_params: {name!r} would have no effect without 'compile': True.")
+            raise ValueError(f"net_params: {name!r} would have no effect without 'compile'.")
     return given
 
 
@@ -113,17 +113,15 @@ def resolve_device(device: str) -> str:
 @contextlib.contextmanager
 def lack_of_memory_explained(device: str, batch_size: int | str) -> Iterator[None]:
     """A device that is full says which parameters would help."""
-    is_full = False
     try:
         yield
-    except torch.OutOfMemoryError:
-        is_full = True
-    if is_full:  # outside the handler, whose traceback would keep the tensors alive
+    except torch.OutOfMemoryError as error:
+        error.__traceback__ = None  # it would keep the tensors alive
         torch.cuda.empty_cache()
         raise MemoryError(
             f"device={device!r} is out of memory with batch_size={batch_size!r}; "
             "use a smaller batch_size, or device='cpu'."
-        )
+        ) from None
 
 
 def build_net(
@@ -133,7 +131,6 @@ def build_net(
     optimizer: str,
     learning_rate: float,
     weight_decay: float,
-    callbacks: Sequence[Callback] | None,
     net_params: dict | None,
     device: str,
     batch_size: int,
@@ -149,7 +146,7 @@ def build_net(
         make = partial(AdversarialNet, game=game)
         if optimizer != "sgd":
             options |= {f"optimizer__{name}": value for name, value in game.adam_options.items()}
-    net = make(
+    return make(
         module,
         objective,
         optimizer=OPTIMIZERS[optimizer],
@@ -162,8 +159,6 @@ def build_net(
         n_warmup_epochs=n_warmup_epochs,
         **{**options, **check_net_params(net_params)},
     ).initialize()
-    net.take_callbacks(callbacks)
-    return net
 
 
 def fit_callbacks(
