@@ -69,6 +69,22 @@ def test_after_pca_was_kept_other_rows_get_their_own(n_rows):
     assert model.score(rows) > PCA(1).fit(rows).score(rows) or not fresh.linear_
 
 
+def test_folds_of_a_further_fit_have_its_learning_rate():
+    rates = []
+
+    class Listens(Callback):
+        def __deepcopy__(self, memo):
+            return self
+
+        def on_train_begin(self, net, **kwargs):
+            rates.append(net.lr)
+
+    model = AutoencoderTransformer(2, max_iter=2, warm_start=True, learning_rate=1.0, random_state=0).fit(NOISE)
+    assert model.linear_
+    model.set_params(learning_rate=0.006, callbacks=[Listens()]).fit(NOISE)
+    assert rates == [0.006] * 5  # four folds and all rows
+
+
 def test_a_network_that_has_not_settled_is_judged_whatever_its_curves():
     model = VAETransformer(1, architecture=(8,), max_iter=6, warm_start=True, random_state=0)
     model.partial_fit(X).partial_fit(X).fit(X)
