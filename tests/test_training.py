@@ -909,3 +909,12 @@ def test_a_device_that_is_none(device):
 def test_devices_that_are_there():
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_gain_that_a_few_rows_pay_for_is_none():
+    """By roots most rows gain beyond chance, but the plain mean rises by more than its error."""
+    before = torch.ones(1000, dtype=torch.float64)
+    after = 0.25 * before
+    assert Verdict(1, before, after, SQUARED_ERRORS).gain_is_real
+    after[:5] = 400.0 + torch.arange(5)
+    assert not Verdict(1, before, after, SQUARED_ERRORS).gain_is_real
