@@ -80,6 +80,9 @@ class AdversarialNet(ObjectiveNet):
         The turns and the players.
     """
 
+    _refused = ObjectiveNet._refused | {
+        LRScheduler: "sets the rate of one optimizer, and here every player has its own; use learning_rate_schedule."
+    }
     prefixes_ = [*ObjectiveNet.prefixes_, "optimizer"]  # skorch would learn the name from a single optimizer
 
     def __init__(self, module, criterion, *, game, **kwargs):
@@ -90,16 +93,6 @@ class AdversarialNet(ObjectiveNet):
         super().initialize()
         self.state_ = GameState(self.noise_)
         self.moved_ = {name: [p for _, p in self._parameters_of(player)] for name, player in self.game.players.items()}
-        return self
-
-    def initialize_callbacks(self):
-        super().initialize_callbacks()
-        for name, callback in self.callbacks_:
-            if isinstance(callback, LRScheduler):
-                raise ValueError(
-                    f"callbacks: {name} sets the rate of one optimizer, and here every player has its own; "
-                    "use learning_rate_schedule."
-                )
         return self
 
     def initialize_optimizer(self, triggered_directly=None):

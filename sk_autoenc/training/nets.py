@@ -68,6 +68,12 @@ class ObjectiveNet(NeuralNet):
         Over so many epochs the objective's argument ``warmth`` rises to 1; rows are judged at 1 always.
     """
 
+    #: Callbacks that cannot do their work here, and why.
+    _refused: dict[type[Callback], str] = {
+        ScoringBase: "reads batches one by one and would see none here; use scikit-learn's ScoringMonitor through "
+        "set_callbacks instead."
+    }
+
     callbacks: list[Callback] | None
     callbacks_: list[tuple[str, Callback]]
     _listeners: dict[str, list[Callback]] = {}
@@ -117,11 +123,9 @@ class ObjectiveNet(NeuralNet):
                 )
         super().initialize_callbacks()
         for name, callback in self.callbacks_:
-            if isinstance(callback, ScoringBase):
-                raise ValueError(
-                    f"callbacks: {name} is a {type(callback).__name__}, which reads batches one by one and would "
-                    "see none here; use scikit-learn's ScoringMonitor through set_callbacks instead."
-                )
+            for kind, reason in self._refused.items():
+                if isinstance(callback, kind):
+                    raise ValueError(f"callbacks: {name}, a {type(callback).__name__}, {reason}")
         return self
 
     def take_callbacks(self, callbacks: Sequence[Callback] | None) -> None:
