@@ -15,7 +15,7 @@ from common import alternate, arguments, print_table, ratio, save, use_threads
 from sklearn.ensemble import IsolationForest
 
 from sk_autoenc import ReconstructionOutlierDetector
-from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
+from sk_autoenc.outliers.batched_networks import AutoencoderEnsemble, train_ensemble
 
 
 def resident():

@@ -1,8 +1,9 @@
 """Hash every fitted model of ``tests/instances.py``, to show that a change of the code changed no bit of any model.
 
-Run it before and after: ``python -m benchmarks.hash_weights --write before.json``, then ``--compare before.json``. Hashes
-depend on the machine and on torch, so they are compared in one place and never stored. Each model is fitted from three
-seeds, on rows few enough for folds and on rows enough for one split, and goes on by ``warm_start`` and ``partial_fit``.
+Run it before and after: ``python -m benchmarks.hash_weights --write before.json``, then ``--compare before.json``.
+Hashes depend on the machine and on torch, so they are compared in one place and never stored. Each model is fitted from
+three seeds, on rows few enough for folds and on rows enough for one split, and goes on by ``warm_start`` and
+``partial_fit``.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from sk_autoenc import AAETransformer, AutoencoderTransformer, Categorical, MLP, Recurrent, StudentT, VAETransformer
+from sk_autoenc import MLP, AAETransformer, AutoencoderTransformer, Categorical, Recurrent, StudentT, VAETransformer
 from tests.instances import DETECTORS, IMAGE_SHAPE, IMAGES, INSTANCES
 
 SEEDS = (0, 1, 2)

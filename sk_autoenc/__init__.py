@@ -1,14 +1,14 @@
 """Autoencoders and generative networks as scikit-learn estimators."""
 
 from sk_autoenc.architectures import MLP, Convolutional, Recurrent
+from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
-from sk_autoenc.estimators.outliers import ReconstructionOutlierDetector
+from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial, Poisson, StudentT
 from sk_autoenc.persistence import load, save
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
-from sk_autoenc.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 

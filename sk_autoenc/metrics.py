@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_random_state, check_scalar
 
-from sk_autoenc.arrays import as_array, flattened
+from sk_autoenc.data.validation import as_array, flattened
 
 Rows: TypeAlias = Any  # arrays, lists, DataFrames
 Seed: TypeAlias = int | np.random.RandomState | None

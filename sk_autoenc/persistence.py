@@ -18,9 +18,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sk_autoenc
-from sk_autoenc.committees import Members
+from sk_autoenc.data.scaling import Scaling
 from sk_autoenc.likelihoods import Tokens
-from sk_autoenc.scaling import Scaling
+from sk_autoenc.outliers.ensembles import Members
 
 _FORMAT = "1"
 

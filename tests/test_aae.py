@@ -14,14 +14,14 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from sk_autoenc import MLP, AAETransformer, Gaussian, GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
+from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.estimators.aae import adversarial_turns
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder
 from sk_autoenc.nn.variational import Posterior
-from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.games import AdversarialNet, FreshBatches, Game, GameState, Player
-from sk_autoenc.training.judging import SQUARED_ERRORS
-from sk_autoenc.training.options import build_net, fit_callbacks
+from sk_autoenc.training.adversarial import AdversarialNet, FreshBatches, Game, GameState, Player
+from sk_autoenc.training.builder import build_net, fit_callbacks
+from sk_autoenc.training.selection import SQUARED_ERRORS
 
 CHEAP = {"architecture": (8,), "critic": (8,), "max_iter": 3, "random_state": 0, "device": "cpu"}
 

@@ -6,8 +6,8 @@ from sklearn.base import clone
 
 from sk_autoenc import MLP, AutoencoderTransformer, Convolutional, Recurrent
 from sk_autoenc.architectures import as_architecture
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.blocks import ACTIVATIONS, BoundedLinear, Linear, LinearPlusNonlinear
-from sk_autoenc.training.seeding import initialize_parameters
 
 BATCH, FEATURES, COMPONENTS = 4, 7, 3
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.blocks import (
     ACTIVATIONS,
     Activation,
@@ -14,7 +15,6 @@ from sk_autoenc.nn.blocks import (
     ResidualLayer,
     multilayer_perceptron,
 )
-from sk_autoenc.training.seeding import initialize_parameters
 
 # Several threads are slow on a busy machine, so they get a few telling shapes: without our care each of them fails.
 SHAPES = {

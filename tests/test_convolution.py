@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sklearn.base import clone
 
 from sk_autoenc import AAETransformer, AutoencoderTransformer, Convolutional, VAETransformer
-from sk_autoenc.corruption import block
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.blocks import BoundedLinear, Linear
 from sk_autoenc.nn.convolution import (
     FEW_CHANNELS,
@@ -19,7 +19,7 @@ from sk_autoenc.nn.convolution import (
     UpsampledConvolution,
     in_fast_order,
 )
-from sk_autoenc.training.seeding import initialize_parameters
+from sk_autoenc.nn.corruption import block
 
 
 def seeded(seed=0):

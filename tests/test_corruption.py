@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sk_autoenc.corruption import NOISE_KINDS, Corruption
 from sk_autoenc.nn.convolution import ImageLayout
+from sk_autoenc.nn.corruption import NOISE_KINDS, Corruption
 
 ROWS, COLUMNS = 2000, 10
 

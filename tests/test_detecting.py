@@ -12,11 +12,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer
-from sk_autoenc.arrays import cast_within
-from sk_autoenc.committees import CloneCommittee, Standardization, _errors
-from sk_autoenc.nn.ensemble import _share_of_peak
-from sk_autoenc.outlyingness import CodeDistance, NeighborDistance, Rarity
-from sk_autoenc.training.seeding import make_generator
+from sk_autoenc.data.validation import cast_within
+from sk_autoenc.outliers.batched_networks import _share_of_peak
+from sk_autoenc.outliers.ensembles import CloneCommittee, Standardization, _errors
+from sk_autoenc.outliers.scores import CodeDistance, NeighborDistance, Rarity
+from sk_autoenc.training.randomness import make_generator
 
 X = np.random.default_rng(0).standard_normal((600, 6))
 

@@ -16,7 +16,7 @@ import pytest
 import sk_autoenc
 import sk_autoenc.inspection
 import sk_autoenc.metrics
-from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS, N_FOLDS
+from sk_autoenc.data.splits import FEW_ROWS, MIN_ROWS, N_FOLDS
 
 matplotlib.use("Agg")
 

@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 
 from sk_autoenc import MLP
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
-from sk_autoenc.training.seeding import initialize_parameters
 
 AROUND_BLOCKS = [1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 1088, 2047, 2048, 2049]
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from sk_autoenc import MLP, AutoencoderTransformer
-from sk_autoenc.floor import linear_path
+from sk_autoenc.initialization.linear import linear_path
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((120, 5)) @ rng.standard_normal((5, 12)) + 0.3 * rng.standard_normal((120, 12)) + 7

@@ -6,7 +6,9 @@ import torch
 from scipy import stats
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from sk_autoenc.linear_gaussian import (
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.splits import MIN_ROWS
+from sk_autoenc.initialization.factor_analysis import (
     LEAST_VARIANCE,
     Moments,
     Noise,
@@ -17,8 +19,6 @@ from sk_autoenc.linear_gaussian import (
     log_prob,
     split_covariance,
 )
-from sk_autoenc.training.data import Rows
-from sk_autoenc.training.judging import MIN_ROWS
 
 D, K = 6, 2
 LOADINGS = np.random.default_rng(1).normal(size=(D, K))

@@ -32,10 +32,10 @@ from sk_autoenc import (
     load,
     save,
 )
-from sk_autoenc.committees import Standardization, deal
 from sk_autoenc.inspection import OutlierExplanationDisplay
-from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
-from sk_autoenc.outlyingness import (
+from sk_autoenc.outliers.batched_networks import AutoencoderEnsemble, train_ensemble
+from sk_autoenc.outliers.ensembles import Standardization, deal
+from sk_autoenc.outliers.scores import (
     RULE_ROWS,
     CodeDistance,
     NeighborDistance,
@@ -559,7 +559,7 @@ def test_wild_values_stay_finite():
 def test_more_columns_than_rows_and_a_table_beyond_the_sample(monkeypatch):
     wide = np.random.default_rng(0).standard_normal((40, 1500)).astype(np.float32)
     assert np.isfinite(ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(wide).score_samples(wide)).all()
-    monkeypatch.setattr("sk_autoenc.estimators.outliers.MOST_ROWS", 50)
+    monkeypatch.setattr("sk_autoenc.estimators.outlier_detector.MOST_ROWS", 50)
     found = ReconstructionOutlierDetector(n_steps=2, contamination=0.1, calibration_fraction=0.1, random_state=0).fit(X)
     assert (found.predict(X) == -1).sum() == 9
     assert found.max_samples_ == 25

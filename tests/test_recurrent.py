@@ -18,8 +18,8 @@ from sk_autoenc import (
     load,
     save,
 )
-from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, ToSeries, UnrollCode, clock, initialize_recurrent
-from sk_autoenc.training.seeding import initialize_parameters
+from sk_autoenc.initialization.random import initialize_parameters
+from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, ToSeries, UnrollCode, clock
 from tests.outputs import assert_same, outputs
 
 rng = np.random.default_rng(0)
@@ -52,7 +52,6 @@ def seeded(seed=0):
 
 def built(network, seed=1):
     initialize_parameters(network, seeded(seed))
-    initialize_recurrent(network, seeded(seed))
     return network
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sk_autoenc import AutoencoderTransformer
-from sk_autoenc.scaling import fit_scaling
+from sk_autoenc.data.scaling import fit_scaling
 
 
 def fit_all(X):

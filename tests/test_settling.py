@@ -9,9 +9,9 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 
 from sk_autoenc import AutoencoderTransformer, GaussianMixturePrior, VAETransformer
+from sk_autoenc.data.dataset import Rows
 from sk_autoenc.estimators import vae
 from sk_autoenc.estimators.vae import negative_bound
-from sk_autoenc.training.data import Rows
 from tests.test_vae import curved_rows
 
 X = curved_rows(640)

@@ -20,11 +20,12 @@ from sk_autoenc import (
     load,
     save,
 )
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.likelihoods import Tokens
 from sk_autoenc.nn.packing import Packing
-from sk_autoenc.nn.recurrent import CELLS, go_on, initialize_recurrent
+from sk_autoenc.nn.recurrent import CELLS, go_on
 from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
-from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
+from sk_autoenc.training.randomness import draw_seed, make_generator
 
 NAN = float("nan")
 
@@ -33,7 +34,6 @@ def decoder(cell="gru", n_layers=1, *, n_tokens=2, n_timepoints=3, may_end=True,
     made = WriteTokens(2, n_timepoints, n_tokens, cell, size, n_layers, may_end=may_end)
     generator = make_generator(0, "initialization")
     initialize_parameters(made, generator)
-    initialize_recurrent(made, generator)
     return made.eval()
 
 
@@ -139,7 +139,6 @@ def test_training_sees_the_same_probabilities(cell):
 def test_a_reader_stops_at_the_end(cell):
     reader = ReadTokens(3, cell, 4, 2, bidirectional=True)
     initialize_parameters(reader, make_generator(0, "initialization"))
-    initialize_recurrent(reader, make_generator(0, "initialization"))
     reader.eval()
     short = reader(torch.tensor([[0.0, 2.0]]))
     torch.testing.assert_close(reader(torch.tensor([[0.0, 2.0, NAN, NAN], [1.0, 1.0, 1.0, 2.0]]))[:1], short)

@@ -10,22 +10,15 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from torch import nn
 
+from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.splits import N_FOLDS, fold_rows, split_rows
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.blocks import BoundedLinear, Linear, LinearPlusNonlinear, multilayer_perceptron
+from sk_autoenc.training.builder import OPTIMIZERS, build_net, check_net_params, fit_callbacks, resolve_device
 from sk_autoenc.training.callbacks import FiniteGuard, StopTraining
-from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.judging import (
-    N_FOLDS,
-    NATS,
-    SQUARED_ERRORS,
-    Verdict,
-    best_epoch,
-    fold_rows,
-    signed_root,
-    split_rows,
-)
 from sk_autoenc.training.nets import ObjectiveNet, total_per_row
-from sk_autoenc.training.options import OPTIMIZERS, build_net, check_net_params, fit_callbacks, resolve_device
-from sk_autoenc.training.seeding import PURPOSES, draw_seed, initialize_parameters, make_generator
+from sk_autoenc.training.randomness import PURPOSES, draw_seed, make_generator
+from sk_autoenc.training.selection import NATS, SQUARED_ERRORS, Verdict, best_epoch, signed_root
 
 
 def seeded(seed=0):

@@ -24,14 +24,14 @@ from sk_autoenc import (
     load,
     save,
 )
+from sk_autoenc.data.series import fit_series_scaling, lengths_of, padded, trimmed
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.likelihoods import present
 from sk_autoenc.nn import recurrent
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.noise import NoiseOutput
-from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, initialize_recurrent, run
+from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, run
 from sk_autoenc.nn.variational import VariationalAutoencoder
-from sk_autoenc.sequences import fit_series_scaling, lengths_of, padded, trimmed
-from sk_autoenc.training.seeding import initialize_parameters
 
 rng = np.random.default_rng(0)
 LENGTHS = rng.integers(4, 12, 90)
@@ -130,7 +130,6 @@ def test_centre_and_scale_are_those_of_what_is_there():
 @pytest.mark.parametrize("training", [True, False])
 def test_each_series_is_read_to_its_own_end(cell, training):
     reader = ReadSeries(SeriesLayout(2, 11), cell, 5, 2, bidirectional=True, unequal=True).train(training)
-    initialize_recurrent(reader, torch.Generator().manual_seed(0))
     rows = torch.from_numpy(padded(X)).float().flatten(1)
     found = reader(rows)
     for i in (0, 5, 17):
@@ -149,7 +148,6 @@ def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradien
         plan.make_encoder(22, 3, linear_path=False), plan.make_decoder(3, 22, linear_path=False, bounded=False)
     ).train()
     initialize_parameters(module, torch.Generator().manual_seed(0))
-    initialize_recurrent(module, torch.Generator().manual_seed(0))
     cases = [series for series in X if series.shape[1] < 9]
     rows = torch.from_numpy(padded(cases, (2, 11))).float().flatten(1)
 
@@ -175,7 +173,6 @@ def test_densities_skip_the_same_steps_and_have_the_same_loss_and_gradient(n_dra
         **{"likelihood": StudentT(correlated=False), "n_features": 22, "n_draws": n_draws, "missing_cells": True},
     )
     initialize_parameters(module, torch.Generator().manual_seed(0))
-    initialize_recurrent(module, torch.Generator().manual_seed(0))
     cases = [series for series in X if series.shape[1] < 9]
     rows = torch.from_numpy(padded(cases, (2, 11))).float().flatten(1)
     n_run, run_layers = [], recurrent.run_layers

@@ -22,10 +22,10 @@ from sk_autoenc import (
     UniformPrior,
     VAETransformer,
 )
-from sk_autoenc.density import kl_per_component
+from sk_autoenc.base.density import kl_per_component
+from sk_autoenc.data.dataset import Rows
 from sk_autoenc.estimators.vae import negative_elbo, negative_importance_bound
 from sk_autoenc.nn.variational import Posterior, VariationalOutput
-from sk_autoenc.training.data import Rows
 
 D, K = 5, 2
 NOISE = np.array([0.1, 0.2, 0.4, 0.8, 1.6])

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import MLP, Architecture, as_architecture
-from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.generating import GenerativeAutoencoder
+from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.base.generative import GenerativeAutoencoder
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.splits import Split
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder, DrawnOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior, as_prior
-from sk_autoenc.training.data import Rows
-from sk_autoenc.training.games import FreshBatches, Game, GameState, Player
+from sk_autoenc.training.adversarial import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.inference import in_one_thread, map_rows
-from sk_autoenc.training.judging import NATS, Split
-from sk_autoenc.training.seeding import make_generator
+from sk_autoenc.training.randomness import make_generator
+from sk_autoenc.training.selection import NATS
 
 #: Momentum makes players circle each other (Gidel et al. 2019, https://arxiv.org/abs/1807.04740), so there is less.
 _ADAM_OPTIONS = {"betas": (0.5, 0.99)}

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, Convolutional, as_architecture
-from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.corruption import NOISE_KINDS, OF_IMAGES, Corruption
-from sk_autoenc.floor import start_at_pca, summarize
-from sk_autoenc.inpainting import InpaintingAutoencoder
+from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.base.inpainting import InpaintingAutoencoder
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.initialization.linear import summarize
+from sk_autoenc.initialization.pca import start_at_pca
 from sk_autoenc.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
-from sk_autoenc.training.data import Rows
+from sk_autoenc.nn.corruption import NOISE_KINDS, OF_IMAGES, Corruption
 
 
 def autoencoder_objective(

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture
-from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.density import DensityAutoencoder, kl_per_component
+from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.base.density import DensityAutoencoder, kl_per_component
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.splits import Split
+from sk_autoenc.initialization.factor_analysis import loosen_noise
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
-from sk_autoenc.linear_gaussian import loosen_noise
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
 from sk_autoenc.training.callbacks import EpochTasks
-from sk_autoenc.training.data import Rows
-from sk_autoenc.training.judging import NATS, Split
-from sk_autoenc.training.seeding import make_generator
+from sk_autoenc.training.randomness import make_generator
+from sk_autoenc.training.selection import NATS
 
 #: Components whose KL is below this, in nats and all together, say nothing about rows.
 _COLLAPSED = 0.25

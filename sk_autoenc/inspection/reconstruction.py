@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from sk_autoenc.data.series import is_list_of_series
 from sk_autoenc.inspection.panels import draw_images, draw_lines, open_panels
 from sk_autoenc.inspection.shapes import as_series, check_image_shape, flat_rows, form_of_rows
-from sk_autoenc.sequences import is_list_of_series
 
 
 class ReconstructionDisplay:

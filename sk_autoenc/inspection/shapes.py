@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 
 from sk_autoenc.architectures import as_architecture
-from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.sequences import is_list_of_series, padded
+from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.data.series import is_list_of_series, padded
 
 _N_COLORS = 3
 

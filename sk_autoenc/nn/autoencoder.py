@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sk_autoenc.corruption import Corruption
+from sk_autoenc.nn.corruption import Corruption
 from sk_autoenc.nn.recurrent import SeriesDecoder
 
 

@@ -213,22 +213,3 @@ def clock(n_timepoints: int, device: torch.device) -> Tensor:
     # Half a step off, so that at the shortest wavelength neither hand stands still.
     angles = 2 * math.pi * (torch.arange(n_timepoints, device=device)[:, None] + 0.25) / wavelengths
     return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def initialize_recurrent(module: nn.Module, generator: torch.Generator) -> None:
-    """Fill recurrent layers: what is read as torch does, states orthogonal, no bias but for LSTMs to remember."""
-    for layer in module.modules():
-        if not isinstance(layer, nn.RNNBase):
-            continue
-        bound = 1 / math.sqrt(layer.hidden_size)
-        for name, parameter in layer.named_parameters():
-            if name.startswith("weight_hh"):
-                with torch.no_grad():
-                    for gate in parameter.split(layer.hidden_size):
-                        gate.copy_(nn.init.orthogonal_(torch.empty(gate.shape, dtype=gate.dtype), generator=generator))
-            elif name.startswith("weight_ih"):
-                nn.init.uniform_(parameter, -bound, bound, generator=generator)
-            else:
-                nn.init.zeros_(parameter)
-                if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
-                    nn.init.ones_(parameter.detach()[layer.hidden_size : 2 * layer.hidden_size])

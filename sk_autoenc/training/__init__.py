@@ -1,0 +1,1 @@
+"""Training on skorch: plans, nets, selection, callbacks; knows no estimator."""

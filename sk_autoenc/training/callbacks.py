@@ -10,7 +10,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from sk_autoenc.training.data import Rows
+from sk_autoenc.data.dataset import Rows
 
 
 class StopTraining(Exception):

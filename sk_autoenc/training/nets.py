@@ -14,10 +14,10 @@ from skorch.callbacks.scoring import ScoringBase
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
+from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, RateSchedule, StopTraining
-from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.judging import SQUARED_ERRORS
-from sk_autoenc.training.seeding import make_generator
+from sk_autoenc.training.randomness import make_generator
+from sk_autoenc.training.selection import SQUARED_ERRORS
 
 _BATCH_EVENTS = ("on_batch_begin", "on_grad_computed", "on_batch_end")
 

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EpochScoring
 
 from sk_autoenc import MLP, AutoencoderTransformer, Bernoulli, Multinomial, Poisson
+from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.blocks import Linear, multilayer_perceptron
-from sk_autoenc.training.seeding import initialize_parameters
 
 LIKELIHOODS = ["gaussian", "bernoulli", "poisson", "multinomial"]
 

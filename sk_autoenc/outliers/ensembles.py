@@ -12,8 +12,8 @@ from sklearn.utils import gen_batches
 from torch import Tensor
 
 from sk_autoenc.likelihoods import Categorical
-from sk_autoenc.nn.ensemble import AutoencoderEnsemble, train_ensemble
-from sk_autoenc.outlyingness import FAR
+from sk_autoenc.outliers.batched_networks import AutoencoderEnsemble, train_ensemble
+from sk_autoenc.outliers.scores import FAR
 
 #: Standardised values that networks learn from are held to this range.
 _TRAINING_RANGE = 20.0

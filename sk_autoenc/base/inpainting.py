@@ -8,8 +8,8 @@ from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import in_container_of
-from sk_autoenc.arrays import as_array, check_range, flattened
-from sk_autoenc.autoencoding import BaseAutoencoder
+from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.data.validation import as_array, check_range, flattened
 from sk_autoenc.likelihoods import Categorical, Tokens
 
 #: Filling ends when hidden cells move by less than this: their root mean square in units of the scaled rows.

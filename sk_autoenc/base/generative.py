@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
-from sk_autoenc.arrays import as_array
-from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.floor import last_layer, start_at_mean, summarize
-from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
-from sk_autoenc.linear_gaussian import (
+from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.series import lengths_of, padded
+from sk_autoenc.data.validation import as_array
+from sk_autoenc.initialization.factor_analysis import (
     LEAST_VARIANCE,
     best_noise,
     fit_linear_gaussian,
@@ -26,11 +26,11 @@ from sk_autoenc.linear_gaussian import (
     start_at_linear_gaussian,
     start_noise,
 )
+from sk_autoenc.initialization.linear import last_layer, start_at_mean, summarize
+from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
 from sk_autoenc.nn.variational import VariationalAutoencoder
-from sk_autoenc.sequences import lengths_of, padded
-from sk_autoenc.training.data import Rows
 from sk_autoenc.training.inference import in_one_thread, map_rows
-from sk_autoenc.training.seeding import draw_seed, make_generator
+from sk_autoenc.training.randomness import draw_seed, make_generator
 
 _BLOCK = 1024
 

@@ -1,22 +1,16 @@
-"""The linear floor: start at PCA, and stay there unless the network's gain on held-out rows is real.
-
-PCA is the best linear autoencoder (Baldi & Hornik 1989, https://doi.org/10.1016/0893-6080(89)90014-2).
-A network with a linear path starts at its solution, the nonlinear path at zero.
-"""
+"""Linear parts of networks: the path beside a network, the last layer, and the summaries that set them."""
 
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from scipy.linalg import eigh, svd
 from sklearn.utils import gen_batches
 from torch import Tensor, nn
 
-from sk_autoenc.nn.autoencoder import Autoencoder
+from sk_autoenc.data.dataset import Rows
 from sk_autoenc.nn.blocks import Linear, LinearPlusNonlinear
 from sk_autoenc.nn.tokens import WriteTokens
-from sk_autoenc.training.data import Rows
 
 _BLOCK = 4096
 
@@ -24,7 +18,7 @@ _BLOCK = 4096
 def moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of the rows, float64, block by block; ``(d,)`` and ``(d, d)``."""
     n_rows, n_features = len(rows), rows.data.shape[1]
-    mean = _mean(rows)
+    mean = mean_of(rows)
     covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
     for block in gen_batches(n_rows, _BLOCK):
         centred = rows[block] - mean
@@ -32,53 +26,12 @@ def moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return mean.numpy(), covariance.numpy()
 
 
-def _mean(rows: Rows) -> Tensor:
+def mean_of(rows: Rows) -> Tensor:
+    """Mean of the rows, float64, block by block; ``(d,)``."""
     mean = torch.zeros(rows.data.shape[1], dtype=torch.float64)
     for block in gen_batches(len(rows), _BLOCK):
         mean += rows[block].sum(0, dtype=torch.float64) / len(rows)
     return mean
-
-
-def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and leading principal axes of the rows, float64: ``(d,)`` and ``(n_components, d)``.
-
-    Axes beyond the rank are zero. Signs follow scikit-learn: the entry largest in size is positive.
-    """
-    n_rows, n_features = len(rows), rows.data.shape[1]
-    if n_rows < n_features:
-        mean = _mean(rows).numpy()
-        _, singular, axes = svd(rows[:].double().numpy() - mean, full_matrices=False)
-        variance = singular**2
-    else:
-        mean, covariance = moments(rows)
-        wanted = (max(0, n_features - n_components), n_features - 1)
-        variance, vectors = eigh(covariance, subset_by_index=wanted)
-        variance, axes = variance[::-1], vectors.T[::-1]
-    kept = min(n_components, int((variance > variance.max(initial=0.0) * 1e-12).sum()))
-    found = np.zeros((n_components, n_features))
-    found[:kept] = axes[:kept]
-    largest = found[np.arange(n_components), np.abs(found).argmax(axis=1)]
-    return mean, found * np.where(largest < 0, -1.0, 1.0)[:, None]
-
-
-def start_at_pca(module: Autoencoder, rows: Rows) -> None:
-    """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
-    encoder, decoder = module.encoder, module.decoder
-    into, back = linear_path(encoder), linear_path(decoder)
-    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, into.out_features))
-    with torch.no_grad():
-        set_linear(into, axes, -axes @ mean)
-        set_linear(back, axes.T, mean)
-        if isinstance(encoder, LinearPlusNonlinear) and isinstance(decoder, LinearPlusNonlinear):
-            for path in (encoder, decoder):
-                set_linear(last_layer(path.nonlinear), 0.0, 0.0)
-                path.gain.zero_()
-            read_range(encoder, summarize(rows, module.encoder_input))
-            codes = summarize(rows, module.encode)
-            encoder.gain.copy_(_or_one(codes.spread))
-            read_range(decoder, codes, room=0.5)  # training moves the codes
-            residual = summarize(rows, lambda block: block - module(block).raw)
-            decoder.gain.fill_(float(_or_one(residual.spread.square().mean().sqrt())))
 
 
 def start_at_mean(decoder: nn.Module, raw: np.ndarray) -> None:
@@ -135,7 +88,7 @@ def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
     return Summary(low, high, mean, variance.sqrt())
 
 
-def _or_one(spread: Tensor) -> Tensor:
+def or_one(spread: Tensor) -> Tensor:
     """The spread, or 1 where there is none beside the widest."""
     return torch.where(spread > 1e-6 * spread.max(), spread, 1.0)
 
@@ -145,4 +98,4 @@ def read_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> N
     room_beside = room * (seen.high - seen.low)
     path.low.copy_(seen.low - room_beside)
     path.high.copy_(seen.high + room_beside)
-    path.spread.copy_(_or_one(seen.spread))
+    path.spread.copy_(or_one(seen.spread))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sk_autoenc.scaling import Scaling
+from sk_autoenc.data.scaling import Scaling
 
 
 def is_list_of_series(X: Any) -> bool:

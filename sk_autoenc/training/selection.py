@@ -12,13 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-#: With fewer rows than this no held-out part of them can judge anything.
-MIN_ROWS = 40
-
-#: With fewer rows than this the verdict comes from folds, so that every row is held out once.
-FEW_ROWS = 600
-N_FOLDS = 4
-
 #: Standard errors by which the yardstick's mean must fall, and by which the plain mean must not rise.
 _REAL, _WORSE = 2.5, 1.0
 
@@ -40,10 +33,6 @@ SQUARED_ERRORS = Yardstick(signed_root, "rel")
 NATS = Yardstick(lambda losses: losses, "abs", holds_gains=True)
 
 
-#: Indices of rows to train on and of rows to hold out, each in ascending order.
-Split = tuple[Tensor, Tensor]
-
-
 class Verdict(NamedTuple):
     """How many epochs were best, and the losses of held-out rows before training and after that many."""
 
@@ -63,20 +52,6 @@ class Verdict(NamedTuple):
         fall = self.yardstick.shorten(self.before) - self.yardstick.shorten(self.after)
         is_real = _z(fall) > _REAL or (self.yardstick.holds_gains and _z(_held(fall)) > _REAL)
         return is_real and _z(self.before - self.after) > -_WORSE
-
-
-def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> Split:
-    """One split, a fraction held out."""
-    order = torch.randperm(n_rows, generator=generator)
-    n_held_out = min(max(1, round(n_rows * fraction)), n_rows - 1)
-    return order[n_held_out:].sort().values, order[:n_held_out].sort().values
-
-
-def fold_rows(n_rows: int, generator: torch.Generator) -> list[Split]:
-    """Splits in which every row is held out once."""
-    parts = torch.randperm(n_rows, generator=generator).tensor_split(N_FOLDS)
-    everything = torch.arange(n_rows)
-    return [(everything[~torch.isin(everything, part)], part.sort().values) for part in parts]
 
 
 def best_epoch(losses: Tensor, yardstick: Yardstick) -> int:

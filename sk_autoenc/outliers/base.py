@@ -11,10 +11,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
-from sk_autoenc.arrays import as_array, cast_within, check_range, flattened, keep_shape
-from sk_autoenc.committees import CloneCommittee, NetworkCommittee
-from sk_autoenc.outlyingness import CodeDistance, NeighborsAndRarity, SquaredResiduals
-from sk_autoenc.sequences import is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.series import is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape
+from sk_autoenc.outliers.ensembles import CloneCommittee, NetworkCommittee
+from sk_autoenc.outliers.scores import CodeDistance, NeighborsAndRarity, SquaredResiduals
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
 
 #: The measures that have parts by feature; log-likelihoods and distances of codes have none.

@@ -15,12 +15,12 @@ from scipy.linalg import solve_triangular
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_autoenc.floor import last_layer, linear_path, moments, read_range, set_linear, summarize
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.splits import FEW_ROWS, MIN_ROWS
+from sk_autoenc.initialization.linear import last_layer, linear_path, moments, read_range, set_linear, summarize
 from sk_autoenc.nn.blocks import LinearPlusNonlinear
 from sk_autoenc.nn.noise import GaussianNoise
 from sk_autoenc.nn.variational import VariationalAutoencoder
-from sk_autoenc.training.data import Rows
-from sk_autoenc.training.judging import FEW_ROWS, MIN_ROWS
 
 _ENOUGH_ROWS, _N_FOLDS = 10_000, 5
 

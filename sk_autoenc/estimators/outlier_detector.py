@@ -16,13 +16,13 @@ from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.architectures import MLP
-from sk_autoenc.autoencoding import BaseAutoencoder
-from sk_autoenc.committees import CloneCommittee, NetworkCommittee, Standardization, deal, is_of_categories
-from sk_autoenc.density import DensityAutoencoder
-from sk_autoenc.detecting import CommitteeDetector, by_block
+from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.base.density import DensityAutoencoder
 from sk_autoenc.likelihoods import Categorical, Tokens, as_likelihood
-from sk_autoenc.outlyingness import RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
-from sk_autoenc.training.seeding import draw_seed, make_generator
+from sk_autoenc.outliers.base import CommitteeDetector, by_block
+from sk_autoenc.outliers.ensembles import CloneCommittee, NetworkCommittee, Standardization, deal, is_of_categories
+from sk_autoenc.outliers.scores import RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.training.randomness import draw_seed, make_generator
 
 #: Everything but an exact ``contamination`` is learnt from this many rows at most: memory does not grow with the table.
 MOST_ROWS = 32_768

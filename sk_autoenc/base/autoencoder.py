@@ -12,17 +12,17 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_autoenc.architectures import MLP, Architecture, Recurrent, as_architecture
-from sk_autoenc.arrays import as_array, cast_within, check_range
-from sk_autoenc.base import NeuralEstimator
-from sk_autoenc.floor import start_at_mean, summarize
+from sk_autoenc.base.estimator import NeuralEstimator
+from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.scaling import Scaling, fit_scaling
+from sk_autoenc.data.series import check_lengths, fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.validation import as_array, cast_within, check_range
+from sk_autoenc.initialization.linear import start_at_mean, summarize
 from sk_autoenc.likelihoods import Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present
 from sk_autoenc.nn.autoencoder import Standardize
 from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
-from sk_autoenc.scaling import Scaling, fit_scaling
-from sk_autoenc.sequences import check_lengths, fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
-from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
-from sk_autoenc.training.judging import Verdict
+from sk_autoenc.training.selection import Verdict
 
 #: Networks beside a linear start bend more sharply by one for each so many training rows, up to a factor: with fewer
 #: rows they would learn noise. Chosen for a VAE's density, see benchmarks/README.md.

@@ -17,26 +17,14 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
-from sk_autoenc.arrays import as_array, check_range, flattened, keep_shape
+from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.scaling import Scaling, fit_scaling
+from sk_autoenc.data.splits import FEW_ROWS, MIN_ROWS, Split, fold_rows, split_rows
+from sk_autoenc.data.validation import as_array, check_range, flattened, keep_shape
+from sk_autoenc.initialization.random import check_is_set, initialize_parameters, mark_unset
 from sk_autoenc.likelihoods import Likelihood
-from sk_autoenc.nn.recurrent import initialize_recurrent
-from sk_autoenc.scaling import Scaling, fit_scaling
-from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, Patience
-from sk_autoenc.training.data import Rows, WholeBatches
-from sk_autoenc.training.games import Game
-from sk_autoenc.training.judging import (
-    FEW_ROWS,
-    MIN_ROWS,
-    SQUARED_ERRORS,
-    Split,
-    Verdict,
-    Yardstick,
-    best_epoch,
-    fold_rows,
-    split_rows,
-)
-from sk_autoenc.training.nets import Objective, ObjectiveNet
-from sk_autoenc.training.options import (
+from sk_autoenc.training.adversarial import Game
+from sk_autoenc.training.builder import (
     OPTIMIZERS,
     SCHEDULES,
     build_net,
@@ -46,7 +34,10 @@ from sk_autoenc.training.options import (
     resolve_device,
     same_value,
 )
-from sk_autoenc.training.seeding import draw_seed, initialize_parameters, make_generator
+from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, Patience
+from sk_autoenc.training.nets import Objective, ObjectiveNet
+from sk_autoenc.training.randomness import draw_seed, make_generator
+from sk_autoenc.training.selection import SQUARED_ERRORS, Verdict, Yardstick, best_epoch
 
 #: Fitted state without a trailing underscore; what ends in one is found by its name.
 _PRIVATE_STATE = ("_blueprint", "_scaling", "_likelihood", "_seed", "_dtype", "_has_settled")
@@ -414,15 +405,17 @@ class NeuralEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         module = self._empty_module()
         generator = make_generator(self._seed, "initialization")
         initialize_parameters(module, generator)
-        initialize_recurrent(module, generator)
         self._initialize(module, Rows(rows.data.cpu(), rows.index.cpu()))
+        check_is_set(module)
         return self._build_net(module, self._batch_size(len(rows)))
 
     def _empty_module(self) -> nn.Module:
         """The module without weights: built on the meta device, so that no global generator is read."""
         with torch.device("meta"):
             module = self._blueprint._make_module(self.input_shape_, self._likelihood)
-        return module.to_empty(device="cpu").float()
+        module = module.to_empty(device="cpu").float()
+        mark_unset(module)
+        return module
 
     def _build_net(self, module: nn.Module, batch_size: int) -> ObjectiveNet:
         """The net around a module whose weights are set, from the parameters of the fit."""

@@ -12,10 +12,10 @@ from joblib.hashing import NumpyHasher
 from skorch.callbacks import Callback, PrintLog
 from torch import Tensor, nn
 
+from sk_autoenc.training.adversarial import AdversarialNet, Game
 from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
-from sk_autoenc.training.games import AdversarialNet, Game
-from sk_autoenc.training.judging import Yardstick
 from sk_autoenc.training.nets import Objective, ObjectiveNet
+from sk_autoenc.training.selection import Yardstick
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,

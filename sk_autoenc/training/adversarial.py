@@ -10,7 +10,7 @@ from skorch.callbacks import LRScheduler
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
-from sk_autoenc.training.data import WholeBatches
+from sk_autoenc.data.dataset import WholeBatches
 from sk_autoenc.training.nets import ObjectiveNet
 
 

@@ -11,13 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from sk_autoenc.generating import GenerativeAutoencoder
+from sk_autoenc.base.generative import GenerativeAutoencoder
+from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.nn.blocks import SERIAL_CELLS
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
 from sk_autoenc.priors import NormalPrior
-from sk_autoenc.training.data import Rows, WholeBatches
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
-from sk_autoenc.training.seeding import make_generator
+from sk_autoenc.training.randomness import make_generator
 
 #: Half of the codes that estimate log p(x) come from the posterior, half from one 1 + this / sqrt(n_components) times
 #: as wide, so that weights stay bounded where the encoder is too sure of itself (Hesterberg 1995,

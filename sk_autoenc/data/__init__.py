@@ -1,0 +1,1 @@
+"""What the user has, as tensors, and back: validation, scaling, series, tokens, batches."""

@@ -1,0 +1,28 @@
+"""Which rows train and which are held out: one split, folds of few rows, none of too few."""
+
+import torch
+from torch import Tensor
+
+#: With fewer rows than this, held-out rows are too few to compare networks.
+MIN_ROWS = 40
+
+#: With fewer rows than this there are folds, so that every row is held out once.
+FEW_ROWS = 600
+N_FOLDS = 4
+
+#: Indices of rows to train on and of rows to hold out, each in ascending order.
+Split = tuple[Tensor, Tensor]
+
+
+def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> Split:
+    """One split, a fraction held out."""
+    order = torch.randperm(n_rows, generator=generator)
+    n_held_out = min(max(1, round(n_rows * fraction)), n_rows - 1)
+    return order[n_held_out:].sort().values, order[:n_held_out].sort().values
+
+
+def fold_rows(n_rows: int, generator: torch.Generator) -> list[Split]:
+    """Splits in which every row is held out once."""
+    parts = torch.randperm(n_rows, generator=generator).tensor_split(N_FOLDS)
+    everything = torch.arange(n_rows)
+    return [(everything[~torch.isin(everything, part)], part.sort().values) for part in parts]

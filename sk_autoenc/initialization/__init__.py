@@ -1,0 +1,1 @@
+"""Where training starts: random weights, or a linear model that may be kept."""

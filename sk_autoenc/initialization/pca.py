@@ -1,0 +1,65 @@
+"""The linear floor: start at PCA, and stay there unless the network's gain on held-out rows is real.
+
+PCA is the best linear autoencoder (Baldi & Hornik 1989, https://doi.org/10.1016/0893-6080(89)90014-2).
+A network with a linear path starts at its solution, the nonlinear path at zero.
+"""
+
+import numpy as np
+import torch
+from scipy.linalg import eigh, svd
+
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.initialization.linear import (
+    last_layer,
+    linear_path,
+    mean_of,
+    moments,
+    or_one,
+    read_range,
+    set_linear,
+    summarize,
+)
+from sk_autoenc.nn.autoencoder import Autoencoder
+from sk_autoenc.nn.blocks import LinearPlusNonlinear
+
+
+def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and leading principal axes of the rows, float64: ``(d,)`` and ``(n_components, d)``.
+
+    Axes beyond the rank are zero. Signs follow scikit-learn: the entry largest in size is positive.
+    """
+    n_rows, n_features = len(rows), rows.data.shape[1]
+    if n_rows < n_features:
+        mean = mean_of(rows).numpy()
+        _, singular, axes = svd(rows[:].double().numpy() - mean, full_matrices=False)
+        variance = singular**2
+    else:
+        mean, covariance = moments(rows)
+        wanted = (max(0, n_features - n_components), n_features - 1)
+        variance, vectors = eigh(covariance, subset_by_index=wanted)
+        variance, axes = variance[::-1], vectors.T[::-1]
+    kept = min(n_components, int((variance > variance.max(initial=0.0) * 1e-12).sum()))
+    found = np.zeros((n_components, n_features))
+    found[:kept] = axes[:kept]
+    largest = found[np.arange(n_components), np.abs(found).argmax(axis=1)]
+    return mean, found * np.where(largest < 0, -1.0, 1.0)[:, None]
+
+
+def start_at_pca(module: Autoencoder, rows: Rows) -> None:
+    """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
+    encoder, decoder = module.encoder, module.decoder
+    into, back = linear_path(encoder), linear_path(decoder)
+    mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, into.out_features))
+    with torch.no_grad():
+        set_linear(into, axes, -axes @ mean)
+        set_linear(back, axes.T, mean)
+        if isinstance(encoder, LinearPlusNonlinear) and isinstance(decoder, LinearPlusNonlinear):
+            for path in (encoder, decoder):
+                set_linear(last_layer(path.nonlinear), 0.0, 0.0)
+                path.gain.zero_()
+            read_range(encoder, summarize(rows, module.encoder_input))
+            codes = summarize(rows, module.encode)
+            encoder.gain.copy_(or_one(codes.spread))
+            read_range(decoder, codes, room=0.5)  # training moves the codes
+            residual = summarize(rows, lambda block: block - module(block).raw)
+            decoder.gain.fill_(float(or_one(residual.spread.square().mean().sqrt())))

@@ -1,0 +1,88 @@
+"""Random weights from a private generator: every parameter of a module is filled, or refused by its name."""
+
+import math
+
+import torch
+from torch import nn
+
+_NORMALIZATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def mark_unset(module: nn.Module) -> None:
+    """Fill parameters and buffers of floats with NaN, so that :func:`check_is_set` finds what nobody fills."""
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.fill_(torch.nan)
+
+
+def check_is_set(module: nn.Module) -> None:
+    """Raise ``ValueError`` for the first parameter or buffer that nobody has filled."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and tensor.isnan().any():
+            owner = module.get_submodule(name.rpartition(".")[0])
+            raise ValueError(
+                f"{name} of the network has no value: {type(owner).__name__} is not a layer that this library fills. "
+                f"Give it a method initialize(generator) that fills its own parameters and buffers."
+            )
+
+
+def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None:
+    """Fill the parameters of layers, from ``generator`` alone; no global generator is read.
+
+    Linear layers, convolutions, embeddings, attention and normalisation begin as torch has them by default; recurrent
+    layers with orthogonal states. A module of a class of its own has a method ``initialize(generator)``, called after
+    its children are filled, for what it holds beside them.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Embedding):
+            nn.init.normal_(layer.weight, generator=generator)
+        elif isinstance(layer, (nn.Linear, *_CONVOLUTIONS)):
+            _initialize_linear(layer, generator)
+        elif isinstance(layer, nn.MultiheadAttention):
+            _initialize_attention(layer, generator)
+        elif isinstance(layer, _NORMALIZATIONS):
+            layer.reset_parameters()  # ones and zeros: nothing is drawn
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            _initialize_recurrent(layer, generator)
+    for layer in reversed(list(module.modules())):
+        if callable(initialize := getattr(layer, "initialize", None)):
+            with torch.no_grad():
+                initialize(generator)
+
+
+def _initialize_linear(layer: nn.Module, generator: torch.Generator) -> None:
+    """Uniform within one over the root of the number of inputs."""
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    if layer.bias is not None:
+        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
+def _initialize_attention(layer: nn.MultiheadAttention, generator: torch.Generator) -> None:
+    """Xavier's uniform weights and no bias; the output projection is a linear layer like others."""
+    for name, parameter in layer.named_parameters(recurse=False):
+        if name == "in_proj_bias":
+            nn.init.zeros_(parameter)
+        elif name in ("bias_k", "bias_v"):
+            nn.init.xavier_normal_(parameter, generator=generator)
+        else:
+            nn.init.xavier_uniform_(parameter, generator=generator)
+
+
+def _initialize_recurrent(layer: nn.RNNBase, generator: torch.Generator) -> None:
+    """What is read as torch has it, states orthogonal, no bias but for LSTMs to remember."""
+    bound = 1 / math.sqrt(layer.hidden_size)
+    for name, parameter in layer.named_parameters():
+        if name.startswith("weight_hh"):
+            with torch.no_grad():
+                for gate in parameter.split(layer.hidden_size):
+                    gate.copy_(nn.init.orthogonal_(torch.empty(gate.shape, dtype=gate.dtype), generator=generator))
+        elif name.startswith("weight_ih"):
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        else:
+            nn.init.zeros_(parameter)
+            if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
+                nn.init.ones_(parameter.detach()[layer.hidden_size : 2 * layer.hidden_size])
