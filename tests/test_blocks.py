@@ -230,7 +230,7 @@ def test_sharper_units_bend_more_and_say_as_much(both):
             hidden = both.nonlinear[:2](torch.asinh(x / both.spread)) @ both.nonlinear[2].weight.T
         return hidden.diff(n=2, dim=0).abs().max(), hidden.std()
 
-    (bent, spread), _ = curved_and_spread(), both.sharpen(4.0)
+    (bent, spread), _ = curved_and_spread(), both.scale_first_layer(4.0)
     more_bent, as_spread = curved_and_spread()
     assert more_bent > 2 * bent
     assert 0.5 < as_spread / spread < 2

@@ -25,6 +25,22 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     #: Whether series may end early, the cells of their rows being NaN after that.
     unequal_lengths = False
 
+    #: Whether rows are read as sequences, so that categories become tokens.
+    reads_sequences = False
+
+    #: Whether rows hold images or series, parts of which can be hidden or moved.
+    has_layout = False
+
+    @property
+    def has_first_layer_gain(self) -> bool:
+        """Whether the weights of the first layer of networks beside a linear path may begin larger than torch's."""
+        return False
+
+    @property
+    def series_shape(self) -> tuple[int, int] | None:
+        """Channels and timepoints of a row, where the architecture knows that rows are series that may end early."""
+        return None
+
     @property
     def layout(self) -> ImageLayout | None:
         """How rows hold images, where the architecture knows that they do."""
@@ -37,6 +53,24 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     def fitted_to(self, row_shape: tuple[int, ...]) -> Self:
         """This architecture for rows of this shape; ``ValueError`` if they do not fit."""
         return self
+
+    def make_coders(
+        self,
+        likelihood: Any,
+        n_features: int,
+        n_components: int,
+        *,
+        n_encoded: int,
+        noise: bool,
+        linear_path: bool = False,
+        bounded: bool = False,
+    ) -> dict[str, nn.Module]:
+        """Encoder with ``n_encoded`` outputs and decoder of rows of a likelihood; ``noise``: of a model that draws."""
+        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=noise)
+        return {
+            "encoder": self.make_encoder(n_inputs, n_encoded, linear_path=linear_path),
+            "decoder": self.make_decoder(n_components, n_outputs, linear_path=linear_path, bounded=bounded),
+        }
 
     @abstractmethod
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:

@@ -64,6 +64,8 @@ class Convolutional(Architecture):
     (1797, 1, 8, 8)
     """
 
+    has_layout = True
+
     def __init__(
         self,
         channels: Sequence[int] = (32, 64),

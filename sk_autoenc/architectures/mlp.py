@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from torch import nn
 
 from sk_autoenc.architectures.base import Architecture
-from sk_autoenc.nn.blocks import ACTIVATIONS, BoundedLinear, Linear, LinearPlusNonlinear, multilayer_perceptron
+from sk_autoenc.nn.blocks import (
+    ACTIVATIONS,
+    POSITIVELY_HOMOGENEOUS,
+    BoundedLinear,
+    Linear,
+    LinearPlusNonlinear,
+    multilayer_perceptron,
+)
 
 
 class MLP(Architecture):
@@ -46,6 +53,11 @@ class MLP(Architecture):
         self.activation = activation
         self.code_activation = code_activation
         self.residual = residual
+
+    @property
+    def has_first_layer_gain(self) -> bool:
+        """Whether a gain of the first layer changes anything: not where the second can undo it."""
+        return self.activation not in POSITIVELY_HOMOGENEOUS
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""

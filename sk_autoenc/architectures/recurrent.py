@@ -1,6 +1,7 @@
 """Recurrent networks, for series and sequences of tokens."""
 
 import math
+from typing import Any
 
 from sklearn.base import clone
 from torch import nn
@@ -65,6 +66,8 @@ class Recurrent(Architecture):
     (80, 2, 30)
     """
 
+    reads_sequences = True
+
     def __init__(
         self,
         hidden_size: int = 64,
@@ -114,9 +117,41 @@ class Recurrent(Architecture):
             )
         return clone(self).set_params(input_shape=shape)
 
+    @property
+    def series_shape(self) -> tuple[int, int] | None:
+        """Channels and timepoints of a row; None as long as that is not known."""
+        return self.input_shape
+
     def _series_layout(self) -> SeriesLayout:
         assert self.input_shape is not None, "fitted_to comes first"
         return SeriesLayout(*self.input_shape)
+
+    def make_coders(
+        self,
+        likelihood: Any,
+        n_features: int,
+        n_components: int,
+        *,
+        n_encoded: int,
+        noise: bool,
+        linear_path: bool = False,
+        bounded: bool = False,
+    ) -> dict[str, nn.Module]:
+        """Encoder and decoder; of tokens they are networks of their own."""
+        if not likelihood.is_sequential:
+            return super().make_coders(
+                likelihood,
+                n_features,
+                n_components,
+                n_encoded=n_encoded,
+                noise=noise,
+                linear_path=linear_path,
+                bounded=bounded,
+            )
+        return {
+            "encoder": self.make_token_encoder(likelihood.n_tokens, n_encoded),
+            "decoder": self.make_token_decoder(n_components, likelihood.n_tokens, bounded=bounded),
+        }
 
     def make_token_encoder(self, n_tokens: int, n_components: int) -> nn.Module:
         """``(batch, n_timepoints) -> (batch, n_components)``: rows of tokens as codes."""

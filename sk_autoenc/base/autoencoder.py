@@ -1,7 +1,5 @@
 """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
-import math
-from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -9,24 +7,18 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
-from sk_autoenc.architectures import MLP, Architecture, Recurrent, as_architecture
-from sk_autoenc.base.estimator import NeuralEstimator
+from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Rows, WholeBatches
-from sk_autoenc.data.scaling import Scaling, fit_scaling
-from sk_autoenc.data.series import check_lengths, fit_series_scaling, is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.preprocessing import RowPreprocessor
+from sk_autoenc.data.series import check_lengths, is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.data.validation import as_array, cast_within, check_range
-from sk_autoenc.initialization.linear import start_at_mean, summarize
-from sk_autoenc.likelihoods import Categorical, Gaussian, Likelihood, Tokens, as_likelihood, present
+from sk_autoenc.likelihoods import Likelihood, as_likelihood, likelihood_class
 from sk_autoenc.nn.autoencoder import Standardize
-from sk_autoenc.nn.blocks import HOMOGENEOUS, LinearPlusNonlinear
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
-from sk_autoenc.training.selection import Verdict
-
-#: Networks beside a linear start bend more sharply by one for each so many training rows, up to a factor: with fewer
-#: rows they would learn noise. Chosen for a VAE's density, see benchmarks/README.md.
-_ROWS_PER_SHARPNESS, _SHARPEST = 600, 4.0
+from sk_autoenc.training.run import Result
 
 
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
@@ -34,141 +26,119 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     @property
     def _n_features_out(self) -> int:
-        return self._blueprint.n_components
+        return self._parameters.n_components
 
-    def _finish(self, rows: Rows, *, whole: bool) -> None:
-        self.net_.module_.eval()
+    # -- what plans of autoencoders share
+
+    def _likelihood_for(self, architecture: Architecture) -> Likelihood:
+        """The likelihood of rows as the architecture reads them; of categories in sequence that of tokens."""
+        likelihood = as_likelihood(self.likelihood)
+        if not architecture.reads_sequences:
+            return likelihood
+        return likelihood.of_sequences(may_end=architecture.unequal_lengths)
+
+    def _preprocessor(
+        self, request: FitRequest, architecture: Architecture, likelihood: Likelihood, *, by_feature: bool = False
+    ) -> RowPreprocessor:
+        """What reads rows: that of the fit which goes on, or a new one for the rows of this request."""
+        if request.data is not None:
+            if request.X is not None:
+                request.data.likelihood.check(request.X)
+            return request.data
+        likelihood.check(request.X)
+        return RowPreprocessor(
+            likelihood.fitted_to(request.X),
+            request.shape,
+            request.X.dtype.name,
+            series_shape=architecture.series_shape if architecture.unequal_lengths else None,
+            by_feature=by_feature,
+        )
+
+    def _check_missing(self, architecture: Architecture, likelihood: Likelihood, alternatives: str) -> None:
+        """Refuse series that end early where the likelihood needs every cell."""
+        if architecture.unequal_lengths and not (likelihood.may_be_missing or likelihood.is_sequential):
+            raise ValueError(
+                f"architecture: unequal_lengths=True goes with {alternatives}, got likelihood={self.likelihood!r}."
+            )
+
+    # -- results
+
+    def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
+        self.linear_ = result.kept_start
         with torch.inference_mode():
-            errors = torch.cat([self._errors(x) for x in WholeBatches(rows, LARGE_BLOCK)])
+            errors = torch.cat([self._errors(batch.x) for batch in WholeBatches(rows, LARGE_BLOCK)])
         self.reconstruction_err_ = float(errors.mean())
 
     def _errors(self, x: Tensor) -> Tensor:
         """Squared error of every row, summed over features, in the units of X; of tokens the number of wrong ones."""
-        raw, likelihood = self.net_.module_(x).raw, self._likelihood
-        if isinstance(likelihood, Tokens):
-            return raw.n_wrong(x).cpu().double()
-        expected = likelihood.mean(raw) * likelihood.row_size(x)
-        x = present(expected, x) if self._has_missing_cells(likelihood) else x
-        scale = np.atleast_1d(self._scaling.scale) if likelihood.scales_rows else np.ones(1)
-        share = torch.from_numpy(scale / scale.max()).float().to(x.device)
-        return ((x - expected) * share).square().sum(-1).cpu().double() * scale.max() ** 2
+        scale = np.atleast_1d(1.0 if self._data.scaling is None else self._data.scaling.scale)
+        weight = torch.from_numpy(scale / scale.max()).float().to(x.device)
+        errors = self._data.likelihood.error(self.net_.module_(x).raw, x, weight).cpu().double()
+        return errors if self._data.likelihood.is_sequential else errors * scale.max() ** 2
 
-    # -- series of unequal lengths
+    # -- rows in
 
     @property
-    def _equal_lengths(self) -> bool:
-        """Whether no cell of a row may be NaN, in the fit that was or in the one to come."""
-        return not getattr(self._plan.architecture, "unequal_lengths", False)  # widths have none
-
-    def _has_missing_cells(self, likelihood: Likelihood) -> bool:
-        """Whether a likelihood of cells has to do without some; that of tokens knows where sequences end."""
-        return not self._equal_lengths and not isinstance(likelihood, Tokens)
+    def _may_end_early(self) -> bool:
+        """Whether rows are series that may end early, with NaN after that; in the fit that was, or the one to come."""
+        return getattr(self._current.architecture, "unequal_lengths", False)  # a sequence of widths has none
 
     @property
-    def _plan(self) -> Any:
-        return getattr(self, "_blueprint", self)
+    def _current(self) -> Any:
+        """The parameters of the fit that was, or those of the one to come."""
+        return getattr(self, "_parameters", self)
 
-    @property
     def _series_shape(self) -> tuple[int, int]:
-        """Channels and timepoints of a row, for architectures that read series."""
-        architecture: Any = as_architecture(self._plan.architecture).fitted_to(self.input_shape_)
-        return architecture.input_shape
-
-    @property
-    def _n_channels(self) -> int:
-        return self._series_shape[0]
+        """Channels and timepoints of rows that may end early."""
+        if hasattr(self, "_data"):
+            return self._data.series_shape
+        return self.architecture.fitted_to(self.input_shape_).series_shape
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
         if is_list_of_series(X):
-            if not self._equal_lengths:
-                X = padded(X, self._plan.architecture.input_shape if reset else self._series_shape)
+            if self._may_end_early:
+                X = padded(X, self._current.architecture.input_shape if reset else self._series_shape())
             elif len({np.shape(case) for case in X}) > 1:
                 raise ValueError(
                     "X has series of unequal lengths, which need architecture=Recurrent(..., unequal_lengths=True), "
-                    f"got architecture={self._plan.architecture!r}."
+                    f"got architecture={self._current.architecture!r}."
                 )
             else:
                 X = np.stack([np.asarray(case) for case in X])
         try:
-            X = super()._validate(X, reset=reset, finite=finite and self._equal_lengths)
+            X = super()._validate(X, reset=reset, finite=finite and not self._may_end_early)
         except ValueError as error:
             if (hint := self._hint(str(error))) is None:
                 raise
             raise ValueError(hint) from error
-        if not self._equal_lengths:
+        if self._may_end_early:
             self._check_values(X, "X")
-        if not reset and isinstance(self._likelihood, Categorical | Tokens):
-            self._likelihood.check(X)  # what has no number among the categories of the fit, an encoder cannot read
+        if not reset and self._data.likelihood.knows_values:
+            self._data.likelihood.check(X)  # what has no number among the categories of the fit, an encoder cannot read
         return X
 
     def _hint(self, refusal: str) -> str | None:
         """What scikit-learn's refusal of rows does not say about series and categories."""
-        if refusal.startswith("Input X contains NaN") and isinstance(self._plan.architecture, Recurrent):
+        architecture = self._current.architecture
+        if refusal.startswith("Input X contains NaN") and getattr(architecture, "reads_sequences", False):
             return (
                 "Input X contains NaN. Series that end early, with NaN after their ends, need "
-                f"Recurrent(..., unequal_lengths=True), got architecture={self._plan.architecture!r}."
+                f"Recurrent(..., unequal_lengths=True), got architecture={architecture!r}."
             )
         if refusal.startswith("could not convert string"):
-            likelihood = self._plan._make_likelihood()
-            if isinstance(likelihood, Tokens):
-                return f"{refusal}. Of strings Vocabulary makes numbers of tokens: make_pipeline(Vocabulary(), ...)."
-            if isinstance(likelihood, Categorical):
-                return f"{refusal}. Of categories scikit-learn's OrdinalEncoder makes numbers."
+            hint = self._current._likelihood_for(as_architecture(architecture)).string_hint()
+            return None if hint is None else f"{refusal}. {hint}"
         return None
 
     def _check_values(self, X: np.ndarray, name: str) -> None:
-        """Refuse rows that are infinite, also in the network's float32, or have holes."""
-        if not self._equal_lengths:
+        """Refuse rows that are infinite, also in the network's float32, or have missing cells."""
+        if self._may_end_early:
             if np.isinf(X).any():
                 raise ValueError(f"Input {name} contains infinity.")
-            lengths_of(X, self._n_channels, may_be_empty=isinstance(self._plan._make_likelihood(), Tokens))
+            may_be_empty = likelihood_class(self._current.likelihood).knows_values
+            lengths_of(X, self._series_shape()[0], may_be_empty=may_be_empty)
             X = np.nan_to_num(X)
         check_range(X, name)
-
-    def _fit_scaling(self, X: np.ndarray, chosen: np.ndarray, likelihood: Likelihood) -> Scaling:
-        if self._equal_lengths:
-            return fit_scaling(X, chosen, by_feature=self._scales_features(likelihood))
-        return fit_series_scaling(X, chosen, self._n_channels, by_channel=self._scales_features(likelihood))
-
-    def _scales_features(self, likelihood: Likelihood) -> bool:
-        """Whether each feature has a scale of its own, which only a model without a metric may have."""
-        return False
-
-    # -- holes that autoencoders share
-
-    def _architecture(self) -> Architecture:
-        return as_architecture(self.architecture)
-
-    def _make_likelihood(self) -> Likelihood:
-        likelihood, architecture = as_likelihood(self.likelihood), self._architecture()
-        if isinstance(likelihood, Categorical) and isinstance(architecture, Recurrent):
-            return likelihood.of_sequences(may_end=architecture.unequal_lengths)
-        return likelihood
-
-    def _make_coders(
-        self,
-        input_shape: tuple[int, ...],
-        likelihood: Likelihood,
-        n_encoded: int,
-        *,
-        noise: bool,
-        bounded: bool = False,
-    ) -> dict[str, nn.Module]:
-        """Encoder with so many outputs, and decoder; ``noise``: of a model that draws."""
-        architecture: Any = self._architecture().fitted_to(input_shape)
-        if isinstance(likelihood, Tokens):
-            return {
-                "encoder": architecture.make_token_encoder(likelihood.n_tokens, n_encoded),
-                "decoder": architecture.make_token_decoder(self.n_components, likelihood.n_tokens, bounded=bounded),
-            }
-        n_features, linear_path = math.prod(input_shape), self._starts_linear()
-        n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=noise)
-        return {
-            "encoder": architecture.make_encoder(n_inputs, n_encoded, linear_path=linear_path),
-            "decoder": architecture.make_decoder(
-                self.n_components, n_outputs, linear_path=linear_path, bounded=bounded
-            ),
-        }
 
     def set_params(self, **params):
         """Set parameters, those of the architecture as ``architecture__<name>`` also where it is a bare tuple.
@@ -187,60 +157,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         if nested and "architecture" not in params and not isinstance(self.architecture, Architecture):
             self.architecture = as_architecture(self.architecture)
         return super().set_params(**params)
-
-    def _make_standardize(self, n_features: int, likelihood: Likelihood) -> Standardize | None:
-        """What brings rows to the encoder's scale, where they do not come in it."""
-        if likelihood.scales_rows or not likelihood.reads_numbers:
-            return None
-        return Standardize(likelihood.n_inputs(n_features), likelihood.encoder_input)
-
-    def _start_random(self, module: Any, rows: Rows) -> None:
-        """Set what reads rows that are no real values, and let the decoder begin by saying that all are the mean."""
-        likelihood = self._likelihood
-        if isinstance(likelihood, Tokens):
-            mean = likelihood.shares(rows[:])
-        else:
-            seen = summarize(rows, likelihood.encoder_input)
-            module.standardize.set(seen.mean, seen.scale, *likelihood.input_range(seen.low, seen.high))
-            mean = seen.mean.numpy()
-        start_at_mean(module.decoder, likelihood.raw_of_mean(mean))
-
-    # -- the linear floor
-
-    @abstractmethod
-    def _starts_linear(self) -> bool:
-        """Whether training starts at a linear model, and may end there."""
-
-    @abstractmethod
-    def _start_linear(self, module: nn.Module, rows: Rows) -> None:
-        """Set the module to the linear model of the rows."""
-
-    def _sharpen(self, module: Any, n_rows: int) -> None:
-        """Let the networks beside a linear start find fine structure, where there are rows enough to tell."""
-        architecture = self._architecture()
-        if isinstance(architecture, MLP) and architecture.activation not in HOMOGENEOUS and self._starts_linear():
-            for coder in (module.encoder, module.decoder):
-                if isinstance(coder, LinearPlusNonlinear):  # a network without hidden layers is linear
-                    coder.sharpen(min(max(n_rows / _ROWS_PER_SHARPNESS, 1.0), _SHARPEST))
-
-    def _is_at_start(self) -> bool:
-        return getattr(self, "linear_", False)
-
-    def _select(self, verdict: Verdict | None, rows: Rows, first: bool) -> bool:
-        """Keep the linear model, refitted on all rows, unless training has really lowered the held-out rows' losses.
-
-        Without a verdict the network stands if the user wanted no early stopping, or asked for what the linear model
-        is not; otherwise too few rows to judge it are too few to trust it.
-        """
-        if not first or not self._starts_linear() or not self.early_stopping:
-            self.linear_ = self._starts_linear() and self.n_iter_ == 0  # broken off in the first epoch
-        else:
-            self.linear_ = self._needs_verdict() if verdict is None else not verdict.gain_is_real
-        if self.linear_:
-            module = self.net_.plain_module.cpu()
-            self._start_linear(module, Rows(rows.data.cpu(), rows.index.cpu()))
-            module.to(self.device_)
-        return not self.linear_
 
     # -- public
 
@@ -262,7 +178,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return self._encode(self._validate(X, reset=False))
 
     def _encode(self, X: np.ndarray) -> np.ndarray:
-        return map_rows(self.net_.module_.encode, X, self.device_, self._prepare).astype(X.dtype, copy=False)
+        return map_rows(self.net_.module_.encode, X, self.device_, self._data.prepare).astype(X.dtype, copy=False)
 
     def inverse_transform(self, X, lengths=None):
         """Rows that codes stand for: the decoder's mean.
@@ -281,10 +197,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             Rows, in the dtype of ``X`` (float64 unless that is float32); with ``lengths`` a list of series.
         """
         check_is_fitted(self)
-        if lengths is not None and not self._has_missing_cells(self._likelihood):
+        if lengths is not None and not self._data.has_missing_cells:
             raise ValueError(
                 "lengths needs architecture=Recurrent(..., unequal_lengths=True) and likelihood='gaussian', "
-                f"got architecture={self._plan.architecture!r}, likelihood={self._plan.likelihood!r}."
+                f"got architecture={self._current.architecture!r}, likelihood={self._current.likelihood!r}."
             )
         codes = check_array(as_array(X), dtype=[np.float64, np.float32])
         check_range(codes, "X")
@@ -292,12 +208,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but {type(self).__name__} makes {self._n_features_out} codes."
             )
-        likelihood, module = self._likelihood, self.net_.module_
+        likelihood, module = self._data.likelihood, self.net_.module_
         rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
-        rows = self._in_units_of_rows(rows, codes.dtype)
+        rows = self._data.to_rows(rows, codes.dtype)
         if lengths is None:
             return rows
-        n_channels, longest = self._series_shape
+        n_channels, longest = self._series_shape()
         form = (n_channels, longest) if n_channels > 1 else (*rows.shape[1:-1], longest)
         return trimmed(rows.reshape(-1, *form), check_lengths(lengths, len(rows), longest))
 
@@ -319,21 +235,21 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
         made = self._reconstruct(rows)
-        if self._equal_lengths:
+        if not self._may_end_early:
             return made
-        if self._has_missing_cells(self._likelihood):
+        if self._data.has_missing_cells:
             made = np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
         if not is_list_of_series(X):
             return made
-        return trimmed(made, lengths_of(made.reshape(len(made), -1), self._n_channels, may_be_empty=True))
+        return trimmed(made, lengths_of(made.reshape(len(made), -1), self._series_shape()[0], may_be_empty=True))
 
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
-        likelihood, module = self._likelihood, self.net_.module_
+        likelihood, module = self._data.likelihood, self.net_.module_
 
         def expected(x):
-            return in_one_thread(lambda raw, x: likelihood.mean(raw) * likelihood.row_size(x), module(x).raw, x)
+            return in_one_thread(lambda raw, x: likelihood.mean(raw) * likelihood.total_count(x), module(x).raw, x)
 
-        return self._in_units_of_rows(map_rows(expected, X, self.device_, self._prepare), X.dtype)
+        return self._data.to_rows(map_rows(expected, X, self.device_, self._data.prepare), X.dtype)
 
     def score_samples(self, X):
         """How well each row is reconstructed; higher is better.
@@ -355,17 +271,18 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     def _row_scores(self, X: np.ndarray) -> np.ndarray:
         """Scores in float64."""
-        self._likelihood.check(X)
-        likelihood, module, missing = self._likelihood, self.net_.module_, self._has_missing_cells(self._likelihood)
+        data, likelihood, module = self._data, self._data.likelihood, self.net_.module_
+        likelihood.check(X)
 
-        def row_score(raw, x):
-            return likelihood.row_score(raw, present(raw, x) if missing else x)
+        def score(raw, x):
+            return likelihood.reconstruction_score(*(likelihood.without_missing(raw, x) if missing else (raw, x)))
 
         def scores(x):
-            return in_one_thread(lambda raw, x: row_score(raw.double(), x.double()), module(x).raw, x)
+            return in_one_thread(lambda raw, x: score(raw.double(), x.double()), module(x).raw, x)
 
-        unit = self._scaling.scale if likelihood.scales_rows else 1.0
-        return map_rows(scores, X, self.device_, self._prepare) * unit**2
+        missing = data.has_missing_cells
+        found = map_rows(scores, X, self.device_, data.prepare)
+        return found if data.scaling is None else likelihood.unscaled_score(found, data.shared_scale, data.n_scaled(X))
 
     def score(self, X, y=None):
         """Mean of :meth:`score_samples`, for model selection.
@@ -385,17 +302,16 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_is_fitted(self)
         return float(self._row_scores(self._validate(X, reset=False)).mean())
 
-    def _in_units_of_rows(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """What the likelihood expects, in the units of X, the dtype asked for, and the form that ``fit`` saw."""
-        rows = rows.astype(dtype, copy=False)
-        rows = self._scaling.undo(rows) if self._likelihood.scales_rows else rows
-        return rows.reshape(-1, *self.input_shape_)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        likelihood = getattr(self, "likelihood", "gaussian")
-        real_valued = likelihood in ("gaussian", "student_t") or isinstance(likelihood, Gaussian)
-        tags.input_tags.positive_only = not real_valued
+        tags.input_tags.positive_only = not likelihood_class(getattr(self, "likelihood", "gaussian")).takes_negative
         tags.input_tags.allow_nan = getattr(getattr(self, "architecture", ()), "unequal_lengths", False)
         return tags
+
+
+def make_standardize(data: RowPreprocessor) -> Standardize | None:
+    """What brings rows to the encoder's scale inside the network, where they do not come in it."""
+    if data.all_scaled or data.likelihood.is_sequential:
+        return None
+    return Standardize(data.likelihood.n_inputs(data.n_features), data.likelihood.encoder_input)

@@ -17,6 +17,7 @@ from sk_autoenc.nn.blocks import SERIAL_CELLS
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
 from sk_autoenc.priors import NormalPrior
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
+from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.randomness import make_generator
 
 #: Half of the codes that estimate log p(x) come from the posterior, half from one 1 + this / sqrt(n_components) times
@@ -112,16 +113,17 @@ def kl_per_component(posterior: Posterior, prior: Any) -> np.ndarray:
     return kl.numpy()
 
 
+def posterior_of(net: ObjectiveNet, rows: Rows) -> Posterior:
+    """The posterior of every row, or of a draw that it stands for, on the CPU."""
+    module, noise = net.module_.eval(), make_generator(net.seed, "validation", net.device)
+    with torch.inference_mode():
+        seen = (module.likelihood.target(batch.x, noise) for batch in WholeBatches(rows, LARGE_BLOCK))
+        parts = [[part.cpu() for part in module.posterior(x)] for x in seen]
+    return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
 class DensityAutoencoder(GenerativeAutoencoder):
     """An autoencoder with a posterior of codes and a prior, which together give the log-density of a row."""
-
-    def _posterior(self, rows: Rows) -> Posterior:
-        """The posterior of every row, or of a draw that it stands for, on the CPU."""
-        module, noise = self.net_.module_.eval(), make_generator(self._seed, "validation", self.device_)
-        with torch.inference_mode():
-            seen = (self._likelihood.target(x, noise) for x in WholeBatches(rows, LARGE_BLOCK))
-            parts = [[part.cpu() for part in module.posterior(x)] for x in seen]
-        return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def score_samples(self, X, n_samples=None):
         """Log-density of each row in nats, estimated by importance sampling from its posterior.
@@ -189,8 +191,8 @@ class DensityAutoencoder(GenerativeAutoencoder):
         """Estimates for every row, for the units of X and in its dtype; those of the bound, or log p(x)."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        self._likelihood.check_scored(X)
-        n_samples = self._blueprint.n_score_samples if n_samples is None else n_samples
+        self._data.likelihood.check_scored(X)
+        n_samples = self._parameters.n_score_samples if n_samples is None else n_samples
         check_scalar(n_samples, "n_samples", Integral)
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
@@ -202,10 +204,10 @@ class DensityAutoencoder(GenerativeAutoencoder):
             lambda x: torch.stack(estimate(module, self.prior_, x, points, n_wide), dim=1),
             X,
             self.device_,
-            self._prepare,
+            self._data.prepare,
         )
         log_prob, log_likelihood, log_ratio = found.T
-        unit = self._log_unit(X)
+        unit = self._data.log_scale(X)
         parts = (log_prob - unit, log_likelihood - unit, log_ratio)
         # Of rows so far out that float32 knows no distance any more.
         return RowEstimates(*(np.where(np.isnan(part), -np.inf, part).astype(X.dtype) for part in parts))

@@ -1,38 +1,35 @@
 """What models that generate can do: say where codes lie, draw rows, and walk from one row to another."""
 
-import math
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn
 
 from sk_autoenc._compat import in_chosen_container
-from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
+from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import lengths_of, padded
 from sk_autoenc.data.validation import as_array
-from sk_autoenc.initialization.factor_analysis import (
-    LEAST_VARIANCE,
-    best_noise,
-    fit_linear_gaussian,
-    kinds_of_noise,
-    loosen_noise,
-    moments_of,
-    split_covariance,
-    start_at_linear_gaussian,
-    start_noise,
-)
-from sk_autoenc.initialization.linear import last_layer, start_at_mean, summarize
-from sk_autoenc.likelihoods import Gaussian, Likelihood, Tokens, as_likelihood
-from sk_autoenc.nn.variational import VariationalAutoencoder
+from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.randomness import draw_seed, make_generator
+from sk_autoenc.training.run import Result
 
 _BLOCK = 1024
+
+
+class Resolved(NamedTuple):
+    """What parameters say of rows and networks, worked out once for a plan."""
+
+    architecture: Architecture
+    data: RowPreprocessor
+    is_linear: bool  # training starts at a linear model
 
 
 class GenerativeAutoencoder(BaseAutoencoder):
@@ -44,116 +41,67 @@ class GenerativeAutoencoder(BaseAutoencoder):
     #: Number of timepoints of each training series, where these differ and do not say it themselves.
     lengths_: np.ndarray
 
-    # -- holes that models which generate share
+    # -- what plans of generative models share
 
-    def _make_likelihood(self) -> Likelihood:
-        likelihood = super()._make_likelihood()
-        if isinstance(likelihood, Gaussian) and likelihood.correlated == "auto" and not self._equal_lengths:
-            likelihood.set_params(correlated=False)  # a whitener mixes cells, some of which may not be there
-        return likelihood
-
-    def _why_not_linear(self) -> str | None:
-        """What stands against starting at a linear model; None if nothing does."""
-        if not as_likelihood(self.likelihood).scales_rows:
-            return f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
-        if self._architecture().unequal_lengths:
-            return "unequal_lengths=True (linear models need every cell of a row)"
-        return None
-
-    def _starts_linear(self) -> bool:
-        return self.init == "pca" or (self.init == "auto" and self._why_not_linear() is None)
-
-    def _scales_features(self, likelihood: Likelihood) -> bool:
-        # Where noise has a variance by feature, a density does not depend on their units, and neither should training.
-        return isinstance(likelihood, Gaussian) and likelihood.variance in ("row", "feature")
-
-    def _check_configuration(self) -> None:
-        super()._check_configuration()
-        architecture = self._architecture()
+    def _resolve(self, request: FitRequest, *, prior: Any = None) -> "Resolved":
+        """Architecture, rows and start, from the parameters; ``prior`` is one that codes have in training, if known."""
+        architecture = as_architecture(self.architecture)
         architecture.check()
         if architecture.code_activation != "identity":
             raise ValueError(
                 f"architecture: code_activation must be 'identity' where codes follow a prior, got "
                 f"{architecture.code_activation!r}."
             )
-        likelihood = self._make_likelihood()
-        if architecture.unequal_lengths and not isinstance(likelihood, Gaussian | Tokens):
-            raise ValueError(
-                "architecture: unequal_lengths=True goes with real values and tokens: likelihood='gaussian', "
-                f"'student_t' or 'categorical', got {self.likelihood!r}."
-            )
-        if architecture.unequal_lengths and isinstance(likelihood, Gaussian) and likelihood.correlated:
-            raise ValueError(f"likelihood={likelihood!r}: correlated=True does not go with unequal_lengths=True.")
-        if self.init == "pca" and (reason := self._why_not_linear()) is not None:
-            raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+        likelihood = self._likelihood_for(architecture)
+        is_linear = self._starts_linear(architecture, likelihood, prior)
+        self._check_missing(
+            architecture,
+            likelihood,
+            "real values and tokens: likelihood='gaussian', 'student_t' or 'categorical'",
+        )
+        likelihood = likelihood.for_start(is_linear=is_linear, may_end_early=architecture.unequal_lengths)
+        architecture = architecture.fitted_to(request.shape)
+        data = self._preprocessor(request, architecture, likelihood, by_feature=likelihood.scales_by_feature)
+        return Resolved(architecture, data, is_linear)
 
-    def _make_parts(self, input_shape: tuple[int, ...], likelihood: Likelihood, n_encoded: int) -> dict[str, Any]:
+    def _starts_linear(self, architecture: Architecture, likelihood: Likelihood, prior: Any) -> bool:
+        """Whether training starts at a linear model; ``ValueError`` where that is asked for and cannot be."""
+        reason = None
+        if prior is not None:
+            reason = f"prior={self.prior!r} (codes of the linear models are normal)"
+        elif not likelihood.has_linear_model:
+            reason = f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
+        elif architecture.unequal_lengths:
+            reason = "unequal_lengths=True (linear models need every cell of a row)"
+        if self.init == "pca" and reason is not None:
+            raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+        return self.init != "random" and reason is None
+
+    def _make_parts(self, resolved: "Resolved", n_encoded: int) -> dict[str, Any]:
         """What the module is made of; the encoder has ``n_encoded`` outputs."""
-        n_features = math.prod(input_shape)
+        architecture, data, is_linear = resolved
+        coders = architecture.make_coders(
+            data.likelihood,
+            data.n_features,
+            self.n_components,
+            n_encoded=n_encoded,
+            noise=True,
+            linear_path=is_linear,
+        )
         return {
-            **self._make_coders(input_shape, likelihood, n_encoded, noise=True),
-            "likelihood": likelihood,
-            "n_features": n_features,
-            "standardize": self._make_standardize(n_features, likelihood),
-            "missing_cells": self._has_missing_cells(likelihood),
+            **coders,
+            "likelihood": data.likelihood,
+            "n_features": data.n_features,
+            "standardize": make_standardize(data),
+            "missing_cells": data.has_missing_cells,
         }
 
-    def _finish(self, rows: Rows, *, whole: bool) -> None:
-        super()._finish(rows, whole=whole)
-        if self._has_missing_cells(self._likelihood):
-            self.lengths_ = lengths_of(rows[:].cpu().numpy(), self._n_channels)
+    # -- results
 
-    def _initialize(self, module: nn.Module, rows: Rows) -> None:
-        assert isinstance(module, VariationalAutoencoder)
-        if not self._likelihood.scales_rows:
-            self._start_random(module, rows)
-        elif self._starts_linear():
-            self._start_linear(module, rows)
-        elif not self._equal_lengths:
-            start_at_mean(module.decoder, np.zeros(len(last_layer(module.decoder).bias)))
-            start_noise(module, np.diag(self._known_variance(rows.data.shape[1], self._channel_variances(rows[:]))))
-        else:
-            seen = summarize(rows, lambda block: block)
-            spare = self._likelihood.n_outputs(len(seen.mean), noise=True) - len(seen.mean)
-            start_at_mean(module.decoder, np.concatenate([seen.mean.numpy(), np.zeros(spare)]))
-            start_noise(module, np.diag(self._known_variance(len(seen.mean), seen.spread.square().numpy())))
-        if self._likelihood.scales_rows:
-            loosen_noise(module)
-
-    def _known_variance(self, n_features: int, otherwise: np.ndarray) -> np.ndarray:
-        """Variance of each feature's noise in the scaled rows: what the user gives, or the features' own variance."""
-        variance = self._likelihood.variance
-        if variance == "shared":
-            return np.full(n_features, max(otherwise.mean(), LEAST_VARIANCE))
-        if isinstance(variance, str):
-            return otherwise.clip(LEAST_VARIANCE)
-        return np.full(n_features, variance / self._scaling.scale**2)
-
-    def _start_linear(self, module: nn.Module, rows: Rows) -> None:
-        assert isinstance(module, VariationalAutoencoder)
-        assert isinstance(self._likelihood, Gaussian)
-        variance, n_features = self._likelihood.variance, rows.data.shape[1]
-        if isinstance(variance, str):
-            correlated = self._likelihood.is_correlated(n_features)
-            candidates = kinds_of_noise(by_feature=variance != "shared", correlated=correlated)
-            model = fit_linear_gaussian(rows, self.n_components, best_noise(rows, self.n_components, candidates))
-        else:
-            known = self._known_variance(n_features, np.empty(0))
-            model = split_covariance(moments_of(rows), self.n_components, known, shrinkage=1.0)
-        start_at_linear_gaussian(module, model, rows)
-
-    def _channel_variances(self, rows: Tensor) -> np.ndarray:
-        """Mean square of each channel of series of unequal lengths, for each of its cells."""
-        by_channel = rows.numpy().reshape(len(rows), self._n_channels, -1)
-        variance = np.nanmean(np.square(by_channel), axis=(0, 2), dtype=np.float64)
-        return np.repeat(variance, by_channel.shape[2])
-
-    def _log_unit(self, X: np.ndarray) -> np.ndarray | float:
-        """By how much the log-density of scaled rows is above that of rows: the logarithms of their cells' scales."""
-        if not self._likelihood.scales_rows:
-            return 0.0
-        scales = np.broadcast_to(np.log(self._scaling.scale), self.n_features_in_)
-        return float(scales.sum()) if self._equal_lengths else np.where(np.isnan(X), 0.0, scales).sum(axis=1)
+    def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
+        super()._describe(result, rows, whole=whole)
+        if self._data.has_missing_cells:
+            self.lengths_ = lengths_of(rows[:].cpu().numpy(), self._series_shape()[0])
 
     # -- public
 
@@ -179,7 +127,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             mean, log_scale = module.posterior(x)
             return torch.cat([mean, in_one_thread(torch.exp, log_scale)], dim=1)
 
-        mean, std = np.split(map_rows(both, X, self.device_, self._prepare).astype(X.dtype, copy=False), 2, axis=1)
+        mean, std = np.split(map_rows(both, X, self.device_, self._data.prepare).astype(X.dtype, copy=False), 2, axis=1)
         return mean, std
 
     def sample(self, n_samples=1, random_state=None, *, mean=False):
@@ -207,7 +155,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
         generator = make_generator(draw_seed(random_state), "sampling")
         codes = self.prior_.sample(n_samples, generator).float()
-        module, likelihood = self.net_.module_, self._likelihood
+        module, likelihood = self.net_.module_, self._data.likelihood
         parts = []
         with torch.inference_mode():
             for code in codes.to(self.device_).split(_BLOCK):
@@ -215,15 +163,15 @@ class GenerativeAutoencoder(BaseAutoencoder):
                     parts.append(likelihood.mean(module.decode(code).cpu()).cpu())
                 else:  # drawn on the CPU, so that a seed gives the same noise on every device
                     parts.append(likelihood.draw(module.observe(code).cpu(), generator).cpu())
-        rows = self._in_units_of_rows(torch.cat(parts).numpy(), np.dtype(self._dtype))
-        if self._has_missing_cells(likelihood):
+        rows = self._data.to_rows(torch.cat(parts).numpy(), np.dtype(self._data.dtype))
+        if self._data.has_missing_cells:
             chosen = torch.randint(len(self.lengths_), (n_samples,), generator=generator).numpy()
             rows = self._ended(rows, self.lengths_[chosen])
         return in_chosen_container(self, rows)
 
     def _ended(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Series of full length, with NaN after these ends."""
-        n_channels, n_timepoints = self._series_shape
+        n_channels, n_timepoints = self._series_shape()
         after = np.arange(n_timepoints) >= lengths[:, None, None]
         return np.where(after, np.nan, rows.reshape(-1, n_channels, n_timepoints)).reshape(rows.shape)
 
@@ -251,8 +199,8 @@ class GenerativeAutoencoder(BaseAutoencoder):
         codes = self._encode(ends)
         share = np.linspace(0, 1, n_steps, dtype=codes.dtype)[:, None]
         rows = self.inverse_transform((1 - share) * codes[:1] + share * codes[1:])
-        if self._has_missing_cells(self._likelihood):
-            first, last = lengths_of(ends, self._n_channels)
+        if self._data.has_missing_cells:
+            first, last = lengths_of(ends, self._series_shape()[0])
             rows = self._ended(rows, np.rint((1 - share[:, 0]) * first + share[:, 0] * last))
         return in_chosen_container(self, rows)
 
@@ -263,15 +211,15 @@ class GenerativeAutoencoder(BaseAutoencoder):
             if hasattr(frame, "columns"):
                 validate_data(self, frame, reset=False, skip_check_array=True)  # names and their order
         ends = [np.asarray(as_array(end)) for end in (a, b)]
-        if not self._equal_lengths and len(self.input_shape_) == ends[0].ndim:
-            rows = padded(ends, self._series_shape).reshape(2, -1)
+        if self._may_end_early and len(self.input_shape_) == ends[0].ndim:
+            rows = padded(ends, self._series_shape()).reshape(2, -1)
         else:
             if wrong := {end.size for end in ends} - {self.n_features_in_}:
                 raise ValueError(f"a and b must have {self.n_features_in_} features, got {wrong.pop()}.")
             rows = np.stack([end.reshape(-1) for end in ends])
         rows = check_array(
-            rows, dtype=[np.float64, np.float32], input_name="a and b", ensure_all_finite=self._equal_lengths
+            rows, dtype=[np.float64, np.float32], input_name="a and b", ensure_all_finite=not self._may_end_early
         )
         self._check_values(rows, "a and b")
-        self._likelihood.check(rows)
+        self._data.likelihood.check(rows)
         return rows

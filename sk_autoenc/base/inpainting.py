@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 from sk_autoenc._compat import in_container_of
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.data.validation import as_array, check_range, flattened
-from sk_autoenc.likelihoods import Categorical, Tokens
 
 #: Filling ends when hidden cells move by less than this: their root mean square in units of the scaled rows.
 LEAST_MOVE = 1e-4
@@ -78,13 +77,13 @@ class InpaintingAutoencoder(BaseAutoencoder):
         """
         check_is_fitted(self)
         max_passes = check_scalar(max_passes, "max_passes", Integral, min_val=1)
-        kind = self._plan.noise_kind if self._plan.noise else None
+        kind = self._parameters.noise_kind if self._parameters.noise else None
         if max_passes > 1 and kind in _HOLES:
             raise ValueError(
                 f"max_passes must be 1 for a network that has learned from noise_kind={kind!r}, got {max_passes}: it "
                 "fills in one pass, and more lead it astray."
             )
-        if not self._equal_lengths:
+        if self._may_end_early:
             raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
         rows = self._validate(X, reset=False, finite=False)
         shape = flattened(as_array(X))[1] or rows.shape[1:]
@@ -102,9 +101,9 @@ class InpaintingAutoencoder(BaseAutoencoder):
             )
         elif max_passes == 1 and kind not in _HOLES and hidden.any():
             warnings.warn(
-                f"inpaint: trained with noise={self._plan.noise} of noise_kind={self._plan.noise_kind!r}, the network "
-                "has not learned to do without cells; fit with noise=0.3 and noise_kind='masking', or 'block' for "
-                "images, or, after normal noise, set max_passes=200.",
+                f"inpaint: trained with noise={self._parameters.noise} of noise_kind={self._parameters.noise_kind!r}, "
+                "the network has not learned to do without cells; fit with noise=0.3 and noise_kind='masking', or "
+                "'block' for images, or, after normal noise, set max_passes=200.",
                 stacklevel=2,
             )
         return in_container_of(X, self._fill(seen, hidden, max_passes).reshape(-1, *shape))
@@ -127,15 +126,17 @@ class InpaintingAutoencoder(BaseAutoencoder):
     @property
     def _unit(self) -> float:
         """What counts as 1 in the scaled rows, in the units of X."""
-        return float(self._scaling.scale if self._likelihood.scales_rows else self.net_.module_.standardize.scale)
+        standardize = self.net_.module_.standardize
+        return float(self._data.shared_scale if standardize is None else standardize.scale)
 
     def _typical_row(self) -> np.ndarray:
         """What a corrupted cell is set to, in the units of X."""
-        if self._likelihood.scales_rows:
-            return self._scaling.center
-        if isinstance(self._likelihood, Categorical | Tokens):
+        if not self._data.likelihood.has_mean:
             raise ValueError(f"inpaint needs values that have a mean; likelihood={self.likelihood!r} has categories.")
-        return self.net_.module_.standardize.center.cpu().numpy()
+        standardize = self.net_.module_.standardize
+        if standardize is None:
+            return self._data.scaling.center
+        return self._data.to_rows(standardize.center.cpu().numpy()[None], np.dtype(np.float64)).reshape(-1)
 
 
 def _as_mask(mask, X, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,14 +1,31 @@
-"""Whole batches from a tensor that lies on the device, instead of rows collected one by one."""
+"""Rows on the device as datasets, and whole batches of them with named fields."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step reads, by name; what a kind of dataset does not have is None."""
+
+    x: Tensor
+    y: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
 class Rows(Dataset):
-    """Some rows of a tensor, by index; the tensor itself is shared, never copied."""
+    """Some rows of a tensor, by index; the tensor itself is shared, never copied.
+
+    A dataset of another kind has ``__len__``, ``gather``, ``subset`` and ``cpu`` as here; ``data`` are the rows that
+    an encoder reads.
+    """
 
     def __init__(self, data: Tensor, index: Tensor | None = None):
         self.data = data
@@ -20,9 +37,38 @@ class Rows(Dataset):
     def __getitem__(self, i):
         return self.data[self.index[i]]
 
+    def gather(self, index: Tensor) -> Batch:
+        """The rows with these numbers in the tensor."""
+        return Batch(self.data.index_select(0, index))
+
+    def subset(self, index: Tensor) -> Self:
+        """The rows with these numbers in the tensor, as a dataset."""
+        return type(self)(self.data, index)
+
+    def cpu(self) -> Self:
+        """The same rows on the CPU."""
+        return type(self)(self.data.cpu(), self.index.cpu())
+
+
+class Pairs(Rows):
+    """Some rows and their targets, by index."""
+
+    def __init__(self, data: Tensor, target: Tensor, index: Tensor | None = None):
+        super().__init__(data, index)
+        self.target = target
+
+    def gather(self, index: Tensor) -> Batch:
+        return Batch(self.data.index_select(0, index), self.target.index_select(0, index))
+
+    def subset(self, index: Tensor) -> Self:
+        return type(self)(self.data, self.target, index)
+
+    def cpu(self) -> Self:
+        return type(self)(self.data.cpu(), self.target.cpu(), self.index.cpu())
+
 
 class WholeBatches:
-    """Batches of ``Rows``, each gathered in one step; with a generator in shuffled order."""
+    """Batches of a dataset, each gathered in one step; with a generator in shuffled order."""
 
     def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator | None = None):
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
@@ -31,7 +77,7 @@ class WholeBatches:
         full, tail = divmod(len(self.rows), self.batch_size)
         return max(1, full + (tail > 1))
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         order = self.rows.index
         if self.generator is not None:
             order = order[torch.randperm(len(order), generator=self.generator).to(order.device)]
@@ -41,4 +87,4 @@ class WholeBatches:
         if tail == 1 and len(sizes) > 1:  # one row has no batch statistics: it joins the batch before
             sizes[-2:] = [self.batch_size + 1]
         for chosen in order.split(sizes):
-            yield self.rows.data.index_select(0, chosen)
+            yield self.rows.gather(chosen)

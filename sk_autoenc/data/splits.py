@@ -14,6 +14,23 @@ N_FOLDS = 4
 Split = tuple[Tensor, Tensor]
 
 
+def make_splits(
+    n_rows: int, fraction: float, generator: torch.Generator, *, is_first: bool, seen_all: bool
+) -> tuple[Split, ...]:
+    """One split, folds of few rows, or nothing where held-out rows could not evaluate training.
+
+    ``is_first``: training begins at its start. A network that goes on after folds, or after a phase on all rows
+    (``seen_all``), has seen every row, so none of them can evaluate it.
+    """
+    if n_rows < MIN_ROWS:
+        return ()
+    if n_rows < FEW_ROWS:
+        return tuple(fold_rows(n_rows, generator)) if is_first else ()
+    if seen_all and not is_first:
+        return ()
+    return (split_rows(n_rows, fraction, generator),)
+
+
 def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> Split:
     """One split, a fraction held out."""
     order = torch.randperm(n_rows, generator=generator)

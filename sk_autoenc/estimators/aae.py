@@ -13,22 +13,26 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, Architecture, as_architecture
+from sk_autoenc.architectures import MLP, Architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder
-from sk_autoenc.base.generative import GenerativeAutoencoder
-from sk_autoenc.data.dataset import Rows
-from sk_autoenc.data.splits import Split
+from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
+from sk_autoenc.data.dataset import Batch, Rows
+from sk_autoenc.initialization.factor_analysis import LinearGaussianStart
+from sk_autoenc.initialization.start import MeanStart, Start
 from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder, DrawnOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior, as_prior
 from sk_autoenc.training.adversarial import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.inference import in_one_thread, map_rows
+from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.randomness import make_generator
-from sk_autoenc.training.selection import NATS
+from sk_autoenc.training.run import Result
+from sk_autoenc.training.selection import NATS, RowLosses
 
 #: Momentum makes players circle each other (Gidel et al. 2019, https://arxiv.org/abs/1807.04740), so there is less.
 _ADAM_OPTIONS = {"betas": (0.5, 0.99)}
@@ -54,7 +58,7 @@ _PRIORS: dict[str, Callable[[], Any]] = {
 }
 
 
-def negative_log_likelihood(output: DrawnOutput, x: Tensor) -> dict[str, Tensor]:
+def negative_log_likelihood(output: DrawnOutput, batch: Batch) -> dict[str, Tensor]:
     """Minus the log-probability of each row given its code; ``(batch,)``."""
     return {"reconstruction": -output.log_likelihood}
 
@@ -68,12 +72,12 @@ def adversarial_turns(
     :math:`-\log D(z_p) - \log(1 - D(z))`, in ``n_critic`` steps, each on rows and draws of its own, the last on the
     rows that the encoder sees; the encoder learns to be taken for the prior, :math:`-\log D(z)`.
     """
-    output = module(next(batches), state.generator)
+    output = module(next(batches).x, state.generator)
     x = output.target
-    yield "autoencoder", negative_log_likelihood(output, x)["reconstruction"].mean()
+    yield "autoencoder", -output.log_likelihood.mean()
     for _ in range(n_critic - 1):
         with torch.no_grad():
-            others = module.likelihood.target(next(batches.others), state.generator)
+            others = module.likelihood.target(next(batches.extra).x, state.generator)
             code = module.draw_code(others, state.generator)
         yield "critic", critic_loss(module, code, state.generator)
     code = module.draw_code(x, state.generator)
@@ -92,6 +96,17 @@ def _prior_has_density(estimator: "AAETransformer") -> bool:
     if hasattr(_PRIORS[prior]() if isinstance(prior, str) and prior in _PRIORS else prior, "log_prob"):
         return True
     raise AttributeError(f"prior={prior!r} has no log_prob, which a score of codes needs.")
+
+
+class PriorStart(Start):
+    """Another start, and the place and scale of the prior, which codes take."""
+
+    def __init__(self, start: Start, prior: Any, seed: int):
+        self.start, self.prior, self.seed = start, prior, seed
+
+    def set(self, module: Any, rows: Rows) -> None:
+        self.start.set(module, rows)
+        module.read_prior(self.prior.sample(_N_READ, make_generator(self.seed, "prior")))
 
 
 class AAETransformer(GenerativeAutoencoder):
@@ -233,19 +248,7 @@ class AAETransformer(GenerativeAutoencoder):
         "init": [StrOptions({"auto", "pca", "random"})],
     }
 
-    _shaping_parameters = (
-        *BaseAutoencoder._shaping_parameters,
-        "n_components",
-        "architecture",
-        "likelihood",
-        "critic",
-        "n_critic",
-        "prior",
-        "encoder",
-        "init",
-    )
-
-    _yardstick = NATS
+    _changeable_parameters = (*GenerativeAutoencoder._changeable_parameters, "critic_learning_rate")
 
     def __init__(
         self,
@@ -302,29 +305,36 @@ class AAETransformer(GenerativeAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
-    # -- what the template asks for
+    def _make_plan(self, request: FitRequest) -> Plan:
+        critic = self._critic_architecture()
+        if isinstance(self.prior, str) and self.prior not in _PRIORS:
+            raise ValueError(f"prior must be one of {sorted(_PRIORS)} or an object, got {self.prior!r}.")
+        prior = as_prior(_PRIORS[self.prior]() if isinstance(self.prior, str) else self.prior, self.n_components)
+        if (self.net_params or {}).get("compile"):
+            raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
+        resolved = self._resolve(request)
+        return Plan(
+            module=partial(self._make_module, resolved, critic, prior),
+            objective=negative_log_likelihood,
+            game=self._game(),
+            start=PriorStart(self._make_start(resolved), prior, request.seed),
+            data=resolved.data,
+            splits=self._splits(request),
+            selection=RowLosses(self.n_iter_no_change, self.tol, NATS),
+            phases=self._phases(request),
+            optimizer=self._optimizer_options(),
+            attributes={"prior_": prior} if request.is_first else {},
+            callbacks=self.callbacks,
+            verbose=self.verbose,
+        )
 
-    def _begin(self, X: Any, fresh: bool, *, split: bool) -> tuple[Tensor, list[Split]]:
-        begun = super()._begin(X, fresh, split=split)
-        if not fresh:  # the critic's rate, which players have in units of learning_rate; either may have changed
-            self.net_.game = self._make_game(self._likelihood)
-        return begun
+    def _likelihood_for(self, architecture: Architecture) -> Likelihood:
+        if self.likelihood == "gaussian":
+            return Gaussian("shared", correlated=False)
+        return super()._likelihood_for(architecture)
 
-    def _make_likelihood(self) -> Likelihood:
-        return Gaussian("shared", correlated=False) if self.likelihood == "gaussian" else super()._make_likelihood()
-
-    def _make_prior(self) -> Any:
-        prior = _PRIORS[self.prior]() if isinstance(self.prior, str) else self.prior
-        return as_prior(prior, self.n_components)
-
-    def _make_critic_architecture(self) -> MLP:
-        if isinstance(self.critic, MLP):
-            return as_architecture(self.critic)
-        return MLP(tuple(self.critic), activation="leaky_relu")
-
-    def _check_configuration(self) -> None:
-        super()._check_configuration()
-        critic = self._make_critic_architecture()
+    def _critic_architecture(self) -> MLP:
+        critic = self.critic if isinstance(self.critic, MLP) else MLP(tuple(self.critic), activation="leaky_relu")
         try:
             critic.check()
         except ValueError as error:
@@ -334,26 +344,19 @@ class AAETransformer(GenerativeAutoencoder):
                 f"critic: code_activation must be 'identity', since log-odds have any sign and size; got "
                 f"{critic.code_activation!r}."
             )
-        if isinstance(self.prior, str) and self.prior not in _PRIORS:
-            raise ValueError(f"prior must be one of {sorted(_PRIORS)} or an object, got {self.prior!r}.")
-        self._make_prior()
-        if (self.net_params or {}).get("compile"):
-            raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
+        return critic
 
-    def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
+    def _make_module(self, resolved: Resolved, critic: MLP, prior: Any) -> AdversarialAutoencoder:
         deterministic = self.encoder == "deterministic"
         return AdversarialAutoencoder(
-            **self._make_parts(input_shape, likelihood, n_encoded=self.n_components * (1 if deterministic else 2)),
-            prior=self._make_prior(),
+            **self._make_parts(resolved, n_encoded=self.n_components * (1 if deterministic else 2)),
+            prior=prior,
             n_components=self.n_components,
-            critic=self._make_critic_architecture().make_encoder(self.n_components, 1, linear_path=False),
+            critic=critic.make_encoder(self.n_components, 1, linear_path=False),
             deterministic=deterministic,
         )
 
-    def _make_objective(self, likelihood: Likelihood):
-        return negative_log_likelihood
-
-    def _make_game(self, likelihood: Likelihood) -> Game:
+    def _game(self) -> Game:
         critic_rate = 1.0 if self.critic_learning_rate is None else self.critic_learning_rate / self.learning_rate
         players = {
             "autoencoder": Player(("encoder", "decoder", "head")),
@@ -362,33 +365,32 @@ class AAETransformer(GenerativeAutoencoder):
         }
         return Game(partial(adversarial_turns, n_critic=self.n_critic), players, _ADAM_OPTIONS)
 
-    def _initialize(self, module: nn.Module, rows: Rows) -> None:
-        assert isinstance(module, AdversarialAutoencoder)
-        super()._initialize(module, rows)
-        self.prior_ = self._make_prior()
-        module.read_prior(self.prior_.sample(_N_READ, make_generator(self._seed, "prior")))
+    def _make_start(self, resolved: Resolved) -> Start:
+        if not resolved.is_linear:
+            return MeanStart(resolved.data)
+        # A linear model's codes are not held to the prior, so it is never kept.
+        return LinearGaussianStart(resolved.data, self.n_components, has_first_layer_gain=False, is_model=False)
 
-    def _select(self, verdict, rows: Rows, first: bool) -> bool:
-        """Keep the network: a linear model's codes are not held to the prior."""
-        return True
-
-    def _finish(self, rows: Rows, *, whole: bool) -> None:
-        super()._finish(rows, whole=whole)
-        self.prior_mismatch_ = self._measure_mismatch(rows)
+    def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
+        super()._describe(result, rows, whole=whole)
+        self.prior_mismatch_, parameters = self._measure_mismatch(rows), self._parameters
         critic_loss = self.loss_curves_.get("critic", [math.inf])[-1]  # none if the first epoch was broken off
         if critic_loss < _CRITIC_WINS:
             problem = f"The critic has won: its loss is {critic_loss:.3g} (2 log 2 = 1.39 when codes match the prior)"
-            remedy = f"a smaller n_critic than {self.n_critic}, a lower critic_learning_rate, encoder='gaussian', or"
+            remedy = (
+                f"a smaller n_critic than {parameters.n_critic}, a lower critic_learning_rate, encoder='gaussian', or"
+            )
         elif abs(critic_loss - 2 * math.log(2)) < _SILENT:
             problem = "The critic has fallen silent: it says the same of all codes"
             remedy = "a higher critic_learning_rate, a wider critic, activation='leaky_relu' if it has another, or"
         elif self.prior_mismatch_ > _MISMATCH:
             problem = f"Codes are not distributed like the prior: prior_mismatch_ is {self.prior_mismatch_:.3g}"
-            remedy = f"a wider critic, a larger n_critic than {self.n_critic}, encoder='gaussian', or"
+            remedy = f"a wider critic, a larger n_critic than {parameters.n_critic}, encoder='gaussian', or"
         else:
             return
         warnings.warn(
-            f"{problem}, so samples will not look like rows. Try {remedy} a larger max_iter than {self.max_iter}.",
+            f"{problem}, so samples will not look like rows. Try {remedy} a larger max_iter than "
+            f"{parameters.max_iter}.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -429,15 +431,15 @@ class AAETransformer(GenerativeAutoencoder):
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        self._likelihood.check_scored(X)
+        self._data.likelihood.check_scored(X)
         module, prior = self.net_.module_, self.prior_
 
         def plausibility(x):
             code = module.encode(x)
             return module.log_likelihood(code, x).double() + prior.log_prob(code).double()
 
-        found = map_rows(lambda x: in_one_thread(plausibility, x), X, self.device_, self._prepare)
-        return (found - self._log_unit(X)).astype(X.dtype)
+        found = map_rows(lambda x: in_one_thread(plausibility, x), X, self.device_, self._data.prepare)
+        return (found - self._data.log_scale(X)).astype(X.dtype)
 
     @available_if(_prior_has_density)
     def score(self, X, y=None):

@@ -1,28 +1,33 @@
 """The deterministic autoencoder: plain, denoising, sparse, contractive, and every mix of these."""
 
-import math
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import Architecture, Convolutional, as_architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
+from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
-from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.dataset import Batch, Rows
+from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.initialization.linear import summarize
-from sk_autoenc.initialization.pca import start_at_pca
-from sk_autoenc.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Likelihood, Tokens, as_likelihood, present
+from sk_autoenc.initialization.pca import PCAStart
+from sk_autoenc.initialization.start import MeanStart, Start
+from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.nn.corruption import NOISE_KINDS, OF_IMAGES, Corruption
+from sk_autoenc.training.plan import Plan
+from sk_autoenc.training.selection import ROOT_LOSS, RowLosses
 
 
 def autoencoder_objective(
     output: AutoencoderOutput,
-    x: Tensor,
+    batch: Batch,
     *,
     likelihood: Likelihood,
     sparsity: float,
@@ -35,15 +40,37 @@ def autoencoder_objective(
     ``reconstruction`` is minus the likelihood's score: for the gaussian the squared error, summed over features; with
     ``missing_cells`` over the cells that are there.
     """
-    seen = present(output.raw, x) if missing_cells else x
-    terms = {"reconstruction": -likelihood.row_score(output.raw, seen)}
+    raw, x = likelihood.without_missing(output.raw, batch.x) if missing_cells else (output.raw, batch.x)
+    terms = {"reconstruction": -likelihood.reconstruction_score(raw, x)}
     if sparsity:
         code = output.code
         penalty = l1_sparsity(code) if sparsity_target is None else kl_sparsity(code, sparsity_target)
         terms["sparsity"] = sparsity * penalty
-    if output.slope is not None:
-        terms["contraction"] = contraction * output.slope
+    if output.jacobian_norm is not None:
+        terms["contraction"] = contraction * output.jacobian_norm
     return terms
+
+
+class CorruptedStart(Start):
+    """Another start, and what the corruption of rows needs to know of them: their range and their centre."""
+
+    def __init__(self, start: Start, data: RowPreprocessor):
+        self.start, self.data, self.is_model = start, data, start.is_model
+
+    def set(self, module: Any, rows: Rows) -> None:
+        self.start.set(module, rows)
+        seen = summarize(rows, module.encoder_input)
+        module.corruption.set_range(seen.low, seen.high)
+        if module.standardize is not None:
+            module.corruption.set_center(module.standardize.center / module.standardize.scale)
+        else:
+            module.corruption.set_center(torch.from_numpy(self.data.scaling.center / self.data.scaling.scale))
+
+    def refit(self, module: Any, rows: Rows) -> None:
+        self.start.refit(module, rows)
+
+    def resume(self, module: Any) -> None:
+        self.start.resume(module)
 
 
 class AutoencoderTransformer(InpaintingAutoencoder):
@@ -201,19 +228,6 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         "contraction": [Interval(Real, 0, None, closed="left")],
     }
 
-    _shaping_parameters = (
-        *BaseAutoencoder._shaping_parameters,
-        "n_components",
-        "architecture",
-        "likelihood",
-        "init",
-        "noise",
-        "noise_kind",
-        "sparsity",
-        "sparsity_target",
-        "contraction",
-    )
-
     def __init__(
         self,
         n_components=2,
@@ -269,117 +283,102 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _architecture(self) -> Architecture:
-        architecture = super()._architecture()
+    def _make_plan(self, request: FitRequest) -> Plan:
+        architecture = as_architecture(self.architecture)
+        architecture.check()
         if self.sparsity_target is not None:
+            self._check_code_activation(architecture)
             architecture.set_params(code_activation="sigmoid")
-        return architecture
+        likelihood = self._likelihood_for(architecture)
+        is_linear = self._starts_linear(architecture, likelihood)
+        self._check_combinations(architecture, likelihood)
+        architecture = architecture.fitted_to(request.shape)
+        data = self._preprocessor(request, architecture, likelihood)
+        is_plain = not (self.noise or self.sparsity or self.contraction)
+        splits = self._splits(request)
+        return Plan(
+            module=partial(self._make_module, architecture, data, linear_path=is_linear),
+            objective=partial(
+                autoencoder_objective,
+                likelihood=data.likelihood,
+                sparsity=self.sparsity,
+                sparsity_target=self.sparsity_target,
+                contraction=self.contraction,
+                missing_cells=data.has_missing_cells,
+            ),
+            start=self._make_start(architecture, data, is_linear),
+            data=data,
+            splits=splits,
+            selection=RowLosses(self.n_iter_no_change, self.tol, ROOT_LOSS),
+            keeps_start_unevaluated=is_plain and self.early_stopping and not request.is_chunk,
+            phases=self._phases(request),
+            optimizer=self._optimizer_options(),
+            callbacks=self.callbacks,
+            verbose=self.verbose,
+        )
 
-    def _why_not_pca(self) -> str | None:
-        """What stands against starting at PCA; None if nothing does."""
-        if not self._make_likelihood().scales_rows:
-            return f"likelihood={self.likelihood!r} (PCA is the linear autoencoder of the gaussian likelihood)"
-        if self._architecture().unequal_lengths:
-            return "unequal_lengths=True (PCA needs every cell of a row)"
-        if (activation := self._architecture().code_activation) != "identity":
-            return f"codes that pass through {activation!r} (PCA's codes are linear)"
-        return None
-
-    def _starts_linear(self) -> bool:
-        return self.init == "pca" or (self.init == "auto" and self._why_not_pca() is None)
-
-    def _start_linear(self, module: nn.Module, rows: Rows) -> None:
-        assert isinstance(module, Autoencoder)
-        start_at_pca(module, rows)
-
-    def _needs_verdict(self) -> bool:
-        return self._starts_linear() and self.early_stopping and not (self.noise or self.sparsity or self.contraction)
-
-    def _check_configuration(self) -> None:
-        super()._check_configuration()
-        self._architecture().check()
-        if self.init == "pca" and (reason := self._why_not_pca()) is not None:
+    def _starts_linear(self, architecture: Architecture, likelihood: Likelihood) -> bool:
+        """Whether training starts at PCA; ``ValueError`` where that is asked for and cannot be."""
+        reason = None
+        if not likelihood.has_linear_model:
+            reason = f"likelihood={self.likelihood!r} (PCA is the linear autoencoder of the gaussian likelihood)"
+        elif architecture.unequal_lengths:
+            reason = "unequal_lengths=True (PCA needs every cell of a row)"
+        elif (activation := architecture.code_activation) != "identity":
+            reason = f"codes that pass through {activation!r} (PCA's codes are linear)"
+        if self.init == "pca" and reason is not None:
             raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
-        likelihood = as_likelihood(self.likelihood)
-        if isinstance(likelihood, Gaussian) and repr(likelihood) != repr(Gaussian()):
+        return self.init != "random" and reason is None
+
+    def _check_code_activation(self, architecture: Architecture) -> None:
+        if architecture.code_activation not in ("identity", "sigmoid"):
             raise ValueError(
-                f"likelihood={self.likelihood!r}: the noise of rows has no effect here, where the squared error is "
-                "minimised; use Gaussian(), or VAETransformer, which learns it."
+                f"sparsity_target={self.sparsity_target} makes codes sigmoids, but the architecture has "
+                f"code_activation={architecture.code_activation!r}; leave that at 'identity', or use sparsity without "
+                "a target."
             )
-        if isinstance(likelihood, Bernoulli) and likelihood.binarize:
+        if not self.sparsity:
             raise ValueError(
-                f"likelihood={self.likelihood!r}: ones are drawn for a density, and have no effect here; use "
-                "Bernoulli(), or VAETransformer."
+                f"sparsity_target={self.sparsity_target} has no effect with sparsity=0; set sparsity above 0."
             )
-        tokens, unequal = isinstance(self._make_likelihood(), Tokens), self._architecture().unequal_lengths
-        if unequal and not (likelihood.scales_rows or tokens):
-            raise ValueError(
-                "architecture: unequal_lengths=True goes with likelihood='gaussian' or 'categorical', got "
-                f"{likelihood!r}."
-            )
-        if tokens and self.noise:
-            raise ValueError(f"noise does not go with sequences of tokens, got {self.noise}; set noise=0.")
-        if unequal and self.noise and self.noise_kind == "salt_and_pepper":
+
+    def _check_combinations(self, architecture: Architecture, likelihood: Likelihood) -> None:
+        """Raise ``ValueError`` for parameters that do not go together."""
+        likelihood.check_purpose(is_density=False, is_noisy=self.noise > 0)
+        self._check_missing(architecture, likelihood, "likelihood='gaussian' or 'categorical'")
+        if architecture.unequal_lengths and self.noise and self.noise_kind == "salt_and_pepper":
             raise ValueError("noise_kind='salt_and_pepper' does not go with unequal_lengths=True; use 'masking'.")
         if self.contraction and (self.net_params or {}).get("compile"):
             raise ValueError("net_params: 'compile' does not go with contraction > 0, which differentiates twice.")
-        activation = as_architecture(self.architecture).code_activation
-        if self.sparsity_target is not None and activation not in ("identity", "sigmoid"):
-            raise ValueError(
-                f"sparsity_target={self.sparsity_target} makes codes sigmoids, but the architecture has "
-                f"code_activation={activation!r}; leave that at 'identity', or use sparsity without a target."
-            )
         if self.noise_kind != "gaussian" and self.noise > 1:
             raise ValueError(
                 f"noise is a share of {'the length' if self.noise_kind == 'warp' else 'cells'} for "
                 f"noise_kind={self.noise_kind!r}: at most 1, got {self.noise}."
             )
-        if self.noise_kind in OF_IMAGES and not isinstance(self._architecture(), Convolutional):
+        if self.noise_kind in OF_IMAGES and not architecture.has_layout:
             raise ValueError(
                 f"noise_kind={self.noise_kind!r} needs rows that hold images or series: "
                 f"architecture=Convolutional(...), got {self.architecture!r}."
             )
-        if self.sparsity_target is not None and not self.sparsity:
-            raise ValueError(
-                f"sparsity_target={self.sparsity_target} has no effect with sparsity=0; set sparsity above 0."
-            )
 
-    def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-        n_features, layout = math.prod(input_shape), self._architecture().fitted_to(input_shape).layout
-        n_inputs = likelihood.n_inputs(n_features)
-        bounded = self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None)
-        return Autoencoder(
-            **self._make_coders(input_shape, likelihood, self.n_components, noise=False, bounded=bounded),
-            standardize=self._make_standardize(n_features, likelihood),
-            corruption=Corruption(self.noise_kind, self.noise, n_inputs, layout) if self.noise else None,
-            contractive=self.contraction > 0,
+    def _make_module(self, architecture: Architecture, data: RowPreprocessor, *, linear_path: bool) -> Autoencoder:
+        n_inputs = data.likelihood.n_inputs(data.n_features)
+        corruption = Corruption(self.noise_kind, self.noise, n_inputs, architecture.layout) if self.noise else None
+        coders = architecture.make_coders(
+            data.likelihood,
+            data.n_features,
+            self.n_components,
+            n_encoded=self.n_components,
+            noise=False,
+            linear_path=linear_path,
+            bounded=self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None),
         )
+        standardize, contractive = make_standardize(data), self.contraction > 0
+        return Autoencoder(**coders, standardize=standardize, corruption=corruption, contractive=contractive)
 
-    def _make_objective(self, likelihood: Likelihood):
-        return partial(
-            autoencoder_objective,
-            likelihood=likelihood,
-            sparsity=self.sparsity,
-            sparsity_target=self.sparsity_target,
-            contraction=self.contraction,
-            missing_cells=self._has_missing_cells(likelihood),
-        )
-
-    def _initialize(self, module: nn.Module, rows: Rows) -> None:
-        assert isinstance(module, Autoencoder)
-        if not self._likelihood.scales_rows:
-            self._start_random(module, rows)
-        if module.corruption is not None:
-            seen = summarize(rows, module.encoder_input)
-            module.corruption.set_range(seen.low, seen.high)
-            module.corruption.set_center(self._center_of_what_is_seen(module))
-        if self._starts_linear():
-            start_at_pca(module, rows)
-            if not (self.noise or self.contraction):  # which ask for smooth maps
-                self._sharpen(module, len(rows))
-
-    def _center_of_what_is_seen(self, module: Autoencoder) -> Tensor:
-        """What was subtracted from the rows that the encoder sees, in their scale."""
-        if module.standardize is not None:
-            return module.standardize.center / module.standardize.scale
-        return torch.from_numpy(self._scaling.center / self._scaling.scale)
+    def _make_start(self, architecture: Architecture, data: RowPreprocessor, is_linear: bool) -> Start:
+        start: Start = Start() if data.all_scaled else MeanStart(data)
+        if is_linear:  # noise and contraction ask for smooth maps
+            has_gain = architecture.has_first_layer_gain and not (self.noise or self.contraction)
+            start = PCAStart(has_first_layer_gain=has_gain)
+        return CorruptedStart(start, data) if self.noise else start

@@ -8,23 +8,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder
-from sk_autoenc.base.density import DensityAutoencoder, kl_per_component
-from sk_autoenc.data.dataset import Rows
-from sk_autoenc.data.splits import Split
-from sk_autoenc.initialization.factor_analysis import loosen_noise
-from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood, Tokens
+from sk_autoenc.base.density import DensityAutoencoder, kl_per_component, posterior_of
+from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.generative import Resolved
+from sk_autoenc.data.dataset import Batch, Rows
+from sk_autoenc.initialization.factor_analysis import LinearGaussianStart
+from sk_autoenc.initialization.start import MeanStart, Start
+from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
-from sk_autoenc.training.callbacks import EpochTasks
+from sk_autoenc.training.builder import SCHEDULES
+from sk_autoenc.training.nets import ObjectiveNet
+from sk_autoenc.training.plan import Phase, PhaseUpdate, Plan
 from sk_autoenc.training.randomness import make_generator
-from sk_autoenc.training.selection import NATS
+from sk_autoenc.training.run import Result
+from sk_autoenc.training.selection import NATS, RowLosses
 
 #: Components whose KL is below this, in nats and all together, say nothing about rows.
 _COLLAPSED = 0.25
@@ -34,12 +38,15 @@ _COLLAPSED = 0.25
 #: up to a largest number. Chosen for density, see benchmarks/README.md.
 _FREE_NATS, _DRAWS_TIMES_COMPONENTS, _MOST_DRAWS = 1.0, 16, 8
 
+#: Share of ``max_iter`` that is kept for a last cycle on all rows, and its length as a share of the best epoch.
+_FINAL_SHARE, _SHARE_OF_BEST = 0.2, 0.25
+
 #: Numbers of distributions from which a fitted mixture prior has its own, and of rows whose codes it is fitted to.
 _CLUSTERS, _MOST_CODES = (1, 2, 4, 8, 16), 10_000
 
 
 def negative_elbo(
-    output: VariationalOutput, x: Tensor, *, beta: float, free_bits: float, warmth: float | Tensor = 1.0
+    output: VariationalOutput, batch: Batch, *, beta: float, free_bits: float, kl_weight: float | Tensor = 1.0
 ) -> dict[str, Tensor]:
     r"""Minus the evidence lower bound, in two terms (Kingma & Welling 2014).
 
@@ -51,14 +58,14 @@ def negative_elbo(
     else:
         kl = output.posterior.kl_from_normal()  # (batch, n_components)
         kl = kl.mean(0).clamp_min(free_bits).sum() if free_bits else kl.sum(-1)
-    weight = beta * warmth
+    weight = beta * kl_weight
     if isinstance(weight, Tensor) or weight != 1:  # of a small network, a product with 1 takes a hundredth of the step
         kl = weight * kl
     return {"reconstruction": -output.log_likelihood, "kl": kl}
 
 
 def negative_importance_bound(
-    output: VariationalOutput, x: Tensor, *, beta: float, warmth: float | Tensor = 1.0
+    output: VariationalOutput, batch: Batch, *, beta: float, kl_weight: float | Tensor = 1.0
 ) -> dict[str, Tensor]:
     r"""Minus the importance-weighted bound (Burda, Grosse, Salakhutdinov 2016), in two terms of shape (batch,).
 
@@ -67,7 +74,7 @@ def negative_importance_bound(
     of draws and pick from what they approximate (Domke & Sheldon 2018).
     """
     assert output.log_ratio is not None
-    log_weights = output.log_likelihood + beta * warmth * output.log_ratio
+    log_weights = output.log_likelihood + beta * kl_weight * output.log_ratio
     bound = log_weights.logsumexp(0) - math.log(len(log_weights))
     with torch.no_grad():  # the gradient is that of the bound, which is the sum
         weights = log_weights.softmax(0)
@@ -76,12 +83,12 @@ def negative_importance_bound(
 
 
 def negative_bound(
-    output: VariationalOutput, x: Tensor, *, beta: float, free_bits: float, warmth: float | Tensor = 1.0
+    output: VariationalOutput, batch: Batch, *, beta: float, free_bits: float, kl_weight: float | Tensor = 1.0
 ) -> dict[str, Tensor]:
     """Minus the importance-weighted bound where there are several draws per row, else minus the ELBO."""
     if output.log_likelihood.ndim > 1:
-        return negative_importance_bound(output, x, beta=beta, warmth=warmth)
-    return negative_elbo(output, x, beta=beta, free_bits=free_bits, warmth=warmth)
+        return negative_importance_bound(output, batch, beta=beta, kl_weight=kl_weight)
+    return negative_elbo(output, batch, beta=beta, free_bits=free_bits, kl_weight=kl_weight)
 
 
 class VAETransformer(DensityAutoencoder):
@@ -278,20 +285,8 @@ class VAETransformer(DensityAutoencoder):
         "init": [StrOptions({"auto", "pca", "random"})],
     }
 
-    _shaping_parameters = (
-        *BaseAutoencoder._shaping_parameters,
-        "n_components",
-        "architecture",
-        "likelihood",
-        "prior",
-        "beta",
-        "n_warmup_epochs",
-        "free_bits",
-        "n_score_samples",
-        "init",
-    )
-
-    _yardstick, _settling_share = NATS, 0.2
+    # No score depends on the number of draws, and held-out rows are evaluated anew in every fit.
+    _changeable_parameters = (*DensityAutoencoder._changeable_parameters, "n_importance_samples")
 
     def __init__(
         self,
@@ -350,140 +345,133 @@ class VAETransformer(DensityAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
-    # -- what the template asks for
-
-    def _begin(self, X: Any, fresh: bool, *, split: bool) -> tuple[Tensor, list[Split]]:
-        begun = super()._begin(X, fresh, split=split)
-        if not fresh:  # no score depends on it, and held-out rows are judged anew in every fit
-            self._blueprint = clone(self._blueprint).set_params(n_importance_samples=self.n_importance_samples)
-            module = self.net_.plain_module
-            module.n_draws, module.n_judged = self._n_draws(), self._n_judged()
-            if self.linear_:  # its noise is normal, a limit in which tails have no gradient
-                loosen_noise(module)
-        return begun
-
-    def _make_likelihood(self) -> Likelihood:
-        likelihood = super()._make_likelihood()
-        if isinstance(likelihood, Gaussian) and likelihood.correlated == "auto" and not self._starts_linear():
-            # From a random start, correlated noise explains rows sooner than codes do, and codes are left with nothing.
-            likelihood.set_params(correlated=False)
-        return likelihood
-
-    def _why_not_linear(self) -> str | None:
-        if self._training_prior() is not None:
-            return f"prior={self.prior!r} (codes of the linear models are normal)"
-        return super()._why_not_linear()
-
-    def _needs_verdict(self) -> bool:
-        return self._starts_linear() and self.early_stopping
-
-    def _warmup_epochs(self) -> int:
-        if self.n_warmup_epochs == "auto":
-            if self._starts_linear():
-                return 0
-            # A decoder that reads what it has written learns without codes first, and needs them late.
-            return self.max_iter // (2 if isinstance(self._make_likelihood(), Tokens) else 10)
-        return self.n_warmup_epochs
-
-    def _training_prior(self) -> Any:
-        """The prior that training has in view; None is the standard normal."""
-        if isinstance(self.prior, str):
-            return None
-        return as_prior(self.prior, self.n_components)
-
-    def _check_configuration(self) -> None:
-        super()._check_configuration()
-        if isinstance(self.prior, str) and self.prior not in ("auto", "normal", "gaussian_mixture"):
-            raise ValueError(f"prior must be 'auto', 'normal', 'gaussian_mixture' or an object, got {self.prior!r}.")
+    def _make_plan(self, request: FitRequest) -> Plan:
         prior = self._training_prior()
-        if prior is not None and not hasattr(prior, "log_prob"):
-            raise ValueError(f"prior={self.prior!r} has no log_prob, which a density needs; AAETransformer needs none.")
-        if isinstance(prior, UniformPrior):
-            raise ValueError(f"prior={self.prior!r} is 0 where normal posteriors are not; AAETransformer can use it.")
-        if self._free_bits() and (prior is not None or self._n_draws() > 1):
+        resolved = self._resolve(request, prior=prior)
+        n_draws = self._n_draws()
+        asked_free_bits = 0.0 if self.free_bits == "auto" else self.free_bits
+        if asked_free_bits and (prior is not None or n_draws > 1):
             raise ValueError(
                 f"free_bits={self.free_bits} needs the KL of each component, which is known for a prior given by "
                 "name and n_importance_samples=1; set free_bits=0."
             )
-
-    def _make_module(self, input_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-        return VariationalAutoencoder(
-            **self._make_parts(input_shape, likelihood, n_encoded=2 * self.n_components),
-            prior=self._training_prior(),
-            n_draws=self._n_draws(),
-            n_judged=self._n_judged(),
+        # Only from a linear model is it known how training may aim at log p(x) itself.
+        aims_at_density = resolved.is_linear and self.beta == 1 and not asked_free_bits
+        n_evaluated = n_draws
+        if aims_at_density and self.n_importance_samples == "auto":
+            n_evaluated = max(1, min(_DRAWS_TIMES_COMPONENTS // self.n_components, _MOST_DRAWS))
+        splits = self._splits(request)
+        final = self._final_phase(request.seed, n_evaluated if aims_at_density else None) if splits else None
+        free_bits = asked_free_bits
+        if self.free_bits == "auto" and n_draws == 1 and final is not None and aims_at_density:
+            free_bits = _FREE_NATS / self.n_components
+        return Plan(
+            module=partial(self._make_module, resolved, prior),
+            objective=partial(negative_bound, beta=self.beta, free_bits=0.0),
+            start=self._make_start(resolved),
+            data=resolved.data,
+            splits=splits,
+            selection=RowLosses(self.n_iter_no_change, self.tol, NATS),
+            keeps_start_unevaluated=self.early_stopping and not request.is_chunk,
+            phases=self._phases(
+                request,
+                final=final,
+                module_arguments={"n_draws": n_draws},
+                loss_arguments={"free_bits": free_bits},
+            ),
+            optimizer=self._optimizer_options(),
+            n_warmup_epochs=self._warmup_epochs(resolved),
+            evaluation_arguments={"n_draws": n_evaluated},
+            attributes={"prior_": prior or NormalPrior(n_components=self.n_components)} if request.is_first else {},
+            callbacks=self.callbacks,
+            verbose=self.verbose,
         )
 
-    def _make_objective(self, likelihood: Likelihood):
-        return partial(negative_bound, beta=self.beta, free_bits=0.0)
-
     def _n_draws(self) -> int:
+        """Codes drawn for each row in a training step."""
         return 1 if self.n_importance_samples == "auto" else self.n_importance_samples
 
-    def _free_bits(self) -> float:
-        return 0.0 if self.free_bits == "auto" else self.free_bits
+    def _training_prior(self) -> Any:
+        """The prior that training has in view; None is the standard normal."""
+        if isinstance(self.prior, str):
+            if self.prior not in ("auto", "normal", "gaussian_mixture"):
+                raise ValueError(
+                    f"prior must be 'auto', 'normal', 'gaussian_mixture' or an object, got {self.prior!r}."
+                )
+            return None
+        prior = as_prior(self.prior, self.n_components)
+        if not hasattr(prior, "log_prob"):
+            raise ValueError(f"prior={self.prior!r} has no log_prob, which a density needs; AAETransformer needs none.")
+        if isinstance(prior, UniformPrior):
+            raise ValueError(f"prior={self.prior!r} is 0 where normal posteriors are not; AAETransformer can use it.")
+        return prior
 
-    def _aims_at_density(self) -> bool:
-        """Whether training may take a course of its own towards log p(x), which it knows of linear models."""
-        return self._starts_linear() and self.beta == 1 and not self._free_bits()
+    def _make_module(self, resolved: Resolved, prior: Any) -> VariationalAutoencoder:
+        return VariationalAutoencoder(**self._make_parts(resolved, n_encoded=2 * self.n_components), prior=prior)
 
-    def _n_judged(self) -> int:
-        """Codes per row where rows are judged: the bound of a linear model is tight, that of a network should be."""
-        if self.n_importance_samples != "auto" or not self._aims_at_density():
-            return self._n_draws()
-        return max(1, min(_DRAWS_TIMES_COMPONENTS // self.n_components, _MOST_DRAWS))
+    def _make_start(self, resolved: Resolved) -> Start:
+        architecture, data, is_linear = resolved
+        if not is_linear:
+            return MeanStart(data)
+        return LinearGaussianStart(data, self.n_components, has_first_layer_gain=architecture.has_first_layer_gain)
 
-    def _in_step(self, planned: int) -> dict[str, float]:
-        if self.free_bits != "auto":
-            return {"free_bits": self.free_bits}
-        if self._n_draws() > 1 or planned == self.max_iter or not self._aims_at_density():
-            return {}
-        return {"free_bits": _FREE_NATS / self.n_components}
+    def _warmup_epochs(self, resolved: Resolved) -> int:
+        if self.n_warmup_epochs != "auto":
+            return self.n_warmup_epochs
+        if resolved.is_linear:
+            return 0
+        # A decoder that reads what it has written learns without codes first, and needs them late.
+        return self.max_iter // (2 if resolved.data.likelihood.is_sequential else 10)
 
-    def _settle(self, rows: Rows, validation: Rows | None, epochs: int, tasks: EpochTasks) -> None:
-        """Settle on what ``score`` will measure: log p(x), under the prior that will be fitted."""
-        module = self.net_.plain_module
-        before = module.prior, module.n_draws
-        if self._aims_at_density():
-            self.prior_ = self._final_prior(self._posterior(rows), whole=True)  # of scores of epochs, too
-            module.prior = None if isinstance(self.prior_, NormalPrior) else self.prior_
-            module.n_draws = module.n_judged
-        try:
-            super()._settle(rows, validation, epochs, tasks)
-        finally:
-            module.prior, module.n_draws = before
+    def _final_phase(self, seed: int, n_draws: int | None) -> Phase | None:
+        """A last cycle on all rows: at the best epoch rates were high, and held-out rows have much to teach.
 
-    def _initialize(self, module: nn.Module, rows: Rows) -> None:
-        super()._initialize(module, rows)
-        self._sharpen(module, len(rows))
-        prior = self._training_prior()  # for scores of epochs
-        self.prior_ = NormalPrior(n_components=self.n_components) if prior is None else prior
+        With ``n_draws`` its objective is what ``score`` will measure: log p(x), under the prior that will be fitted.
+        """
+        epochs = int(_FINAL_SHARE * self.max_iter)
+        if SCHEDULES[self.learning_rate_schedule] is None or not epochs:
+            return None
+        return Phase(
+            epochs,
+            "final",
+            share_of_best=_SHARE_OF_BEST,
+            module_arguments={"n_draws": n_draws or self._n_draws()},
+            loss_arguments={} if self.free_bits == "auto" else {"free_bits": self.free_bits},
+            prepare=partial(self._with_final_prior, seed) if n_draws else None,
+        )
 
-    def _finish(self, rows: Rows, *, whole: bool) -> None:
-        super()._finish(rows, whole=whole)
-        posterior, by_name = self._posterior(rows), isinstance(self.prior, str)
-        self.kl_per_component_ = kl_per_component(posterior, NormalPrior() if by_name else self.prior)
-        if self.kl_per_component_.sum() < _COLLAPSED:
-            warnings.warn(
-                f"Codes have collapsed (KL of all components together below {_COLLAPSED} nats): they say nothing "
-                f"about rows. Either rows have no structure that codes could tell, or try "
-                f"{'free_bits=0.5, ' if by_name else ''}n_warmup_epochs, or a smaller beta than {self.beta:g}.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        self.prior_ = self._final_prior(posterior, whole)
+    def _with_final_prior(self, seed: int, net: ObjectiveNet, rows: Rows) -> PhaseUpdate:
+        """The prior that is fitted to codes, in view of the last cycle, and of scores of its epochs."""
+        prior = self._fitted_prior(posterior_of(net, rows), seed)
+        in_training = None if isinstance(prior, NormalPrior) else prior
+        return PhaseUpdate({"prior": in_training}, {"prior_": prior})
 
-    def _final_prior(self, posterior: Posterior, whole: bool) -> Any:
-        """What codes are drawn from, and weighed by in ``score_samples``."""
-        fits = isinstance(self.prior, str) and (self.prior == "gaussian_mixture" or (self.prior == "auto" and whole))
-        if not fits:
-            return self.prior_  # the prior of training, or of the fit that went before this chunk
-        generator = make_generator(self._seed, "prior")
+    def _fitted_prior(self, posterior: Posterior, seed: int) -> Any:
+        """What codes are drawn from, and weighed by in ``score_samples``, where the prior is given by name."""
+        if self.prior == "normal":
+            return NormalPrior(n_components=self.n_components)
+        generator = make_generator(seed, "prior")
         chosen = torch.randperm(len(posterior.mean), generator=generator)[:_MOST_CODES]
         some = Posterior(*(part[chosen] for part in posterior))
         codes = some.at(torch.randn(some.mean.shape, dtype=torch.float32, generator=generator)).numpy()
-        if (mixture := fitted_mixture(codes, _CLUSTERS, seed=self._seed)) is not None:
+        if (mixture := fitted_mixture(codes, _CLUSTERS, seed=seed)) is not None:
             return mixture
         if self.prior == "auto":
             return NormalPrior(n_components=self.n_components)
         return GaussianMixturePrior(np.zeros((1, self.n_components)))
+
+    def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
+        super()._describe(result, rows, whole=whole)
+        posterior, parameters = posterior_of(self.net_, rows), self._parameters
+        by_name = isinstance(parameters.prior, str)
+        self.kl_per_component_ = kl_per_component(posterior, NormalPrior() if by_name else parameters.prior)
+        if self.kl_per_component_.sum() < _COLLAPSED:
+            warnings.warn(
+                f"Codes have collapsed (KL of all components together below {_COLLAPSED} nats): they say nothing "
+                f"about rows. Either rows have no structure that codes could tell, or try "
+                f"{'free_bits=0.5, ' if by_name else ''}n_warmup_epochs, or a smaller beta than {parameters.beta:g}.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        if parameters.prior == "gaussian_mixture" or (parameters.prior == "auto" and whole):
+            self.prior_ = parameters._fitted_prior(posterior, self._seed)

@@ -1,4 +1,4 @@
-"""The linear floor of density models: probabilistic PCA, factor analysis, and both with correlated noise.
+"""The linear baseline of density models: probabilistic PCA, factor analysis, and both with correlated noise.
 
 Rows are ``mean + loadings @ z + noise`` with standard normal ``z`` and normal noise. What is left of the covariance
 beside the loadings may be kept as correlations of the noise, shrunk towards none; without them this is PCA
@@ -7,28 +7,34 @@ beside the loadings may be kept as correlations of the noise, shrunk towards non
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.linalg import solve_triangular
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 
 from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.splits import FEW_ROWS, MIN_ROWS
-from sk_autoenc.initialization.linear import last_layer, linear_path, moments, read_range, set_linear, summarize
+from sk_autoenc.initialization.linear import (
+    last_layer,
+    linear_path,
+    moments,
+    read_range,
+    set_first_layer_gain,
+    set_linear,
+    summarize,
+)
+from sk_autoenc.initialization.start import Start
+from sk_autoenc.likelihoods.real import LEAST_VARIANCE, set_noise
 from sk_autoenc.nn.blocks import LinearPlusNonlinear
-from sk_autoenc.nn.noise import GaussianNoise
 from sk_autoenc.nn.variational import VariationalAutoencoder
 
 _ENOUGH_ROWS, _N_FOLDS = 10_000, 5
 
 #: Where the decoder's network stops to tell codes apart; standard normal ones hardly ever lie beyond.
 _FARTHEST_CODE = 6.0
-
-#: Least variance of noise, in units of scaled rows, whose mean variance is 1.
-LEAST_VARIANCE = 1e-6
 
 #: Least variance that is left along an axis, in units of the noise.
 _LEAST_LEFT = 1e-4
@@ -200,7 +206,7 @@ def start_at_linear_gaussian(module: VariationalAutoencoder, model: LinearGaussi
     into, back = linear_path(encoder), linear_path(decoder)
     (n_features, n_components), spare = model.loadings.shape, back.out_features - len(model.mean)
     axes = model.encoder()
-    spread = np.sqrt(model.covariance.diagonal())
+    std = np.sqrt(model.covariance.diagonal())
     with torch.no_grad():
         set_linear(  # an encoder without log-scales has half the outputs
             into,
@@ -212,30 +218,56 @@ def start_at_linear_gaussian(module: VariationalAutoencoder, model: LinearGaussi
             np.concatenate([model.loadings, np.zeros((spare, n_components))]),
             np.concatenate([model.mean, np.zeros(spare)]),
         )
-        start_noise(module, model.covariance)
+        set_noise(module.head, model.covariance)
         if isinstance(encoder, LinearPlusNonlinear) and isinstance(decoder, LinearPlusNonlinear):
             for path in (encoder, decoder):
                 set_linear(last_layer(path.nonlinear), 0.0, 0.0)
                 path.gain.fill_(1.0)
-            decoder.gain[:n_features] = torch.from_numpy(spread)
+            decoder.gain[:n_features] = torch.from_numpy(std)
             read_range(encoder, summarize(rows, module.encoder_input))
             decoder.low.fill_(-_FARTHEST_CODE)
             decoder.high.fill_(_FARTHEST_CODE)
-            decoder.spread.fill_(1.0)
+            decoder.std.fill_(1.0)
 
 
-def start_noise(module: VariationalAutoencoder, covariance: np.ndarray) -> None:
-    """Set the noise of a gaussian likelihood, or of a heavy-tailed one, which is then normal, too."""
-    head = cast(GaussianNoise, module.head)
-    if head.mixing is None:
-        whitener = 1 / np.sqrt(covariance.diagonal())
-    else:
-        whitener = solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True)
-    with torch.no_grad():
-        head.set(torch.from_numpy(whitener))
+class LinearGaussianStart(Start):
+    """At probabilistic PCA or factor analysis, with a network beside it that contributes nothing yet.
 
+    Parameters
+    ----------
+    data : RowPreprocessor
+        Says what the rows are; its likelihood is one of normal noise, or of heavier tails.
+    n_components : int
+        Length of a code.
+    has_first_layer_gain : bool
+        Whether the networks' first layers begin with a gain that grows with the number of rows.
+    is_model : bool
+        Whether the linear model may be kept.
+    """
 
-def loosen_noise(module: VariationalAutoencoder) -> None:
-    """Give the noise, where its tails are to be learned, those that training starts from."""
-    with torch.no_grad():
-        cast(GaussianNoise, module.head).loosen()
+    def __init__(self, data: RowPreprocessor, n_components: int, *, has_first_layer_gain: bool, is_model: bool = True):
+        self.data, self.n_components = data, n_components
+        self.has_first_layer_gain, self.is_model = has_first_layer_gain, is_model
+
+    def set(self, module: Any, rows: Rows) -> None:
+        self.refit(module, rows)
+        self.resume(module)
+        if self.has_first_layer_gain:
+            set_first_layer_gain(module, len(rows))
+
+    def refit(self, module: Any, rows: Rows) -> None:
+        start_at_linear_gaussian(module, self._model(rows), rows)
+
+    def resume(self, module: Any) -> None:
+        """Noise of the linear model is normal, a limit in which tails have no gradient."""
+        module.head.init_tails()
+
+    def _model(self, rows: Rows) -> LinearGaussian:
+        """The linear model of the rows; left-out rows choose its noise, where the user leaves that open."""
+        likelihood = self.data.likelihood
+        if isinstance(likelihood.variance, str):
+            correlated = likelihood.is_correlated(self.data.n_features)
+            candidates = kinds_of_noise(by_feature=likelihood.variance != "shared", correlated=correlated)
+            return fit_linear_gaussian(rows, self.n_components, best_noise(rows, self.n_components, candidates))
+        known = likelihood.known_variance(np.empty(self.data.n_features), self.data.scale)
+        return split_covariance(moments_of(rows), self.n_components, known, shrinkage=1.0)

@@ -1,7 +1,7 @@
 """Linear parts of networks: the path beside a network, the last layer, and the summaries that set them."""
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,10 @@ from sk_autoenc.nn.blocks import Linear, LinearPlusNonlinear
 from sk_autoenc.nn.tokens import WriteTokens
 
 _BLOCK = 4096
+
+#: The first layers of networks beside a linear start begin with weights multiplied by the number of training rows
+#: divided by this, within these bounds: with fewer rows they would learn noise. Chosen for a VAE's density.
+_ROWS_PER_GAIN, _LARGEST_GAIN = 600, 4.0
 
 
 def moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -63,12 +67,12 @@ class Summary(NamedTuple):
     low: Tensor
     high: Tensor
     mean: Tensor
-    spread: Tensor
+    std: Tensor
 
     @property
     def scale(self) -> float:
         """Root of the columns' mean variance; 1 where all are constant."""
-        return float(self.spread.square().mean().sqrt()) or 1.0
+        return float(self.std.square().mean().sqrt()) or 1.0
 
 
 def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
@@ -88,14 +92,21 @@ def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
     return Summary(low, high, mean, variance.sqrt())
 
 
-def or_one(spread: Tensor) -> Tensor:
-    """The spread, or 1 where there is none beside the widest."""
-    return torch.where(spread > 1e-6 * spread.max(), spread, 1.0)
+def or_one(std: Tensor) -> Tensor:
+    """The standard deviations, or 1 where there is none beside the widest."""
+    return torch.where(std > 1e-6 * std.max(), std, 1.0)
 
 
 def read_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
-    """Let the path's network read values of this spread and range, with room beside it as a share of the range."""
+    """Let the path's network read values of this range and standard deviation; ``room`` is a share of the range."""
     room_beside = room * (seen.high - seen.low)
     path.low.copy_(seen.low - room_beside)
     path.high.copy_(seen.high + room_beside)
-    path.spread.copy_(or_one(seen.spread))
+    path.std.copy_(or_one(seen.std))
+
+
+def set_first_layer_gain(module: Any, n_rows: int) -> None:
+    """Let the networks beside a linear start find fine structure, where there are rows enough to tell."""
+    for coder in (module.encoder, module.decoder):
+        if isinstance(coder, LinearPlusNonlinear):  # a network without hidden layers is linear
+            coder.scale_first_layer(min(max(n_rows / _ROWS_PER_GAIN, 1.0), _LARGEST_GAIN))

@@ -1,8 +1,10 @@
-"""The linear floor: start at PCA, and stay there unless the network's gain on held-out rows is real.
+"""The linear baseline of autoencoders: training starts at PCA, which is kept unless the network is better.
 
 PCA is the best linear autoencoder (Baldi & Hornik 1989, https://doi.org/10.1016/0893-6080(89)90014-2).
 A network with a linear path starts at its solution, the nonlinear path at zero.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +18,11 @@ from sk_autoenc.initialization.linear import (
     moments,
     or_one,
     read_range,
+    set_first_layer_gain,
     set_linear,
     summarize,
 )
+from sk_autoenc.initialization.start import Start
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.blocks import LinearPlusNonlinear
 
@@ -59,7 +63,30 @@ def start_at_pca(module: Autoencoder, rows: Rows) -> None:
                 path.gain.zero_()
             read_range(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
-            encoder.gain.copy_(or_one(codes.spread))
+            encoder.gain.copy_(or_one(codes.std))
             read_range(decoder, codes, room=0.5)  # training moves the codes
             residual = summarize(rows, lambda block: block - module(block).raw)
-            decoder.gain.fill_(float(or_one(residual.spread.square().mean().sqrt())))
+            decoder.gain.fill_(float(or_one(residual.std.square().mean().sqrt())))
+
+
+class PCAStart(Start):
+    """At PCA, with a network beside it that contributes nothing yet.
+
+    Parameters
+    ----------
+    has_first_layer_gain : bool
+        Whether the networks' first layers begin with a gain that grows with the number of rows.
+    """
+
+    is_model = True
+
+    def __init__(self, *, has_first_layer_gain: bool):
+        self.has_first_layer_gain = has_first_layer_gain
+
+    def set(self, module: Any, rows: Rows) -> None:
+        start_at_pca(module, rows)
+        if self.has_first_layer_gain:
+            set_first_layer_gain(module, len(rows))
+
+    def refit(self, module: Any, rows: Rows) -> None:
+        start_at_pca(module, rows)

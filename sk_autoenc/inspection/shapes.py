@@ -39,7 +39,7 @@ def form_of_rows(estimator: Any, rows: Any, image_shape: tuple[int, ...] | None)
         step = step.steps[-1][1]
     if not isinstance(step, BaseAutoencoder):
         return Form()
-    architecture = as_architecture(step._plan.architecture).fitted_to(step.input_shape_)
+    architecture = as_architecture(step.architecture).fitted_to(step.input_shape_)
     shape = getattr(architecture, "input_shape", None)
     if shape is None or is_list_of_series(rows) or math.prod(np.shape(rows)[1:]) != math.prod(shape):
         return Form()

@@ -2,7 +2,7 @@
 
 from sklearn.base import clone
 
-from sk_autoenc.likelihoods.base import Likelihood, present
+from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.likelihoods.categorical import Categorical, Tokens
 from sk_autoenc.likelihoods.discrete import Bernoulli, Multinomial, Poisson
 from sk_autoenc.likelihoods.real import Gaussian, StudentT
@@ -18,7 +18,7 @@ __all__ = [
     "StudentT",
     "Tokens",
     "as_likelihood",
-    "present",
+    "likelihood_class",
 ]
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
@@ -34,3 +34,8 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
     """The likelihood object; a name is short for its default."""
     return LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else clone(likelihood)
+
+
+def likelihood_class(likelihood: str | Likelihood) -> type[Likelihood]:
+    """The class of a likelihood given by name or as an object, for what all of its objects share."""
+    return LIKELIHOODS.get(likelihood, Likelihood) if isinstance(likelihood, str) else type(likelihood)

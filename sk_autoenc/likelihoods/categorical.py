@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from sk_autoenc.likelihoods.base import Likelihood
-from sk_autoenc.likelihoods.discrete import Whole, is_count
+from sk_autoenc.likelihoods.discrete import IntegerValued, is_count
 from sk_autoenc.nn.tokens import Continuations
 
 
-class Categorical(Whole):
+class Categorical(IntegerValued):
     """Categories numbered 0, 1, 2, …, as an ``OrdinalEncoder`` gives them, each feature with its own number of them.
 
     The encoder reads indicators, the decoder gives a logit for each category of each feature; ``inverse_transform``
@@ -35,6 +35,7 @@ class Categorical(Whole):
     Categorical(n_categories=[2, 3])
     """
 
+    knows_values, has_mean = True, False
     _called = "categories numbered from 0"
 
     def __init__(self, n_categories: int | Sequence[int] | None = None):
@@ -74,6 +75,10 @@ class Categorical(Whole):
             )
         return Tokens(None if n_tokens is None else int(n_tokens), may_end=may_end)
 
+    def string_hint(self) -> str:
+        """How strings become categories."""
+        return "Use scikit-learn's OrdinalEncoder to turn categories into numbers."
+
     @property
     def _sizes(self) -> list[int]:
         assert isinstance(self.n_categories, list)
@@ -109,12 +114,12 @@ class Categorical(Whole):
         drawn = [torch.multinomial(logits.softmax(-1), 1, generator=generator) for logits in raw.split(self._sizes, -1)]
         return torch.cat(drawn, -1).to(raw.dtype)
 
-    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+    def initial_bias(self, mean: np.ndarray) -> np.ndarray:
         """Logarithm of the categories' shares, for those that never occur as if it were 0.001."""
         return np.log(mean.clip(1e-3))
 
 
-class Tokens(Whole):
+class Tokens(IntegerValued):
     r"""Sequences of tokens numbered 0, 1, 2, …, all positions having the same ones.
 
     What :class:`Categorical` is where an architecture reads series. The log-probability of a sequence is the sum over
@@ -128,7 +133,7 @@ class Tokens(Whole):
         Whether sequences may end before the last cell, cells after the end being NaN.
     """
 
-    reads_numbers = False
+    knows_values, has_mean, is_sequential = True, False, True
     _called, _name = "tokens numbered from 0", "categorical"
 
     def __init__(self, n_tokens: int | None = None, *, may_end: bool = False):
@@ -153,6 +158,15 @@ class Tokens(Whole):
         """With the number of tokens."""
         return self if self.n_tokens is not None else Tokens(int(np.nanmax(X)) + 1, may_end=self.may_end)
 
+    def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
+        """Refuse noise of inputs, which tokens do not have."""
+        if is_noisy:
+            raise ValueError("noise does not go with sequences of tokens; set noise=0.")
+
+    def string_hint(self) -> str:
+        """How strings become rows of tokens."""
+        return "Use Vocabulary to turn strings into token numbers: make_pipeline(Vocabulary(), ...)."
+
     @property
     def n_outcomes(self) -> int:
         """What may come at a step: a token, or the end."""
@@ -170,6 +184,10 @@ class Tokens(Whole):
         """Log-probability of the row, summed over its tokens and its end."""
         return raw.log_prob(x)
 
+    def error(self, raw: Continuations, x: Tensor, weight: Tensor) -> Tensor:
+        """How many tokens of each row are not the most probable ones after those before them."""
+        return raw.n_wrong(x)
+
     def mean(self, raw: Continuations) -> Tensor:
         """At each step the most probable token after those before it."""
         return raw.most_probable()
@@ -178,6 +196,6 @@ class Tokens(Whole):
         """Tokens drawn one after the other."""
         return raw.draw(generator)
 
-    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+    def initial_bias(self, mean: np.ndarray) -> np.ndarray:
         """Logarithm of the outcomes' shares, for those that never come as if it were one in a million."""
         return np.log(mean.clip(1e-6))

@@ -54,6 +54,14 @@ class Bernoulli(Likelihood):
                 f"from {low:.6g} to {high:.6g}; rescale X, or use likelihood='gaussian'."
             )
 
+    def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
+        """Refuse draws of ones where there is no density to train."""
+        if not is_density and self.binarize:
+            raise ValueError(
+                f"likelihood={self!r}: ones are drawn for a density, and have no effect here; use Bernoulli(), or "
+                "VAETransformer."
+            )
+
     def check_scored(self, X: np.ndarray) -> None:
         """Refuse grey values where the model is one of zeros and ones."""
         self.check(X)
@@ -83,13 +91,13 @@ class Bernoulli(Likelihood):
         """Zeros and ones."""
         return torch.bernoulli(raw.sigmoid(), generator=generator)
 
-    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+    def initial_bias(self, mean: np.ndarray) -> np.ndarray:
         """Logit of the mean, for features that are never or always one as if one row in a thousand differed."""
         return logit(mean.clip(1e-3, 1 - 1e-3))
 
 
-class Whole(Likelihood):
-    """Whole numbers from zero on: what counts and categories have in common."""
+class IntegerValued(Likelihood):
+    """Integers from zero on: what counts and categories have in common."""
 
     _called = "counts of 0 or more"
 
@@ -108,7 +116,7 @@ class Whole(Likelihood):
             )
 
 
-class Poisson(Whole):
+class Poisson(IntegerValued):
     """Counts, the decoder's output being the logarithm of their mean.
 
     Examples
@@ -132,12 +140,12 @@ class Poisson(Whole):
         """Counts."""
         return torch.poisson(raw.exp(), generator=generator)
 
-    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+    def initial_bias(self, mean: np.ndarray) -> np.ndarray:
         """Logarithm of the mean, for features that are always zero as if it were 0.001."""
         return np.log(mean.clip(1e-3))
 
 
-class Multinomial(Whole):
+class Multinomial(IntegerValued):
     """Counts of one draw per row of known size (words of a document): the output is a logit per feature.
 
     ``inverse_transform`` gives each feature's share of the row, ``reconstruct`` the share times the row's total.
@@ -184,10 +192,10 @@ class Multinomial(Whole):
         counts = np.random.default_rng(int(seed)).multinomial(self.total, raw.double().softmax(-1).cpu().numpy())
         return torch.from_numpy(counts).to(raw)
 
-    def row_size(self, x: Tensor) -> Tensor:
+    def total_count(self, x: Tensor) -> Tensor:
         """The row's total count."""
         return x.sum(-1, keepdim=True)
 
-    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+    def initial_bias(self, mean: np.ndarray) -> np.ndarray:
         """Logarithm of the mean counts, for features that are always zero as if they were 0.001."""
         return np.log(mean.clip(1e-3))

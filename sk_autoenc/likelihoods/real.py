@@ -2,16 +2,22 @@
 
 import math
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from scipy.linalg import solve_triangular
+from sklearn.base import clone
+from torch import Tensor, nn
 
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.nn.noise import GaussianNoise, NoiseOutput, StudentNoise, draw_student, student_log_prob
 
 #: Up to so many features, noise is correlated by default: a matrix of their square is learned.
 MOST_CORRELATED = 256
+
+#: Least variance of noise, in units of scaled rows, whose mean variance is 1.
+LEAST_VARIANCE = 1e-6
 
 
 class Gaussian(Likelihood):
@@ -43,7 +49,7 @@ class Gaussian(Likelihood):
     Gaussian(variance='feature')
     """
 
-    scales_rows = True
+    takes_negative, may_be_missing, has_linear_model = True, True, True
 
     def __init__(self, variance: str | float = "row", *, correlated: bool | str = "auto"):
         self.variance = variance
@@ -66,6 +72,35 @@ class Gaussian(Likelihood):
                 f"{name}: correlated=True does not go with variance={self.variance!r}; use 'row' or 'feature'."
             )
 
+    def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
+        """Refuse noise that a model without a density would not learn."""
+        if not is_density and repr(self) != repr(Gaussian()):
+            raise ValueError(
+                f"likelihood={self!r}: the noise of rows has no effect here, where the squared error is minimised; use "
+                "Gaussian(), or VAETransformer, which learns it."
+            )
+
+    def is_scaled(self, n_features: int) -> np.ndarray:
+        """All columns."""
+        return np.ones(n_features, dtype=bool)
+
+    @property
+    def scales_by_feature(self) -> bool:  # type: ignore[override]
+        """Whether each feature has a variance of its own."""
+        return self.variance in ("row", "feature")
+
+    def for_start(self, *, is_linear: bool, may_end_early: bool) -> "Gaussian":
+        """With correlations of the noise where training starts at a linear model and every cell is there.
+
+        From a random start, correlated noise explains rows sooner than codes do, and codes are left with nothing. With
+        missing cells, correlations would mix what is there with what is not.
+        """
+        if may_end_early and self.correlated is True:
+            raise ValueError(f"likelihood={self!r}: correlated=True does not go with unequal_lengths=True.")
+        if self.correlated == "auto" and (may_end_early or not is_linear):
+            return clone(self).set_params(correlated=False)
+        return self
+
     def is_correlated(self, n_features: int) -> bool:
         """Whether the noise of features may be correlated."""
         if self.correlated == "auto":
@@ -87,9 +122,19 @@ class Gaussian(Likelihood):
         log_density_of_mean = -0.5 * x.shape[-1] * math.log(2 * math.pi) - raw.log_det()
         return torch.sub(log_density_of_mean, raw.whiten(x).square().sum(-1), alpha=0.5)
 
-    def row_score(self, raw: Tensor, x: Tensor) -> Tensor:
+    def reconstruction_score(self, raw: Tensor, x: Tensor) -> Tensor:
         """Minus the squared error, summed over features."""
         return -(x - raw).square().sum(-1)
+
+    def unscaled_score(self, score: np.ndarray, scale: float, n_scaled: np.ndarray | int) -> np.ndarray:
+        """The squared error in the squared units of the rows."""
+        return score * scale**2
+
+    def without_missing(self, raw: Any, x: Tensor) -> tuple[Any, Tensor]:
+        """Missing cells lie at the mean; where noise is known, they have density 1."""
+        if isinstance(raw, NoiseOutput):
+            return raw.without_missing(x)
+        return raw, torch.where(x.isnan(), raw, x)
 
     def location(self, raw: NoiseOutput) -> Tensor:
         """Where the distribution lies."""
@@ -105,9 +150,34 @@ class Gaussian(Likelihood):
             torch.randn(raw.location.shape, dtype=torch.float32, generator=generator, device=raw.location.device)
         )
 
-    def raw_of_mean(self, mean: np.ndarray) -> np.ndarray:
+    def initial_bias(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself."""
         return mean
+
+    def start_noise(self, head: nn.Module, variance: np.ndarray, scale: np.ndarray) -> None:
+        """Let noise begin with the features' variances, with their mean, or with what the user gives."""
+        assert isinstance(head, GaussianNoise)
+        known = self.known_variance(variance, scale)
+        set_noise(head, np.diag(known))
+        head.init_tails()
+
+    def known_variance(self, variance: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Variance of each feature's noise in the scaled rows; ``variance`` is that of the features."""
+        if self.variance == "shared":
+            return np.full(len(variance), max(variance.mean(), LEAST_VARIANCE))
+        if isinstance(self.variance, str):
+            return variance.clip(LEAST_VARIANCE)
+        return np.broadcast_to(self.variance / scale**2, len(variance)).copy()
+
+
+def set_noise(head: GaussianNoise, covariance: np.ndarray) -> None:
+    """Let a head be normal noise of this covariance, with the tails of normal noise."""
+    if head.mixing is None:
+        whitener = 1 / np.sqrt(covariance.diagonal())
+    else:
+        whitener = solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True)
+    with torch.no_grad():
+        head.set(torch.from_numpy(whitener))
 
 
 class StudentT(Gaussian):

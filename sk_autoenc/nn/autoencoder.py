@@ -13,7 +13,7 @@ from sk_autoenc.nn.recurrent import SeriesDecoder
 class AutoencoderOutput(NamedTuple):
     code: Tensor  # (batch, n_components)
     raw: Tensor  # (batch, n_outputs): what the likelihood reads
-    slope: Tensor | None  # (batch,): unbiased estimate of the encoder's squared Jacobian norm
+    jacobian_norm: Tensor | None  # (batch,): unbiased estimate of the encoder's squared Jacobian norm
 
 
 class Standardize(nn.Module):
@@ -70,7 +70,7 @@ class Autoencoder(nn.Module):
     corruption : Corruption or None
         ``(rows, generator) -> rows``, applied in the encoder's scale.
     contractive : bool
-        Whether ``slope`` is computed, for a penalty on it.
+        Whether ``jacobian_norm`` is computed, for a penalty on it.
     """
 
     def __init__(
@@ -100,17 +100,17 @@ class Autoencoder(nn.Module):
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> AutoencoderOutput:
         seen = self.encoder_input(x)
         if generator is None:
-            code, slope = self.encoder(seen), None
-            return AutoencoderOutput(code, self.decoder(code), slope)
+            code, jacobian_norm = self.encoder(seen), None
+            return AutoencoderOutput(code, self.decoder(code), jacobian_norm)
         if self.corruption is not None:
             seen = self.corruption(seen, generator)
         if self.contractive:
-            code, slope = self._code_and_slope(seen, generator)
+            code, jacobian_norm = self._code_and_jacobian_norm(seen, generator)
         else:
-            code, slope = self.encoder(seen), None
-        return AutoencoderOutput(code, decode_like(self.decoder, code, x), slope)
+            code, jacobian_norm = self.encoder(seen), None
+        return AutoencoderOutput(code, decode_like(self.decoder, code, x), jacobian_norm)
 
-    def _code_and_slope(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _code_and_jacobian_norm(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Codes, and ‖Jᵀ u‖² with u ~ N(0, I), whose mean is the squared Frobenius norm of the Jacobian J.
 
         Backward twice, because forward-mode differentiation keeps its state per process: it breaks in threads.

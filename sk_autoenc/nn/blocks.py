@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 #: Units of these have one form whatever their size.
-HOMOGENEOUS = {"identity", "relu", "leaky_relu"}
+POSITIVELY_HOMOGENEOUS = {"identity", "relu", "leaky_relu"}
 
 # A matrix product with this many output columns, or a multiple, treats every row of a block alike.
 # Narrow ones pick another kernel for some rows, and a row's last bits then depend on where it stands.
@@ -130,7 +130,7 @@ def multilayer_perceptron(
 
 
 class LinearPlusNonlinear(nn.Module):
-    """``linear(x) + gain * network(asinh(clip(x) / spread))``.
+    """``linear(x) + gain * network(asinh(clip(x) / std))``.
 
     The network reads features of one size, long tails drawn in, and nothing outside the training range: far
     from the training rows its part stays what it is at the edge, so that the whole falls back to the linear
@@ -139,24 +139,24 @@ class LinearPlusNonlinear(nn.Module):
 
     low: Tensor
     high: Tensor
-    spread: Tensor
+    std: Tensor
     gain: Tensor
 
     def __init__(self, linear_path: Linear, nonlinear: nn.Sequential):
         super().__init__()
         self.linear_path, self.nonlinear = linear_path, nonlinear
         self.shorten = Activation("asinh")
-        for name in ("low", "high", "spread"):
+        for name in ("low", "high", "std"):
             self.register_buffer(name, torch.ones(linear_path.in_features))
         self.register_buffer("gain", torch.ones(linear_path.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.shorten(x.clamp(self.low, self.high) / self.spread)
+        seen = self.shorten(x.clamp(self.low, self.high) / self.std)
         return self.linear_path(x) + self.gain * self.nonlinear(seen)
 
     @torch.no_grad()
-    def sharpen(self, factor: float) -> None:
-        """Let units of the first layer bend so many times as sharply, and count so much less in the second.
+    def scale_first_layer(self, factor: float) -> None:
+        """Multiply the first layer's weights by a factor, and divide the second's by it.
 
         The latter changes nothing where the second is the output layer, whose weights are still zero. Of a few inputs
         that torch's default weights read, units are nearly linear, and fine structure takes long.

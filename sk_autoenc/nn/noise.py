@@ -108,7 +108,7 @@ class GaussianNoise(nn.Module):
             if parameter is not None:
                 parameter.zero_()
 
-    def loosen(self) -> None:
+    def init_tails(self) -> None:
         """Go from the normal noise that was set to what training starts from: here the same."""
 
 
@@ -136,7 +136,8 @@ class StudentNoise(GaussianNoise):
         super().set(whitener)
         self.tails.fill_(self.NORMAL)
 
-    def loosen(self) -> None:
+    @torch.no_grad()
+    def init_tails(self) -> None:
         """Give the noise tails, its variance staying what it is; a scale that the user gave stays itself."""
         self.tails.fill_(math.log(self.AT_START - 1))
         if isinstance(self.variance, str):

@@ -55,8 +55,6 @@ class VariationalAutoencoder(nn.Module):
         Number of columns of a row.
     prior : object with log_prob or None
         Log-density of codes; None is the standard normal.
-    n_draws, n_judged : int
-        Codes drawn per row in training, and where rows are judged in between; ``n_judged=None`` is as many.
     standardize : Standardize or None
         Brings rows to the encoder's scale, when they do not come in it.
     missing_cells : bool
@@ -71,15 +69,12 @@ class VariationalAutoencoder(nn.Module):
         likelihood: Any,
         n_features: int,
         prior: Any = None,
-        n_draws: int = 1,
-        n_judged: int | None = None,
         standardize: Standardize | None = None,
         missing_cells: bool = False,
     ):
         super().__init__()
         self.encoder, self.decoder, self.head = encoder, decoder, likelihood.make_head(n_features)
         self.likelihood, self.prior = likelihood, prior
-        self.n_draws, self.n_judged = n_draws, n_judged or n_draws
         self.standardize, self.missing_cells = standardize, missing_cells
 
     def encoder_input(self, x: Tensor) -> Tensor:
@@ -109,27 +104,30 @@ class VariationalAutoencoder(nn.Module):
         """Log-probability of each row given its code; of shape (..., batch)."""
         raw = self.observe(code, x)
         if self.missing_cells:
-            raw, x = raw.without_missing(x)
+            raw, x = self.likelihood.without_missing(raw, x)
         return self.likelihood.log_prob(raw, x)
 
-    def log_prior(self, code: Tensor) -> Tensor:
-        """Log-density of codes; of shape (..., batch)."""
-        return normal_log_prob(code) if self.prior is None else self.prior.log_prob(code)
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, *, n_draws: int = 1, prior: Any = None
+    ) -> tuple:
+        """What a step reads, from ``n_draws`` codes of each row; without a generator the mean code and its row.
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple:
+        ``prior`` takes the place of the module's own.
+        """
         if generator is None:
             code = self.encode(x)
             return AutoencoderOutput(code, self.decode(code), None)
+        prior = self.prior if prior is None else prior
         x = self.likelihood.target(x, generator)
         posterior = self.posterior(x)
-        n_draws = self.n_draws if self.training else self.n_judged
         shape = posterior.mean.shape if n_draws == 1 else (n_draws, *posterior.mean.shape)
         noise = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
         code = posterior.at(noise)
         log_likelihood = self.log_likelihood(code, x)
-        if n_draws == 1 and self.prior is None:
+        if n_draws == 1 and prior is None:
             return VariationalOutput(posterior, log_likelihood, None)
-        return VariationalOutput(posterior, log_likelihood, self.log_prior(code) - posterior.log_prob(noise))
+        log_prior = normal_log_prob(code) if prior is None else prior.log_prob(code)
+        return VariationalOutput(posterior, log_likelihood, log_prior - posterior.log_prob(noise))
 
 
 def normal_log_prob(code: Tensor) -> Tensor:

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 from skorch.callbacks import LRScheduler
-from skorch.utils import TeeGenerator
 from torch import Tensor
 
-from sk_autoenc.data.dataset import WholeBatches
+from sk_autoenc.data.dataset import Batch, WholeBatches
 from sk_autoenc.training.nets import ObjectiveNet
 
 
@@ -30,7 +29,7 @@ class GameState:
 
 #: ``(module, batches, state)``: a generator function that yields ``(player, loss)`` in the order of play. Losses are
 #: computed when their turn has come, so that each sees what the turns before have changed; ``next(batches)`` gives
-#: fresh rows at every call, and so does ``next(batches.others)``, which brings the epoch no nearer to its end.
+#: fresh rows at every call, and so does ``next(batches.extra)``, which brings the epoch no nearer to its end.
 Turns = Callable[[Any, "FreshBatches", GameState], Iterator[tuple[str, Tensor]]]
 
 
@@ -43,7 +42,7 @@ class Game(NamedTuple):
 
 
 class FreshBatches:
-    """Batches without end; each pass over the rows has an order of its own. ``others`` are some that do not count."""
+    """Batches without end; each pass over the rows has an order of its own. ``extra`` are some that do not count."""
 
     def __init__(self, batches: WholeBatches):
         self.batches, self.n_given = batches, 0
@@ -54,10 +53,10 @@ class FreshBatches:
         return self
 
     @cached_property
-    def others(self) -> "FreshBatches":
+    def extra(self) -> "FreshBatches":
         return FreshBatches(self.batches)
 
-    def __next__(self) -> Tensor:
+    def __next__(self) -> Batch:
         batch = next(self._pass, None)
         if batch is None:
             self._pass = iter(self.batches)
@@ -67,9 +66,9 @@ class FreshBatches:
 
 
 class AdversarialNet(ObjectiveNet):
-    """Lets players train their parts of ``module`` in turns; ``criterion`` only judges held-out rows.
+    """Lets players train their parts of ``module`` in turns; ``criterion`` only evaluates held-out rows.
 
-    An epoch ends when as many batches have been handed out, ``others`` apart, as the rows fill. Every player has an
+    An epoch ends when as many batches have been handed out, ``extra`` apart, as the rows fill. Every player has an
     optimizer with moments of its own, and a loss curve; the epoch's loss is the sum of theirs.
 
     Parameters
@@ -122,10 +121,6 @@ class AdversarialNet(ObjectiveNet):
     def _play(self, batches: FreshBatches) -> None:
         """One round; a loss moves the parts of its player and nothing else."""
         for name, loss in self.game.turns(self.module_, batches, self.state_):
-            self.optimizer_[name].zero_grad()
-            if moved := [p for p in self.moved_[name] if p.requires_grad]:  # all but those that a callback froze
-                loss.backward(inputs=moved)
-            parameters = TeeGenerator(iter(self._parameters_of(self.game.players[name])))
-            self.notify("on_grad_computed", named_parameters=parameters, training=True)
-            self.optimizer_[name].step()
+            moved = [p for p in self.moved_[name] if p.requires_grad]  # all but those that a callback froze
+            self._step(self.optimizer_[name], loss, self._parameters_of(self.game.players[name]), moved)
             self._add_to_losses({name: loss}, batches.n_rows)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sk_autoenc.training.adversarial import AdversarialNet, Game
 from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
 from sk_autoenc.training.nets import Objective, ObjectiveNet
-from sk_autoenc.training.selection import Yardstick
+from sk_autoenc.training.selection import Selection
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -37,7 +37,7 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP))))
 
 
-def _settling(progress: float) -> float:
+def _final(progress: float) -> float:
     """Half a cosine from half of the peak down to zero."""
     return 0.25 * (1 + math.cos(math.pi * min(1.0, progress)))
 
@@ -62,7 +62,7 @@ _OURS = {
 }
 
 
-def check_net_params(net_params: dict | None) -> dict:
+def check_net_params(net_params: Mapping[str, Any] | None) -> dict[str, Any]:
     """``net_params`` if every entry takes effect: ``compile``, ``compile__*`` and ``optimizer__*``."""
     given = dict(net_params or {})
     for name in given:
@@ -126,17 +126,18 @@ def lack_of_memory_explained(device: str, batch_size: int | str) -> Iterator[Non
 
 def build_net(
     module: nn.Module,
-    objective: Objective,
+    objective: Objective | None,
     *,
     optimizer: str,
     learning_rate: float,
     weight_decay: float,
-    net_params: dict | None,
+    net_params: Mapping[str, Any] | None,
     device: str,
     batch_size: int,
     seed: int,
-    yardstick: Yardstick,
-    n_warmup_epochs: int,
+    selection: Selection | None = None,
+    n_warmup_epochs: int = 0,
+    evaluation_arguments: Mapping[str, Any] | None = None,
     game: Game | None = None,
 ) -> ObjectiveNet:
     """An initialized net around a module whose weights are set; with a game its players train in turns."""
@@ -155,8 +156,9 @@ def build_net(
         device=device,
         batch_size=batch_size,
         seed=seed,
-        yardstick=yardstick,
+        selection=selection,
         n_warmup_epochs=n_warmup_epochs,
+        evaluation_arguments=evaluation_arguments or {},
         **{**options, **check_net_params(net_params)},
     ).initialize()
 
@@ -165,22 +167,23 @@ def fit_callbacks(
     *,
     schedule: str,
     n_steps: int,
-    patience: int | None,
-    tol: float,
-    verbose: int,
-    threshold_mode: str,
-    n_warmup_epochs: int,
+    selection: Selection | None = None,
+    verbose: int = 0,
+    n_warmup_epochs: int = 0,
     start: float | None = None,
 ) -> list[Callback]:
-    """The callbacks of one fit: guard, rate schedule, with a patience early stopping, when verbose a line per epoch."""
+    """The callbacks of one training: guard, a line per epoch if verbose, schedule, early stopping with a selection.
+
+    ``start`` is what the criterion was before, if that is to be kept unless an epoch is better.
+    """
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
         callbacks.append(PrintLog(sink=_print))
-    if (shape := (SCHEDULES | {"settling": _settling})[schedule]) is not None:
+    if (shape := (SCHEDULES | {"final": _final})[schedule]) is not None:
         callbacks.append(RateSchedule(shape, n_steps))
-    if patience is not None:
-        options = {"patience": patience, "threshold": tol, "threshold_mode": threshold_mode, "sink": _silent}
-        callbacks.append(Patience(n_warmup_epochs, start, **options))
+    if selection is not None:
+        options = {"threshold": selection.tol, "threshold_mode": selection.threshold_mode, "sink": _silent}
+        callbacks.append(Patience(n_warmup_epochs, start, patience=selection.patience, **options))
     return callbacks
 
 

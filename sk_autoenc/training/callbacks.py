@@ -3,14 +3,13 @@
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-
-from sk_autoenc.data.dataset import Rows
 
 
 class StopTraining(Exception):
@@ -21,13 +20,13 @@ class FiniteGuard(Callback):
     """Stops at a loss that is not finite and restores the weights of the last epoch after which it was."""
 
     def on_train_begin(self, net, X=None, **kwargs):
-        self.sample_ = Rows(X.data, X.index[: net.batch_size])
+        self.sample_ = X.subset(X.index[: net.batch_size])
         self._keep(net)
 
     def on_epoch_end(self, net, **kwargs):
         # The epoch's losses were measured before its last step, so the weights are tried once more.
         epoch = net.history[-1]
-        if math.isfinite(epoch["train_loss"]) and net.judge(self.sample_).isfinite().all():
+        if math.isfinite(epoch["train_loss"]) and self._is_finite(net):
             self._keep(net)
             return
         net.plain_module.load_state_dict(self.weights_)
@@ -41,6 +40,12 @@ class FiniteGuard(Callback):
 
     def on_train_end(self, net, **kwargs):
         del self.weights_, self.sample_
+
+    def _is_finite(self, net):
+        """Whether some rows have finite losses, or, of a game without an objective, whether all weights are finite."""
+        if net.criterion is not None:
+            return net.losses(self.sample_).isfinite().all()
+        return all(weight.isfinite().all() for weight in net.plain_module.parameters())
 
     def _keep(self, net):
         self.weights_ = {name: value.clone() for name, value in net.plain_module.state_dict().items()}
@@ -114,12 +119,12 @@ class EpochTasks(Callback):
     root : CallbackContext
         That of ``fit``.
     record : callable
-        Called after every epoch, so that they see its losses.
+        Called with the net after every epoch, so that they see its losses.
     **seen
         What they see: the estimator, X and y.
     """
 
-    def __init__(self, root, record: Callable[[], None], **seen):
+    def __init__(self, root, record: Callable[[Any], None], **seen):
         self.root, self.record, self.seen = root, record, seen
 
     def on_epoch_begin(self, net, **kwargs):
@@ -128,22 +133,22 @@ class EpochTasks(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         net.module_.eval()
-        self.record()
+        self.record(net)
         if self.context_.call_on_fit_task_end(**self.seen, reconstruction_attributes=dict):
             raise StopTraining
 
 
-class HeldOutLosses(Callback):
-    """Collects the loss of every held-out row after each epoch."""
+class HeldOutFigures(Callback):
+    """Collects the evaluation after each epoch."""
 
     def initialize(self):
-        self.losses_ = []
+        self.figures_ = []
         return self
 
     def on_epoch_end(self, net, **kwargs):
-        self.losses_.append(net.held_out_losses_)
+        self.figures_.append(net.evaluation_)
 
-    def padded(self, n_epochs: int, n_rows: int) -> Tensor:
-        """Losses of ``n_epochs`` epochs, ``(n_epochs, n_rows)``; infinite for those that training did not reach."""
-        missing = torch.full((n_epochs - len(self.losses_), n_rows), torch.inf, dtype=torch.float64)
-        return torch.cat([*(losses[None] for losses in self.losses_), missing])
+    def padded(self, n_epochs: int, n_figures: int) -> Tensor:
+        """Figures of ``n_epochs`` epochs, ``(n_epochs, n_figures)``; infinite for those that training did not reach."""
+        missing = torch.full((n_epochs - len(self.figures_), n_figures), torch.inf, dtype=torch.float64)
+        return torch.cat([*(figures[None] for figures in self.figures_), missing])

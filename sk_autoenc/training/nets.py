@@ -15,12 +15,16 @@ from skorch.utils import TeeGenerator
 from torch import Tensor
 
 from sk_autoenc.data.dataset import Rows, WholeBatches
-from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutLosses, RateSchedule, StopTraining
+from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutFigures, RateSchedule, StopTraining
 from sk_autoenc.training.randomness import make_generator
-from sk_autoenc.training.selection import SQUARED_ERRORS
+from sk_autoenc.training.selection import RowLosses, Selection
+
+_NOTHING: Mapping[str, Any] = {}
+_BY_ROW = RowLosses(patience=1, tol=0.0)
 
 _BATCH_EVENTS = ("on_batch_begin", "on_grad_computed", "on_batch_end")
 
+#: Named terms, and the function ``(output, batch, **arguments)`` that returns them.
 Terms = dict[str, Tensor]
 Objective = Callable[..., Terms]
 
@@ -39,7 +43,7 @@ def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     who = trace.tb_frame.f_locals.get("self") if trace is not None else None
-    return isinstance(who, Callback) and not isinstance(who, EpochTasks | FiniteGuard | HeldOutLosses)
+    return isinstance(who, Callback) and not isinstance(who, EpochTasks | FiniteGuard | HeldOutFigures)
 
 
 def _listens(callback: Callback, event: str) -> bool:
@@ -58,14 +62,16 @@ class ObjectiveNet(NeuralNet):
     ----------
     module : nn.Module
         ``module(x, generator)`` returns what the criterion reads; without a generator it draws nothing.
-    criterion : callable
-        The objective, ``(output, x) -> {name: (batch,) or ()}``.
+    criterion : callable or None
+        The objective, ``(output, batch) -> {name: (batch,) or ()}``; None where players have losses of their own.
     seed : int
         Seeds shuffling, noise, and the fixed noise of validation.
-    yardstick : Yardstick
-        How held-out losses are compared.
+    selection : Selection
+        How held-out data are evaluated.
     n_warmup_epochs : int
-        Over so many epochs the objective's argument ``warmth`` rises to 1; rows are judged at 1 always.
+        Over so many epochs the objective's argument ``kl_weight`` rises to 1; rows are evaluated at 1.
+    evaluation_arguments : dict
+        Arguments of the module where rows are evaluated.
     """
 
     #: Callbacks that cannot do their work here, and why.
@@ -79,11 +85,22 @@ class ObjectiveNet(NeuralNet):
     _listeners: dict[str, list[Callback]] = {}
     _given_callbacks: list[Callback] = []
 
-    def __init__(self, module, criterion, *, seed=0, yardstick=SQUARED_ERRORS, n_warmup_epochs=0, **kwargs):
+    def __init__(
+        self,
+        module,
+        criterion,
+        *,
+        seed=0,
+        selection: Selection = _BY_ROW,
+        n_warmup_epochs=0,
+        evaluation_arguments: Mapping[str, Any] = _NOTHING,
+        **kwargs,
+    ):
         super().__init__(module, criterion, train_split=None, verbose=0, **kwargs)
         self.seed = seed
-        self.yardstick = yardstick
+        self.selection = selection
         self.n_warmup_epochs = n_warmup_epochs
+        self.evaluation_arguments = evaluation_arguments
 
     @property
     def plain_module(self) -> Any:
@@ -111,7 +128,7 @@ class ObjectiveNet(NeuralNet):
         self.noise_ = make_generator(self.seed, "noise", self.device)
         self.n_recorded_ = self.n_earlier_epochs_ = 0
         # A tensor that is filled anew each epoch, so that a compiled step sees no new constant.
-        self.schedule_ = {"warmth": torch.ones((), device=self.device)} if self.n_warmup_epochs else {}
+        self.annealed_ = {"kl_weight": torch.ones((), device=self.device)} if self.n_warmup_epochs else {}
         return self
 
     def initialize_callbacks(self):
@@ -209,11 +226,14 @@ class ObjectiveNet(NeuralNet):
         *,
         epochs: int,
         callbacks: Iterable[Callback] = (),
-        in_step: Mapping[str, Any] | None = None,
+        module_arguments: Mapping[str, Any] = _NOTHING,
+        loss_arguments: Mapping[str, Any] = _NOTHING,
+        phase: int = 0,
     ) -> None:
         """Train for up to ``epochs`` more epochs; ``callbacks`` serve this call alone.
 
-        ``in_step`` are arguments of the objective in every step of this call, not where rows are judged.
+        ``module_arguments`` and ``loss_arguments`` are those of the module and of the objective in every step of this
+        call, not where rows are evaluated. The number of the ``phase`` is recorded with every epoch.
 
         Raises
         ------
@@ -223,7 +243,7 @@ class ObjectiveNet(NeuralNet):
         callbacks = list(callbacks)
         self.check_callbacks(validation, callbacks)
         self.stopped_by_: set[type] = set()
-        self._in_step = {**self.schedule_, **(in_step or {})}
+        self._module_arguments, self._loss_arguments = module_arguments, {**self.annealed_, **loss_arguments}
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         batches = WholeBatches(rows, self.batch_size, self.shuffling_)
@@ -237,12 +257,13 @@ class ObjectiveNet(NeuralNet):
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
                     self.history.new_batch()  # for skorch's callbacks that look there
-                    if self.schedule_:
-                        self.schedule_["warmth"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
+                    self.history.record("phase", phase)
+                    if self.annealed_:
+                        self.annealed_["kl_weight"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
                     with self._telling_listeners_alone():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
-                        self._record_verdict(validation)
+                        self._record_evaluation(validation)
                     self.notify("on_epoch_end", **datasets)
             except StopTraining:
                 pass
@@ -267,22 +288,28 @@ class ObjectiveNet(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         """One step; without skorch's closure, which only optimizers that are not offered here call twice."""
-        for group in self.optimizer_.param_groups:  # zero_grad() takes as long as several operations of a small network
-            for parameter in group["params"]:
-                parameter.grad = None
-        step = self.train_step_single(batch)
-        parameters = TeeGenerator(self.get_all_learnable_params())
-        self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
-        self.optimizer_.step()
-        return step
-
-    def train_step_single(self, batch, **fit_params):
-        terms = self.criterion_(self.module_(batch, self.noise_), batch, **self._in_step)
+        terms = self.criterion_(
+            self.module_(batch.x, self.noise_, **self._module_arguments), batch, **self._loss_arguments
+        )
         means = {name: term.mean() for name, term in terms.items()}
         self._add_to_losses(means, len(batch))
         loss = reduce(torch.add, means.values())
-        loss.backward()
+        self._step(self.optimizer_, loss, self.get_all_learnable_params(), batch=batch)
         return {"loss": loss, "y_pred": None}
+
+    def _step(self, optimizer, loss: Tensor, named_parameters: Iterable, moved=None, **seen) -> None:
+        """One step of an optimizer down the gradient of a loss; with ``moved`` of these parameters alone.
+
+        Setting gradients to None here costs less than ``zero_grad``, which takes as long as several operations of a
+        small network.
+        """
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+        if moved is None or moved:  # of a player all of whose parameters are frozen, none
+            loss.backward(inputs=moved)
+        self.notify("on_grad_computed", named_parameters=TeeGenerator(iter(named_parameters)), training=True, **seen)
+        optimizer.step()
 
     def _add_to_losses(self, means: Terms, n_rows: int) -> None:
         # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
@@ -302,29 +329,41 @@ class ObjectiveNet(NeuralNet):
         for name, mean in zip(self._sums, means, strict=True):
             self.history.record(f"train_{name}", mean)
 
-    # -- judging
+    # -- evaluation
 
-    def judge(self, rows: Rows) -> Tensor:
+    def losses(self, rows: Rows) -> Tensor:
         """The objective of every row, with noise from a stream that starts anew; ``(n,)``, float64, on the CPU."""
+        if self.criterion is None:
+            raise ValueError(
+                "Held-out rows have no losses of their own here, because players have losses instead of one objective; "
+                "select by WholeFigure, or train without held-out rows."
+            )
         noise = make_generator(self.seed, "validation", self.device)
         self._set_training(False)
         with torch.no_grad():
             losses, start = torch.empty(len(rows), dtype=torch.float64, device=rows.data.device), 0
-            for x in WholeBatches(rows, self.batch_size):
-                losses[start : start + len(x)] = total_per_row(self.criterion_(self.module_(x, noise), x))
-                start += len(x)
+            for batch in WholeBatches(rows, self.batch_size):
+                output = self.module_(batch.x, noise, **self.evaluation_arguments)
+                found = total_per_row(self.criterion_(output, batch))
+                if found.ndim == 0:
+                    raise ValueError(
+                        "The objective has terms of whole batches alone, so held-out rows have no losses of their own; "
+                        "return a term of shape (n,), or select by WholeFigure."
+                    )
+                losses[start : start + len(batch)] = found
+                start += len(batch)
         return losses.cpu()
 
-    def _record_verdict(self, validation: Rows) -> None:
-        losses = self.held_out_losses_ = self.judge(validation)
+    def _record_evaluation(self, validation: Rows) -> None:
+        figures = self.evaluation_ = self.selection.evaluate(self, validation)
         earlier = [row["valid_criterion"] for row in self.history[:-1] if "valid_criterion" in row]
-        criterion = float(self.yardstick.shorten(losses).mean())
-        self.history.record("valid_loss", float(losses.mean()))
+        criterion = float(self.selection.criterion(figures))
+        self.history.record("valid_loss", float(figures.mean()))
         self.history.record("valid_criterion", criterion)
         self.history.record("valid_loss_best", all(criterion < value for value in earlier))
 
     def get_params_for_optimizer(self, prefix, named_parameters):
-        """Decay what multiplies inside the network; not biases, and not the linear path, which is the floor."""
+        """Decay what multiplies inside the network; not biases, and not the linear path, which is the baseline."""
         named_parameters = list(named_parameters)
         _, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         if not kwargs.get("weight_decay"):  # one group is one fused call per step instead of two

@@ -1,27 +1,44 @@
-"""What held-out rows say: which epoch was best, and whether training has gained anything.
+"""How held-out rows choose the epoch, and decide between the network and what training started from.
 
-Verdicts on squared errors rest on the mean of their signed roots. In heavy-tailed tables a few far rows decide
-squared errors; their means choose the wrong epoch and their standard errors mean nothing. Log-probabilities are
-compared as they are: their origin is arbitrary, and a row that a density model finds impossible is its fault. But a
-single row that training has made ten thousand nats more probable must not hide, by its spread, what all rows gained.
+An evaluation is a tensor of figures, lower is better: one for each held-out row, or one for each held-out set. Folds
+are pooled by putting their figures side by side.
+
+Squared errors are compared by the mean of their signed roots. In heavy-tailed tables a few far rows decide squared
+errors: their mean chooses the wrong epoch, and their standard error means nothing. Log-probabilities are compared
+untransformed, because their origin is arbitrary. Their largest gains are also winsorised, so that one row that has
+become ten thousand nats more probable cannot hide, by its variance, what all rows gained.
 """
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-#: Standard errors by which the yardstick's mean must fall, and by which the plain mean must not rise.
-_REAL, _WORSE = 2.5, 1.0
+#: Standard errors by which the transformed mean must fall, and by which the plain mean must not rise.
+_SIGNIFICANT, _WORSE = 2.5, 1.0
 
 
-class Yardstick(NamedTuple):
+class LossComparison(NamedTuple):
     """How the losses of held-out rows are compared."""
 
-    shorten: Callable[[Tensor], Tensor]  # what of each loss is averaged
+    transform: Callable[[Tensor], Tensor]  # of each loss, before it is averaged
     threshold_mode: str  # whether ``tol`` is a share of the average ("rel") or a distance ("abs")
-    holds_gains: bool = False  # whether a gain counts that shows once the largest falls are held to usual ones
+    winsorises: bool = False  # whether a gain is also significant if it is once the largest falls are winsorised
+
+    def criterion(self, losses: Tensor) -> Tensor:
+        """What is lowest at the best epoch; ``(..., n) -> (...)``."""
+        return self.transform(losses).mean(-1)
+
+    def is_significant(self, before: Tensor, after: Tensor) -> bool:
+        """Whether the losses fell by more than chance explains, and their plain mean did not rise."""
+        if len(before) < 2 or not after.isfinite().all():
+            return False
+        fall = self.transform(before) - self.transform(after)
+        falls = _z(fall) > _SIGNIFICANT or (self.winsorises and _z(_winsorised(fall)) > _SIGNIFICANT)
+        return falls and _z(before - after) > -_WORSE
 
 
 def signed_root(losses: Tensor) -> Tensor:
@@ -29,44 +46,111 @@ def signed_root(losses: Tensor) -> Tensor:
     return losses.sign() * losses.abs().sqrt()
 
 
-SQUARED_ERRORS = Yardstick(signed_root, "rel")
-NATS = Yardstick(lambda losses: losses, "abs", holds_gains=True)
+def identity(losses: Tensor) -> Tensor:
+    """The losses themselves."""
+    return losses
 
 
-class Verdict(NamedTuple):
-    """How many epochs were best, and the losses of held-out rows before training and after that many."""
+ROOT_LOSS = LossComparison(signed_root, "rel")
+NATS = LossComparison(identity, "abs", winsorises=True)
 
-    n_epochs: int
-    before: Tensor
-    after: Tensor
-    yardstick: Yardstick
+
+@dataclass(frozen=True)
+class Selection(metaclass=ABCMeta):
+    """Evaluates a net on held-out data, and compares evaluations.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement after which training stops.
+    tol : float
+        Improvement that counts as one.
+    """
+
+    patience: int
+    tol: float
 
     @property
-    def gain_is_real(self) -> bool:
-        """Whether the losses fell by more than chance explains, and their plain mean did not rise.
+    @abstractmethod
+    def threshold_mode(self) -> str:
+        """Whether ``tol`` is a share of the criterion ("rel") or a distance ("abs")."""
 
-        In nats it is enough if they did once the largest gains are held to usual ones.
-        """
-        if len(self.before) < 2 or not self.after.isfinite().all():
+    @abstractmethod
+    def evaluate(self, net: Any, held_out: Any) -> Tensor:
+        """Figures of the net on held-out data, lower is better; ``(n,)``, float64, on the CPU."""
+
+    @abstractmethod
+    def criterion(self, figures: Tensor) -> Tensor:
+        """What is lowest at the best epoch; ``(..., n) -> (...)``."""
+
+    @abstractmethod
+    def is_significant(self, before: Tensor, after: Tensor) -> bool:
+        """Whether figures after training are better than before, by more than chance explains."""
+
+
+@dataclass(frozen=True)
+class RowLosses(Selection):
+    """By the objective of every held-out row."""
+
+    comparison: LossComparison = ROOT_LOSS
+
+    @property
+    def threshold_mode(self) -> str:
+        return self.comparison.threshold_mode
+
+    def evaluate(self, net: Any, held_out: Any) -> Tensor:
+        return net.losses(held_out)
+
+    def criterion(self, figures: Tensor) -> Tensor:
+        return self.comparison.criterion(figures)
+
+    def is_significant(self, before: Tensor, after: Tensor) -> bool:
+        return self.comparison.is_significant(before, after)
+
+
+@dataclass(frozen=True)
+class WholeFigure(Selection):
+    """By one figure of all held-out data together, such as a distance between samples and rows, or minus a score.
+
+    Parameters
+    ----------
+    figure : callable
+        ``(net, held_out) -> float``, lower is better. What it draws it must draw from the same stream at every call.
+    """
+
+    figure: Callable[[Any, Any], float]
+
+    @property
+    def threshold_mode(self) -> str:
+        return "abs"
+
+    def evaluate(self, net: Any, held_out: Any) -> Tensor:
+        return torch.tensor([float(self.figure(net, held_out))], dtype=torch.float64)
+
+    def criterion(self, figures: Tensor) -> Tensor:
+        return figures.mean(-1)
+
+    def is_significant(self, before: Tensor, after: Tensor) -> bool:
+        """One figure must fall by ``tol``; those of folds by more than chance explains."""
+        fall = before - after
+        if not after.isfinite().all() or float(fall.mean()) <= self.tol:
             return False
-        fall = self.yardstick.shorten(self.before) - self.yardstick.shorten(self.after)
-        is_real = _z(fall) > _REAL or (self.yardstick.holds_gains and _z(_held(fall)) > _REAL)
-        return is_real and _z(self.before - self.after) > -_WORSE
+        return len(fall) == 1 or _z(fall) > _SIGNIFICANT
 
 
-def best_epoch(losses: Tensor, yardstick: Yardstick) -> int:
-    """Number, from 1, of the epoch whose held-out losses ``(n_epochs, n_rows)`` are lowest."""
-    criterion = yardstick.shorten(losses).mean(1)
+def best_epoch(figures: Tensor, selection: Selection) -> int:
+    """Number, from 1, of the epoch whose held-out figures ``(n_epochs, n)`` are lowest."""
+    criterion = selection.criterion(figures)
     return int(torch.where(criterion.isfinite(), criterion, torch.inf).argmin()) + 1
 
 
-def _held(fall: Tensor) -> Tensor:
-    """Falls of at most their median and five interquartile ranges; losses stay what they are."""
+def _winsorised(fall: Tensor) -> Tensor:
+    """Falls of at most their median plus five interquartile ranges; losses stay as they are."""
     first, median, third = fall.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=fall.dtype))
     return fall.clamp(max=median + 5 * (third - first))
 
 
 def _z(fall: Tensor) -> float:
-    """Mean in units of its standard error; a fall without spread counts by its sign."""
+    """Mean in units of its standard error; a fall without variance counts by its sign."""
     error = fall.std() / len(fall) ** 0.5
     return float(fall.mean() / error.clamp_min(torch.finfo(fall.dtype).tiny))

@@ -1,0 +1,131 @@
+"""What one fit will do, as one frozen object: made once from an estimator's parameters, carried out by ``run``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.splits import Split
+from sk_autoenc.initialization.start import Start
+from sk_autoenc.training.adversarial import Game
+from sk_autoenc.training.nets import Objective
+from sk_autoenc.training.selection import RowLosses, Selection
+
+
+@dataclass(frozen=True)
+class PhaseUpdate:
+    """What a phase finds out before it begins: more arguments of the module, and fitted attributes to show."""
+
+    module_arguments: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs that have one course of the rate and one set of arguments.
+
+    Parameters
+    ----------
+    epochs : int
+        Largest number; the schedule of the first phase has this length, whenever training stops.
+    schedule : str
+        How the rate changes, by a name of ``schedules.SCHEDULES``.
+    share_of_best : float or None
+        A later phase is so many times as long as the best epoch of the first was late, at most ``epochs``.
+    module_arguments, loss_arguments : mapping
+        Arguments of the module and of the objective in every step, not where rows are evaluated.
+    prepare : callable or None
+        ``(net, rows) -> PhaseUpdate``, called before the phase begins.
+    """
+
+    epochs: int
+    schedule: str = "constant"
+    share_of_best: float | None = None
+    module_arguments: Mapping[str, Any] = field(default_factory=dict)
+    loss_arguments: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[Any, Rows], PhaseUpdate] | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Rule and size of the steps."""
+
+    rule: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    batch_size: int | str = "auto"
+    net_params: Mapping[str, Any] | None = None
+
+    def rows_per_step(self, n_rows: int) -> int:
+        """``"auto"``: a twentieth of the rows, at least 32 and at most 512."""
+        if isinstance(self.batch_size, str):
+            return min(max(-(-n_rows // 20), 32), 512)
+        return min(self.batch_size, n_rows)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one fit will do.
+
+    Parameters
+    ----------
+    module : callable
+        ``() -> nn.Module``; its weights need not be set.
+    objective : callable or None
+        ``(output, batch, **arguments) -> {name: term}``, minimised, and the losses of held-out rows.
+    game : Game or None
+        Turns of players with losses of their own; then the objective, if there is one, only evaluates held-out rows.
+    start : Start
+        Where training starts.
+    data : object
+        What turns rows into a dataset and back; fitted on training rows.
+    splits : sequence of Split
+        Rows to train on and to hold out: one split, folds, or none.
+    selection : Selection or None
+        How held-out rows are evaluated; may be None where there are none.
+    keeps_start_unevaluated : bool
+        Whether the start is kept where no rows are held out, because they are too few to evaluate a network.
+    phases : tuple of Phase
+        The first trains on the training rows and is evaluated; later ones train on all rows.
+    optimizer : OptimizerOptions
+        Rule and size of the steps.
+    n_warmup_epochs : int
+        Epochs over which the objective's argument ``kl_weight`` rises to 1.
+    evaluation_arguments : mapping
+        Arguments of the module where held-out rows are evaluated.
+    attributes : mapping
+        Fitted attributes that hold while training goes on.
+    callbacks : sequence of skorch callbacks or None
+        Those of the user.
+    verbose : int
+        Above 0, a line for each epoch of the final network.
+    """
+
+    module: Callable[[], nn.Module]
+    objective: Objective | None = None
+    game: Game | None = None
+    start: Start = field(default_factory=Start)
+    data: Any = None
+    splits: Sequence[Split] = ()
+    selection: Selection | None = None
+    keeps_start_unevaluated: bool = False
+    phases: tuple[Phase, ...] = (Phase(1),)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    n_warmup_epochs: int = 0
+    evaluation_arguments: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: Sequence[Any] | None = None
+    verbose: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective is None and self.game is None:
+            raise ValueError("A plan needs an objective or a game.")
+        if self.splits and self.selection is None:
+            raise ValueError("A plan that holds rows out needs a selection, which evaluates them.")
+        if self.splits and self.objective is None and isinstance(self.selection, RowLosses):
+            raise ValueError(
+                "selection=RowLosses needs the losses of held-out rows, but players have losses of their own and there "
+                "is no objective; select by WholeFigure, or hold no rows out (early_stopping=False)."
+            )
