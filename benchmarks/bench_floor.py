@@ -78,7 +78,7 @@ MAX_ROWS = 5000
 def load_tables(quick: bool) -> dict[str, np.ndarray]:
     """Every table, float64; some rows of one for a smoke test."""
     if quick:
-        return {"iris": load_iris().data[:100]}
+        return {"iris": load_iris().data[:36]}
     tables = {name: load().data.astype(np.float64) for name, load in SKLEARN.items()}
     for name, (X, y) in adbench_tables().items():
         normal = X[y == 0].astype(np.float64)

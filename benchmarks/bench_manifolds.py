@@ -74,12 +74,12 @@ MANIFOLDS = {
 }
 
 
-def measure(manifold: str, contender: str, seed: int, threads: int) -> dict:
+def measure(manifold: str, contender: str, seed: int, threads: int, n_rows: int | None) -> dict:
     """One fit."""
     use_threads(threads)
     warnings.simplefilter("ignore")
     make, k = MANIFOLDS[manifold]
-    train, test = train_test_split(make(seed), random_state=0)
+    train, test = train_test_split(make(seed)[:n_rows], random_state=0)
     pca = PCA(k).fit(train)
     floor = np.square(test - pca.inverse_transform(pca.transform(test))).sum(axis=1).mean()
     start = time.perf_counter()
@@ -93,7 +93,7 @@ def run(options) -> None:
     """Measure and store."""
     seeds, manifolds = (range(1), ["two moons"]) if options.quick else (range(5), list(MANIFOLDS))
     found = Parallel(options.jobs)(
-        delayed(measure)(manifold, contender, seed, options.threads)
+        delayed(measure)(manifold, contender, seed, options.threads, 48 if options.quick else None)
         for manifold in manifolds
         for contender in CONTENDERS
         for seed in seeds

@@ -283,21 +283,22 @@ def training_steps(model, X):
 def speed(options) -> dict:
     """Milliseconds per step, and the two ratios."""
     n, epochs, rounds = (128, 1, 1) if options.quick else (640, 4, 3)
-    X = np.random.default_rng(0).normal(size=(n, 140)).astype(np.float32).cumsum(axis=1)
+    length = 14 if options.quick else 140
+    X = np.random.default_rng(0).normal(size=(n, length)).astype(np.float32).cumsum(axis=1)
     ours = AutoencoderTransformer(
         8,
         architecture=Recurrent(64),
         **{"init": "random", "early_stopping": False, "optimizer": "adam", "weight_decay": 0.0},
         **{"learning_rate_schedule": "constant", "batch_size": 128, "max_iter": epochs, "device": "cpu"},
     )
-    lengths = np.linspace(20, 200, n).round().astype(int)
+    lengths = np.linspace(length / 7, length / 0.7, n).round().astype(int)
     series = [np.resize(row, length) for row, length in zip(X, lengths, strict=True)]
     unequal = clone(ours).set_params(architecture__unequal_lengths=True)
     calls = {
         "ours": lambda: ours.fit(X),
         "loop": lambda: hand_written(X, epochs),
         "ours, 20 to 200 steps": lambda: unequal.fit(series),
-        "ours, 110 steps": lambda: ours.fit(X[:, :110]),
+        "ours, 110 steps": lambda: ours.fit(X[:, : 11 * length // 14]),
     }
     times = alternate(calls, rounds, options.clock)
     steps = epochs * n // 128
@@ -309,7 +310,7 @@ def speed(options) -> dict:
     once = {"max_iter": 1}
     batches = {
         "batch of 20 to 200 steps": training_steps(clone(unequal).set_params(**once), series),
-        "batch of 110 steps": training_steps(clone(ours).set_params(**once), X[:, :110]),
+        "batch of 110 steps": training_steps(clone(ours).set_params(**once), X[:, : 11 * length // 14]),
     }
     times = alternate(batches, 4 * rounds, options.clock)
     rows += [[name, 1e3 * float(np.median(times[name])) * 128 / n] for name in times]

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from benchmarks.common import Target, arguments, figures_table, load_images, save, use_threads
+from benchmarks.common import Target, arguments, figures_table, load_images, measured, save, use_threads
 from sk_autoenc import MLP, Bernoulli, VAETransformer
 
 N_HELD_OUT, N_JUDGED = 5000, 1000
@@ -205,7 +205,9 @@ def report(results) -> str:
         "wall min": ("minutes", 1),
         "published": ("published", 2),
     }
-    return figures_table("model", results["figures"], columns)
+    apart = results["settings"].get("run_apart", {})
+    lines = [f"{name} was run apart. {measured(found)}" for name, found in apart.items()]
+    return "\n\n".join([figures_table("model", results["figures"], columns), *lines])
 
 
 def parser():

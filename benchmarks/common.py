@@ -291,7 +291,7 @@ def targets_table(targets: Sequence[Target], results: dict | None) -> str:
     rows = []
     for target in targets:
         figure = reached(target, results)
-        rows.append([target.name, f"{target.comparison} {_text(target.bound)}", figure, verdict(target, figure)])
+        rows.append([target.name, f"{target.comparison} {shown(target.bound)}", figure, verdict(target, figure)])
     return table(["figure", "target", "reached", ""], rows) if rows else "No target."
 
 
@@ -305,7 +305,7 @@ def least_gain(figures: dict, ours: str, rivals: Sequence[str]) -> float:
 
 def table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
     """A Markdown table, numbers to the right."""
-    cells = [[_text(cell) for cell in row] for row in rows]
+    cells = [[shown(cell) for cell in row] for row in rows]
     widths = [max(3, *(len(row[i]) for row in [list(header), *cells])) for i in range(len(header))]
     right = [i > 0 and all(_is_numeric(row[i]) for row in cells) for i in range(len(header))]
     lines = [_line([name.ljust(width) for name, width in zip(header, widths, strict=True)])]
@@ -337,7 +337,8 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _text(cell) -> str:
+def shown(cell) -> str:
+    """A cell of a table: numbers with four digits, a dash for none."""
     if cell is None:
         return "–"
     return f"{cell:.4g}".replace("-", "−") if isinstance(cell, float) else str(cell)
