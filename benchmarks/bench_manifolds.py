@@ -91,6 +91,8 @@ def measure(manifold: str, contender: str, seed: int, threads: int, n_rows: int 
 
 def run(options) -> None:
     """Measure and store."""
+    if not hasattr(AutoencoderTransformer, "_sharpen"):
+        raise AttributeError("AsTorchDoes overrides _sharpen, which the library does not have any more")
     seeds, manifolds = (range(1), ["two moons"]) if options.quick else (range(5), list(MANIFOLDS))
     found = Parallel(options.jobs)(
         delayed(measure)(manifold, contender, seed, options.threads, 48 if options.quick else None)

@@ -14,6 +14,7 @@ Differences of mean AUROC have the standard error over tables. Seconds are proce
 tables. Rivals from PyOD are measured if it is installed.
 """
 
+import json
 import warnings
 from collections import defaultdict
 from time import process_time
@@ -217,11 +218,8 @@ def measure(name, seed, A, B, y, setting):
 def measure_all(options):
     """What is not there yet, table by table."""
     parts = results_file("outliers.parts", options.quick, "jsonl")
-    kept = read_parts(parts)
-    parts.unlink(missing_ok=True)
-    found = [cell for cell in kept if cell["method"] not in options.again]
-    for cell in found:
-        keep_part(parts, cell)
+    found = [cell for cell in read_parts(parts) if cell["method"] not in options.again]
+    parts.write_text("".join(json.dumps(cell) + "\n" for cell in found))
     done = {(cell["table"], cell["setting"], cell["method"], cell["seed"]) for cell in found}
     tables = adbench_tables()
     rows = np.random.default_rng(0).standard_normal((100, 3))

@@ -5,12 +5,11 @@ codes, accuracy on the test series; ours with 5 seeds; with 4, 8 and 16 codes. B
 the raw values, and MiniRocket (if aeon is installed).
 
 ECG5000: fitted on the 292 normal training beats, AUROC of the squared reconstruction error on the 4500 test beats.
-Beside it PCA(2) and nearest neighbours.
+Beside them PCA(2) and nearest neighbours.
 
 Speed: a GRU autoencoder on series of 140 steps, batch 128, against a hand-written loop with the same layers and fused
-Adam; whole fits divided by their steps. Series of 20 to 200 steps against as many of 110, which
-are as many steps in all: training steps alone, and whole fits of a few epochs, whose final pass over all rows runs to
-the longest series.
+Adam; whole fits divided by their steps. Series of 20 to 200 steps against as many of 110, which are as many steps in
+all: training steps alone, and whole fits of a few epochs, whose final pass over all rows runs to the longest series.
 
 Settings are the library's defaults but for those named in ``models``, which were looked at on held-out *training*
 series alone (``--validate``: five folds, ``--repeats`` times, or one split of the heart beats).

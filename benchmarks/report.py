@@ -130,7 +130,7 @@ def section(name: str) -> Iterator[str]:
         yield "Not measured yet."
     else:
         by_parts = {"parts", "only"} & results["settings"].keys()
-        yield ("The parts were run one by one; the last run: " if by_parts else "") + measured(results)
+        yield ("Parts are run one by one; this is the last run. " if by_parts else "") + measured(results)
         yield script(name).report(results)
     if (FOLDER / "notes" / f"{name}.md").exists():
         yield f"What was tried: [notes/{name}.md](notes/{name}.md)."
