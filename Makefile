@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs report clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo ## digits: PCA and its relatives beside the autoencoder; a table and pictures
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python examples/demo.py
 
 # Two processes fill two cores; with threads of their own they would only wait for each other.
 test: export OMP_NUM_THREADS = 1
@@ -22,6 +22,9 @@ lint: .venv/ready-lint ## linter, format, types
 
 docs: .venv/ready-docs ## the site, in docs/_build/html; warnings are errors, of pages read in earlier builds too (-E)
 	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs docs/_build/html
+
+report: .venv/ready ## benchmarks/README.md from the stored results
+	$(BIN)/python -m benchmarks.report
 
 clean:
 	rm -rf .venv demo_output docs/_build docs/auto_examples docs/api/generated

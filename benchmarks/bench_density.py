@@ -12,22 +12,15 @@ Tables: normal rows of every ADBench table with at least 300 of them, at least 3
 values in half of the columns; scikit-learn's diabetes and breast_cancer; penguins, mpg and diamonds (numeric columns).
 "tuned": defaults and the form of the noise were chosen on other splits of this table; a "relative" of one has its rows.
 
-Targets: no cell more than 0.1 nats below the better of PCA and factor analysis; above GaussianMixture and above
-KernelDensity on four of five tables (12 of 15).
-
 ``--jobs`` processes share the splits; finished ones are kept in results/density.parts.jsonl, so that an interrupted run
 goes on where it stopped (``--fresh`` starts again: do so after any change of the library).
 """
 
-import json
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
-from common import RESULTS, adbench_tables, arguments, data_file, print_table, save, use_threads
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from sklearn.datasets import load_breast_cancer, load_diabetes
@@ -36,6 +29,20 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KernelDensity
 
+from benchmarks.common import (
+    Target,
+    adbench_tables,
+    arguments,
+    data_file,
+    fixed,
+    in_processes,
+    keep_part,
+    read_parts,
+    results_file,
+    save,
+    table,
+    use_threads,
+)
 from sk_autoenc import NormalPrior, VAETransformer
 
 CODES = (2, 4, 8)
@@ -45,6 +52,31 @@ BANDWIDTHS = np.geomspace(0.03, 2, 40)
 RIVALS = ("mixture", "kernel")
 PLAIN = "ours, plain"
 
+
+def cells_below_linear(results) -> int:
+    """How many cells are more than 0.1 nats below the better linear model."""
+    return results["figures"]["counts"]["all"]["cells below linear by > 0.1"]
+
+
+def share_above(rival: str, k: int):
+    """On which share of the tables ours is above a rival, from the results."""
+
+    def share(results) -> float | None:
+        above, tables = map(int, results["figures"]["counts"]["all"][f"above {rival}, k={k}"].split(" of "))
+        return above / tables if tables else None
+
+    return share
+
+
+TARGETS = [
+    Target("density: cells more than 0.1 nats below PCA or factor analysis", cells_below_linear, "≤", 0),
+    *(
+        Target(f"density: share of tables above {name}, k = {k}", share_above(rival, k), "≥", 0.8)
+        for rival, name in (("mixture", "the mixture chosen by BIC"), ("kernel", "kernel density"))
+        for k in CODES
+    ),
+]
+
 TUNED = {
     *("2_annthyroid", "6_cardio", "10_cover", "12_fault", "24_mnist", "26_optdigits", "30_satellite", "32_shuttle"),
     *("38_thyroid", "diabetes", "breast_cancer"),
@@ -52,8 +84,10 @@ TUNED = {
 RELATIVES = {"7_Cardiotocography", "19_landsat", "31_satimage-2", "43_WDBC"}
 
 
-def load_tables() -> dict[str, np.ndarray]:
-    """Every table, float64."""
+def load_tables(quick: bool) -> dict[str, np.ndarray]:
+    """Every table, float64; some rows and columns of one for a smoke test."""
+    if quick:
+        return {"diabetes": load_diabetes(scaled=False).data[:150, :4]}
     tables = {}
     for name, (X, y) in adbench_tables().items():
         normal = X[y == 0].astype(np.float64)
@@ -147,31 +181,26 @@ def measure_split(table: str, X: np.ndarray, seed: int, threads: int, max_iter: 
 
 def measure_all(options) -> list[dict]:
     """Every split of every table, in parallel; each is printed and kept as soon as it is done."""
-    tables = load_tables()
+    tables = load_tables(options.quick)
     seeds, max_iter = range(options.splits), {}
     if options.tables:
         tables = {name: X for name, X in tables.items() if any(part in name for part in options.tables)}
     if options.quick:
-        tables, seeds, max_iter = {name: tables[name][:300] for name in ("penguins",)}, range(1), {"max_iter": 2}
-    parts = RESULTS / f"density.parts{'.quick' if options.quick else ''}.jsonl"
-    RESULTS.mkdir(exist_ok=True)
+        seeds, max_iter = range(1), {"max_iter": 2}
+    parts = results_file("density.parts", options.quick, "jsonl")
     if options.fresh or options.quick:
         parts.unlink(missing_ok=True)
-    done = [json.loads(line) for line in parts.read_text().splitlines()] if parts.exists() else []
+    done = read_parts(parts)
     known = {(part["table"], part["seed"]) for part in done}
     wanted = [(name, seed) for seed in seeds for name in tables if (name, seed) not in known]
     print(f"{len(tables)} tables, {len(wanted)} splits to go", flush=True)
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        futures = [
-            pool.submit(measure_split, name, tables[name], seed, options.threads, max_iter) for name, seed in wanted
-        ]
-        for future in as_completed(futures):
-            done.append(part := future.result())
-            with parts.open("a") as file:
-                file.write(json.dumps(part) + "\n")
-            shown = "  ".join(f"k={c['k']} {c['ours']:.2f} ({max(c['pca'], c['factor']):.2f})" for c in part["cells"])
-            rivals = "  ".join(f"{name} {part['cells'][0][name]:.2f}" for name in RIVALS)
-            print(f"[{len(done)}] {part['table']} {part['seed']}: {shown}  {rivals}", flush=True)
+    calls = [(name, tables[name], seed, options.threads, max_iter) for name, seed in wanted]
+    for part in in_processes(options.jobs, measure_split, calls):
+        done.append(part)
+        keep_part(parts, part)
+        shown = "  ".join(f"k={c['k']} {c['ours']:.2f} ({max(c['pca'], c['factor']):.2f})" for c in part["cells"])
+        rivals = "  ".join(f"{name} {part['cells'][0][name]:.2f}" for name in RIVALS)
+        print(f"[{len(done)}] {part['table']} {part['seed']}: {shown}  {rivals}", flush=True)
     return [part for part in done if part["table"] in tables and part["seed"] in seeds]
 
 
@@ -229,37 +258,50 @@ def count(cells: list[dict]) -> dict:
     return figures | {"fit seconds, median": float(np.median(seconds)), "fit seconds, largest": float(seconds.max())}
 
 
-def report(options):
-    """Measure, print, store."""
+def run(options) -> None:
+    """Measure and store."""
     cells = gather(measure_all(options))
-    names = ("pca", "factor", "mixture", "kernel", "ours", PLAIN)
-    print()
-    print_table(
-        ["table", "kind", "rows", "columns", "k", *names, "− linear", "− mixture", "− kernel", "linear kept", "fit, s"],
-        [
-            [cell[name] for name in ("table", "kind", "rows", "columns", "k")]
-            + [f"{cell[name]:.2f}" for name in names]
-            + [f"{cell['above'][name]:+.2f}" for name in ("linear", *RIVALS)]
-            + [cell["linear_kept"], f"{cell['seconds']:.1f}"]
-            for cell in cells
-        ],
-    )
     groups = {"all": cells}
     groups |= {name: [cell for cell in cells if cell["kind"] == name] for name in ("tuned", "relative", "fresh")}
     counts = {name: count(group) for name, group in groups.items() if group}
-    print()
-    print_table(["figure", *counts], [[figure, *(c[figure] for c in counts.values())] for figure in counts["all"]])
-    low = counts["all"]["cells below linear by > 0.1"]
-    print(f"cells below the better linear model by more than 0.1 nats: {low}: {'met' if not low else 'MISSED'}")
     cells = [without_gaps(cell) | {"above": without_gaps(cell["above"])} for cell in cells]
     save(options, {"counts": counts, "cells": cells}, max_rows=MAX_ROWS, parameters=repr(VAETransformer()))
 
 
-if __name__ == "__main__":
-    parser = arguments(__doc__)
+def report(results) -> str:
+    """Nats of every table, with as many codes as there are columns for, and the counts."""
+    counts, by_table = results["figures"]["counts"], {}
+    for cell in results["figures"]["cells"]:
+        by_table.setdefault(cell["table"], []).append(cell)
+    rows = [
+        [
+            name,
+            cells[0]["kind"],
+            cells[0]["columns"],
+            " / ".join(fixed(max(cell["pca"], cell["factor"]), 2) for cell in cells),
+            *(fixed(cells[0][rival], 2) for rival in RIVALS),
+            " / ".join(fixed(cell["ours"], 2) for cell in cells),
+            fixed(cells[0].get(PLAIN), 2),
+            " / ".join(fixed(cell["above"]["mixture"], 2, sign=True) for cell in cells),
+        ]
+        for name, cells in by_table.items()
+    ]
+    codes = "k = " + " / ".join(map(str, CODES))
+    header = ["table", "", "columns", f"linear, {codes}", *RIVALS, f"ours, {codes}", "plain, k = 2"]
+    figures = [[figure, *(count[figure] for count in counts.values())] for figure in counts["all"]]
+    return table([*header, f"ours − mixture, {codes}"], rows) + "\n\n" + table(["figure", *counts], figures)
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--splits", type=int, default=5, help="number of splits (default 5)")
     parser.add_argument("--fresh", action="store_true", help="forget the splits of an interrupted run")
     parser.add_argument("--tables", nargs="*", help="only tables whose name contains one of these")
     parser.set_defaults(threads=1)
-    report(parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    run(parser().parse_args())

@@ -11,26 +11,35 @@ Tables: scikit-learn's iris, wine, breast_cancer, diabetes, digits, and the norm
 least 4 columns, at most 5000 rows of each. "tuned": tables that defaults may have been chosen on (even ADBench numbers,
 iris, breast_cancer, digits); "others" took no part.
 
-Targets: no cell above 1.005 unless within one standard error of 1; geometric mean (ratios clipped to at least 0.1) at
-most 0.52, median at most 0.72; fit below 3 s (median). init="random" is shown beside it.
+In the geometric mean ratios are clipped to at least 0.1, so that a nearly perfect cell does not decide alone.
+init="random" is shown beside the default.
 
 ``--jobs`` processes share the tables; finished ones are kept in results/floor.parts.jsonl, so that an interrupted run
 goes on where it stopped (``--fresh`` starts again: do so after any change of the library).
 """
 
-import json
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 
 import numpy as np
-from common import RESULTS, adbench_tables, arguments, print_table, save, use_threads
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.common import (
+    Target,
+    adbench_tables,
+    arguments,
+    fixed,
+    in_processes,
+    keep_part,
+    read_parts,
+    results_file,
+    save,
+    table,
+    use_threads,
+)
 from sk_autoenc import AutoencoderTransformer
 
 SKLEARN = {
@@ -42,11 +51,34 @@ SKLEARN = {
 }
 COMPONENTS = (2, 5, 10)
 INITS = ("auto", "random")
+
+
+def of_all(figure):
+    """A figure of all cells with the default start, from the results."""
+    return lambda results: results["figures"]["summary"]["all"][figure]
+
+
+TARGETS = [
+    Target("floor: cells above 1.005 beyond one standard error", of_all("of these beyond one standard error"), "≤", 0),
+    Target(
+        "floor: worst cell",
+        of_all("worst ratio"),
+        "≤",
+        1.03,
+        "The cell is within its standard error of 1. On five other splits of its table the ratio is below 1. Tried: a "
+        "stricter comparison with PCA on held-out rows. It changed no such cell and cost a little of the mean.",
+    ),
+    Target("floor: geometric mean of the error over PCA's", of_all("geometric mean"), "≤", 0.52),
+    Target("floor: median", of_all("median"), "≤", 0.72),
+    Target("floor: median seconds of a fit", of_all("fit seconds, median"), "<", 3),
+]
 MAX_ROWS = 5000
 
 
-def load_tables() -> dict[str, np.ndarray]:
-    """Every table, float64."""
+def load_tables(quick: bool) -> dict[str, np.ndarray]:
+    """Every table, float64; some rows of one for a smoke test."""
+    if quick:
+        return {"iris": load_iris().data[:36]}
     tables = {name: load().data.astype(np.float64) for name, load in SKLEARN.items()}
     for name, (X, y) in adbench_tables().items():
         normal = X[y == 0].astype(np.float64)
@@ -118,7 +150,7 @@ def measure_cell(table: str, X: np.ndarray, standardised: bool, k: int, init: st
     }
 
 
-def measure_table(table: str, X: np.ndarray, inits: tuple[str, ...], n_splits: int, threads: int) -> list[dict]:
+def measure_table(table: str, X: np.ndarray, inits: tuple[str, ...], n_splits: int, threads: int) -> dict:
     """All cells of one table; runs in a process of its own."""
     use_threads(threads)
     warnings.simplefilter("ignore")
@@ -129,42 +161,35 @@ def measure_table(table: str, X: np.ndarray, inits: tuple[str, ...], n_splits: i
         if k < X.shape[1]
         for init in inits
     ]
-    return [cell for cell in cells if cell is not None]
+    return {"table": table, "cells": [cell for cell in cells if cell is not None]}
 
 
 def measure_all(options) -> list[dict]:
     """Every table, in parallel; each is printed and kept as soon as it is done."""
-    tables = load_tables()
+    tables = load_tables(options.quick)
     inits, n_splits = INITS[: 1 if options.skip_random else 2], 5
     if options.tables:
         tables = {name: X for name, X in tables.items() if any(part in name for part in options.tables)}
     if options.quick:
-        tables = {name: tables[name][:200] for name in ("iris", "adbench 45_wine") if name in tables}
-        inits, n_splits = INITS, 2
-    parts = RESULTS / f"floor.parts{'.quick' if options.quick else ''}.jsonl"
-    RESULTS.mkdir(exist_ok=True)
+        inits, n_splits = INITS, 1
+    parts = results_file("floor.parts", options.quick, "jsonl")
     if options.fresh or options.quick:
         parts.unlink(missing_ok=True)
-    done = [json.loads(line) for line in parts.read_text().splitlines()] if parts.exists() else []
+    done = read_parts(parts)
     wanted = {name: X for name, X in tables.items() if name not in {part["table"] for part in done}}
     print(f"{len(tables)} tables, {len(tables) - len(wanted)} of them done before", flush=True)
-    # Large ones first, so that no process works alone at the end; spawned, as forking after torch has run is unsafe.
+    # Large ones first, so that no process works alone at the end.
     order = sorted(wanted, key=lambda name: -wanted[name].shape[0])
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        futures = {
-            pool.submit(measure_table, name, wanted[name], inits, n_splits, options.threads): name for name in order
-        }
-        for future in as_completed(futures):
-            name, cells = futures[future], future.result()
-            done.append({"table": name, "cells": cells})
-            with parts.open("a") as file:
-                file.write(json.dumps(done[-1]) + "\n")
-            shown = "  ".join(
-                f"{'std' if cell['standardised'] else 'raw'} k={cell['k']} {cell['ratio']:.3f}"
-                for cell in cells
-                if cell["init"] == "auto"
-            )
-            print(f"[{len(done)}] {name}: {shown}", flush=True)
+    calls = [(name, wanted[name], inits, n_splits, options.threads) for name in order]
+    for part in in_processes(options.jobs, measure_table, calls):
+        done.append(part)
+        keep_part(parts, part)
+        shown = "  ".join(
+            f"{'std' if cell['standardised'] else 'raw'} k={cell['k']} {cell['ratio']:.3f}"
+            for cell in part["cells"]
+            if cell["init"] == "auto"
+        )
+        print(f"[{len(done)}] {part['table']}: {shown}", flush=True)
     return [cell for part in done if part["table"] in tables for cell in part["cells"]]
 
 
@@ -200,8 +225,8 @@ def describe(cell: dict) -> str:
     return f"{cell['table']} {'std' if cell['standardised'] else 'raw'} k={cell['k']}"
 
 
-def report(options):
-    """Measure, print, store."""
+def run(options) -> None:
+    """Measure and store."""
     cells = measure_all(options)
     auto = [cell for cell in cells if cell["init"] == "auto"]
     groups = {
@@ -211,34 +236,32 @@ def report(options):
         'init="random"': [cell for cell in cells if cell["init"] == "random"],
     }
     summaries = {name: summarise(group) for name, group in groups.items() if group}
-    print()
-    print_table(
-        ["figure", *summaries],
-        [[figure, *(summary[figure] for summary in summaries.values())] for figure in summaries["all"]],
-    )
-    lost = sorted((cell for cell in auto if cell["ratio"] > 1.005), key=lambda cell: -cell["ratio"])
-    if lost:
-        print("\nCells above 1.005:")
-        print_table(
-            ["cell", "ratio", "standard error", "PCA kept, of 5"],
-            [[describe(cell), cell["ratio"], cell["standard_error"], cell["kept_pca"]] for cell in lost],
-        )
-    found = summaries["all"]
-    for figure, limit in (
-        ("of these beyond one standard error", 0),
-        ("geometric mean", 0.52),
-        ("median", 0.72),
-        ("fit seconds, median", 3.0),
-    ):
-        print(f"{figure}: {found[figure]:.3g}, target {limit}: {'met' if found[figure] <= limit else 'MISSED'}")
     save(options, {"summary": summaries, "cells": cells}, splits=5, max_rows=MAX_ROWS)
 
 
-if __name__ == "__main__":
-    parser = arguments(__doc__)
+def report(results) -> str:
+    """Figures of each set of cells, and the cells that lose."""
+    summaries, cells = results["figures"]["summary"], results["figures"]["cells"]
+    rows = [[figure, *(summary[figure] for summary in summaries.values())] for figure in summaries["all"]]
+    parts = [table(["figure", *(f"`{name}`" if "=" in name else name for name in summaries)], rows)]
+    lost = sorted((c for c in cells if c["init"] == "auto" and c["ratio"] > 1.005), key=lambda cell: -cell["ratio"])
+    if lost:
+        rows = [[describe(c), fixed(c["ratio"]), fixed(c["standard_error"]), c["kept_pca"]] for c in lost]
+        parts += ["Cells above 1.005, with the default start:"]
+        parts += [table(["cell", "ratio", "standard error", "splits that kept PCA"], rows)]
+    return "\n\n".join(parts)
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--fresh", action="store_true", help="forget the tables of an interrupted run")
     parser.add_argument("--skip-random", action="store_true", help='without init="random"')
     parser.add_argument("--tables", nargs="*", help="only tables whose name contains one of these")
     parser.set_defaults(threads=1)
-    report(parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    run(parser().parse_args())

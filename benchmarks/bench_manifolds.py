@@ -5,20 +5,35 @@ two circles, a helix and a sphere; a quarter held out (train_test_split, seed 0)
 held-out rows, divided by PCA's; default parameters but for what the column says. "as torch does" leaves out the sharper
 start of the networks beside PCA, a saddle that is then hard to leave. "PCA kept" counts fits that end at PCA.
 
-Target: the default at most 1.2 times the error of ``init="random"`` on every manifold (medians), PCA kept in none.
+The default should not be far above ``init="random"`` on any manifold (medians), and should keep PCA nowhere.
 """
 
 import time
 import warnings
 
 import numpy as np
-from common import arguments, print_table, save, use_threads
 from joblib import Parallel, delayed
 from sklearn.datasets import make_circles, make_moons, make_s_curve, make_swiss_roll
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
+from benchmarks.common import Target, arguments, fixed, save, table, use_threads
 from sk_autoenc import AutoencoderTransformer
+
+TRIED = (
+    "Tried: a decoder whose network starts at a tenth of PCA's error instead of zero. It keeps PCA nowhere, but then "
+    "no training starts at PCA."
+)
+TARGETS = [
+    Target(
+        'manifolds: error / that of `init="random"`, the largest of six',
+        lambda results: results["figures"]["worst"],
+        "≤",
+        1.2,
+        TRIED,
+    ),
+    Target("manifolds: fits that keep PCA", lambda results: results["figures"]["kept"], "≤", 0, TRIED),
+]
 
 
 class AsTorchDoes(AutoencoderTransformer):
@@ -59,12 +74,12 @@ MANIFOLDS = {
 }
 
 
-def measure(manifold: str, contender: str, seed: int, threads: int) -> dict:
+def measure(manifold: str, contender: str, seed: int, threads: int, n_rows: int | None) -> dict:
     """One fit."""
     use_threads(threads)
     warnings.simplefilter("ignore")
     make, k = MANIFOLDS[manifold]
-    train, test = train_test_split(make(seed), random_state=0)
+    train, test = train_test_split(make(seed)[:n_rows], random_state=0)
     pca = PCA(k).fit(train)
     floor = np.square(test - pca.inverse_transform(pca.transform(test))).sum(axis=1).mean()
     start = time.perf_counter()
@@ -74,13 +89,13 @@ def measure(manifold: str, contender: str, seed: int, threads: int) -> dict:
     return {"manifold": manifold, "contender": contender, "ratio": ratio, "linear": model.linear_, "seconds": elapsed}
 
 
-def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--jobs", type=int, default=1, help="fits at a time (default 1)")
-    options = parser.parse_args()
+def run(options) -> None:
+    """Measure and store."""
+    if not hasattr(AutoencoderTransformer, "_sharpen"):
+        raise AttributeError("AsTorchDoes overrides _sharpen, which the library does not have any more")
     seeds, manifolds = (range(1), ["two moons"]) if options.quick else (range(5), list(MANIFOLDS))
     found = Parallel(options.jobs)(
-        delayed(measure)(manifold, contender, seed, options.threads)
+        delayed(measure)(manifold, contender, seed, options.threads, 48 if options.quick else None)
         for manifold in manifolds
         for contender in CONTENDERS
         for seed in seeds
@@ -90,13 +105,24 @@ def main() -> None:
         cells = [[it for it in found if it["manifold"] == manifold and it["contender"] == name] for name in CONTENDERS]
         medians = [float(np.median([it["ratio"] for it in cell])) for cell in cells]
         rows.append([manifold, *medians, *(sum(it["linear"] for it in cell) for cell in cells[:2])])
-    print_table(["manifold", *CONTENDERS, "PCA kept", "PCA kept, as torch does"], rows)
     worst = max(row[1] / row[3] for row in rows)
     kept = sum(row[4] for row in rows)
-    print(f"default / random at most {worst:.2f} (target 1.2); PCA kept in {kept} fits (target 0)")
     figures = {"table": rows, "fits": found, "worst": worst, "kept": kept}
     save(options, figures)
 
 
+def report(results) -> str:
+    """Medians over seeds, and how often PCA was kept."""
+    rows = [[row[0], *map(fixed, row[1:4]), *row[4:]] for row in results["figures"]["table"]]
+    return table(["manifold", "default", "as torch does", '`init="random"`', "PCA kept", "as torch does"], rows)
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
+    parser.add_argument("--jobs", type=int, default=1, help="fits at a time (default 1)")
+    return parser
+
+
 if __name__ == "__main__":
-    main()
+    run(parser().parse_args())

@@ -2,16 +2,29 @@
 
 Each split draws fresh rows, fits the default detector on 199 of them with 199 more kept out
 (``calibration_fraction``), and asks for the p-value of one new row. Split conformal p-values then take each of 200
-values with the same probability. Target: the share of p <= 0.05 lies inside the 99 % binomial band around 0.05.
+values with the same probability. The share of p <= 0.05 should lie inside the 99 % binomial band around 0.05.
 """
 
 import numpy as np
-from common import arguments, print_table, save, use_threads
 from scipy.stats import binom
 
+from benchmarks.common import Target, arguments, fixed, save, table, use_threads
 from sk_autoenc import ReconstructionOutlierDetector
 
-N_CALIBRATION, LEVELS = 199, (0.01, 0.05, 0.1, 0.5)
+N_SPLITS, N_CALIBRATION, LEVELS = 2000, 199, (0.01, 0.05, 0.1, 0.5)
+
+
+def share(results, level):
+    """Share of the stored p-values up to a level."""
+    return float((np.array(results["figures"]["pvalues"]) <= level + 1e-12).mean())
+
+
+NAME = "outliers: share of p-values up to 0.05"
+LOW, HIGH = (float(bound) / N_SPLITS for bound in binom.interval(0.99, N_SPLITS, 0.05))
+TARGETS = [
+    Target(NAME, lambda results: share(results, 0.05), comparison, bound)
+    for comparison, bound in (("≥", LOW), ("≤", HIGH))
+]
 
 
 def draw_rows(n, generator):
@@ -31,22 +44,29 @@ def pvalue(seed):
     return float(detector.predict_pvalue(rows[-1:])[0])
 
 
-def report(options):
-    """Measure, print, store."""
+def run(options) -> None:
+    """Measure and store."""
     use_threads(options.threads)
-    n_splits = 50 if options.quick else 2000
+    n_splits = 2 if options.quick else N_SPLITS
     pvalues = np.array([pvalue(seed) for seed in range(n_splits)])
-    rows = []
+    save(options, {"pvalues": pvalues.tolist()}, splits=n_splits, calibration_rows=N_CALIBRATION)
+
+
+def report(results) -> str:
+    """Shares of p-values and their bands."""
+    n_splits, rows = len(results["figures"]["pvalues"]), []
     for level in LEVELS:
-        low, high = binom.interval(0.99, n_splits, level)
-        share = float((pvalues <= level + 1e-12).mean())
-        verdict = "inside" if low <= share * n_splits <= high else "OUTSIDE"
-        rows.append([level, share, f"{low / n_splits:.4f} to {high / n_splits:.4f}", verdict])
-    print_table(["level", "share of p-values up to it", "99 % band", ""], rows)
-    save(options, {"pvalues": pvalues.tolist(), "table": rows}, splits=n_splits, calibration_rows=N_CALIBRATION)
+        low, high = binom.interval(0.99, n_splits, level) / np.array(n_splits)
+        rows.append([level, fixed(share(results, level), 4), f"{fixed(low, 4)} to {fixed(high, 4)}"])
+    return table(["level", "share of p-values up to it", "99 % binomial band"], rows)
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
+    parser.set_defaults(threads=1)
+    return parser
 
 
 if __name__ == "__main__":
-    parser = arguments(__doc__)
-    parser.set_defaults(threads=1)
-    report(parser.parse_args())
+    run(parser().parse_args())

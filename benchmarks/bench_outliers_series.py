@@ -11,15 +11,16 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from common import arguments, data_file, print_table, save, use_threads
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
+from benchmarks.common import arguments, data_file, fixed, save, table, use_threads
 from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector
 
 WINDOW, SEEDS = 16, 5
+TARGETS = []
 
 
 def nearest(A, B, same):
@@ -62,6 +63,9 @@ def heart_beats(options):
     """AUROC by setting and contender, mean and spread over seeds."""
     with np.load(data_file("ecg5000/ecg5000.npz")) as file:
         X_train, y_train, X_test, y_test = (file[name] for name in ("X_train", "y_train", "X_test", "y_test"))
+    autoencoder = {"device": "cpu", **({"max_iter": 1} if options.quick else {})}
+    if options.quick:
+        X_test, y_test = X_test[::20], y_test[::20]
     found = {}
     for one_class in (True, False):
         A = X_train[y_train == 0] if one_class else X_train
@@ -69,7 +73,7 @@ def heart_beats(options):
         entries["ours"] = (lambda A, B, s, c=one_class: ours(A, B, s, novelty=c), SEEDS)
         entries["ours, of our autoencoder"] = (
             lambda A, B, s, c=one_class: ours(
-                A, B, s, autoencoder=AutoencoderTransformer(8, device="cpu"), n_estimators=2, novelty=c
+                A, B, s, autoencoder=AutoencoderTransformer(8, **autoencoder), n_estimators=2, novelty=c
             ),
             1,
         )
@@ -97,24 +101,42 @@ def windows_of_series(options):
     return found
 
 
-def report(options):
-    """Measure, print, store."""
+def run(options) -> None:
+    """Measure and store."""
     warnings.simplefilter("ignore")
     use_threads(options.threads)
     beats = heart_beats(options)
-    print("ECG5000, AUROC on the test beats")
     rows = [[*key, float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else None] for key, v in beats.items()]
-    print_table(["trained", "method", "AUROC", "spread over seeds"], rows)
     series = windows_of_series(options)
     methods = list(next(iter(series.values())))
     real = [name for name in series if name.startswith("real")]
-    print(f"\nNAB, mean AUROC over {len(series)} series ({len(real)} of them real), windows of {WINDOW}")
     figures = {m: [np.mean([series[n][m] for n in names]) for names in (series, real)] for m in methods}
-    print_table(["method", "all", "real"], [[m, *map(float, v)] for m, v in figures.items()])
     save(options, {"ecg5000": rows, "nab": series, "nab_means": figures}, window=WINDOW, seeds=SEEDS)
 
 
-if __name__ == "__main__":
-    parser = arguments(__doc__)
+def report(results) -> str:
+    """AUROC of heart beats, then means over the NAB series."""
+    figures, beats = results["figures"], {}
+    for setting, method, auroc, spread in figures["ecg5000"]:
+        beats.setdefault(method, {})[setting] = fixed(auroc) + (f" ± {fixed(spread)}" if spread else "")
+    rows = [[method, found["one-class"], found["unsupervised"]] for method, found in beats.items()]
+    n_real = sum(name.startswith("real") for name in figures["nab"])
+    means = [[method, *map(fixed, found)] for method, found in figures["nab_means"].items()]
+    return f"""AUROC, ± the spread over seeds:
+
+{table(["method", "ECG5000, normal beats", "ECG5000, all beats"], rows)}
+
+NAB, mean AUROC over the series:
+
+{table(["method", f"all {len(figures['nab'])}", f"the {n_real} real ones"], means)}"""
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
     parser.set_defaults(threads=1)
-    report(parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    run(parser().parse_args())

@@ -10,10 +10,10 @@ their reconstructions by PCA show what the best and the blurred get. No target: 
 import time
 
 import numpy as np
-from common import arguments, load_images, print_table, save, use_threads
 from scipy.ndimage import laplace
 from sklearn.decomposition import PCA
 
+from benchmarks.common import arguments, figures_table, load_images, save, use_threads
 from sk_autoenc import AAETransformer, VAETransformer
 from sk_autoenc.metrics import (
     classifier_two_sample_test,
@@ -22,6 +22,7 @@ from sk_autoenc.metrics import (
     precision_recall_density_coverage,
 )
 
+TARGETS = []
 N_COMPONENTS, N_SAMPLES, N_JUDGED = 16, 10_000, 3000
 SHARED = {
     "architecture": (256, 128),
@@ -50,13 +51,13 @@ def judge(rows: np.ndarray, test: np.ndarray, train: np.ndarray, features: PCA) 
     }
 
 
-def report(options):
-    """Fit, sample, judge, print, store."""
+def run(options) -> None:
+    """Fit, sample, judge and store."""
     use_threads(options.threads)
     X, _, test, _ = load_images("fashion_mnist")
     epochs = options.epochs
     if options.quick:
-        X, test, epochs = X[:2000], test[:1000], 1
+        X, test, epochs = X[:100], test[:50], 1
     features = PCA(32, random_state=0).fit(X)
     models = {
         # A round of the game takes about twice a step of the VAE.
@@ -80,22 +81,28 @@ def report(options):
     figures["training images through PCA"] = judge(blurred, test, X[n_samples:] if len(X) > n_samples else X, features)
     figures["training images"] = judge(X[:n_samples], test, X[n_samples:] if len(X) > n_samples else X, features)
 
-    columns = [
-        "sharpness",
-        "precision",
-        "density",
-        "recall",
-        "coverage",
-        "frechet",
-        "auroc",
-        "distance_ratio",
-        "minutes",
-    ]
-    print_table(["", *columns], [[name, *(found.get(c) for c in columns)] for name, found in figures.items()])
     save(options, figures, estimators={name: repr(model) for name, model in models.items()})
 
 
-if __name__ == "__main__":
-    parser = arguments(__doc__)
+def report(results) -> str:
+    """All figures of all images."""
+    columns = {
+        "sharpness": ("sharpness", 3),
+        **{name: (name, 2) for name in ("precision", "density", "recall", "coverage")},
+        "Fréchet": ("frechet", 2),
+        "AUROC": ("auroc", 3),
+        "distance ratio": ("distance_ratio", 2),
+        "minutes": ("minutes", 1),
+    }
+    return figures_table("", results["figures"], columns)
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
     parser.add_argument("--epochs", type=int, default=15, help="of the AAE; the VAE gets twice as many")
-    report(parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    run(parser().parse_args())

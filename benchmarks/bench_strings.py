@@ -5,20 +5,28 @@ decoded greedily, the end included; beside the autoencoder what one gets without
 string in counts of token pairs (TF-IDF), and the most common token of each place. Of samples: the share that is
 well-formed (brackets and ring bonds in pairs; atoms that RDKit accepts, where it is installed), new and distinct.
 
-No figure is set; the issue asks to report them by length.
+There is no target; figures are reported by length.
 """
 
-import importlib.util
-import json
 import re
 from collections import Counter
 
 import numpy as np
 import pandas as pd
-from common import RESULTS, arguments, data_file, print_table, save, use_threads
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
+from benchmarks.common import (
+    arguments,
+    data_file,
+    fixed,
+    installed,
+    machine,
+    save,
+    stored_figures,
+    table,
+    use_threads,
+)
 from sk_autoenc import AutoencoderTransformer, Recurrent, VAETransformer, Vocabulary
 
 SMILES = r"\[[^]]*\]|Br|Cl|%\d\d|."
@@ -27,19 +35,20 @@ WORDS = r"\w+|[^\w\s]"
 
 def molecules(n_train: int, n_test: int) -> tuple[Vocabulary, np.ndarray, np.ndarray]:
     """SMILES of the ZINC subset: training and test strings."""
-    table = pd.read_csv(data_file("smiles/zinc_subset.csv.gz"))
-    train, test = (table.smiles[table.split == part].to_numpy() for part in ("valid", "test"))
+    frame = pd.read_csv(data_file("smiles/zinc_subset.csv.gz"))
+    train, test = (frame.smiles[frame.split == part].to_numpy() for part in ("valid", "test"))
     order = np.random.default_rng(0).permutation(len(train))[:n_train]
     return Vocabulary(SMILES, unknown="?", max_length=110), train[order], test[:n_test]
 
 
 def captions(n_train: int, n_test: int) -> tuple[Vocabulary, np.ndarray, np.ndarray]:
     """English captions of pictures in lower case: training and test strings."""
-    table = pd.read_csv(data_file("multi30k/multi30k_en_de_fr.csv.gz"))
-    train, test = (table.en[table.split == part].str.lower().to_numpy() for part in ("train", "test_2016_flickr"))
+    frame = pd.read_csv(data_file("multi30k/multi30k_en_de_fr.csv.gz"))
+    train, test = (frame.en[frame.split == part].str.lower().to_numpy() for part in ("train", "test_2016_flickr"))
     return Vocabulary(WORDS, separator=" ", min_count=3, unknown="?", max_length=50), train[:n_train], test[:n_test]
 
 
+TARGETS = []
 N_COMPONENTS = 64
 SETS = {"molecules": molecules, "captions": captions}
 
@@ -89,9 +98,11 @@ def is_well_formed(smiles: str) -> bool:
     return depth == 0 and "()" not in bare and all(count % 2 == 0 for count in rings.values())
 
 
-def judge_samples(name: str, model: VAETransformer, vocabulary: Vocabulary, train: np.ndarray, held_out) -> dict:
+def judge_samples(
+    name: str, model: VAETransformer, vocabulary: Vocabulary, train: np.ndarray, held_out, n: int
+) -> dict:
     """Divergence and log-probability in nats; shares of samples that are distinct, new, and as they should be."""
-    strings = vocabulary.inverse_transform(model.sample(1000, random_state=0))
+    strings = vocabulary.inverse_transform(model.sample(n, random_state=0))
     found = {
         "kl": float(model.kl_per_component_.sum()),
         "nats": float(model.score(held_out, n_samples=64)),
@@ -101,7 +112,7 @@ def judge_samples(name: str, model: VAETransformer, vocabulary: Vocabulary, trai
     }
     if name == "molecules":
         found["well-formed"] = float(np.mean([is_well_formed(string) for string in strings]))
-        if importlib.util.find_spec("rdkit"):
+        if installed("rdkit"):
             from rdkit import Chem, RDLogger, rdBase
 
             RDLogger.DisableLog("rdApp.*")
@@ -129,9 +140,9 @@ def models(options) -> dict:
     }
 
 
-def run(name: str, options) -> dict:
+def measure(name: str, options) -> dict:
     """What every model makes of one set: accuracy, and of those that draw, what samples are."""
-    vocabulary, train, test = SETS[name](options.n_train, 1000)
+    vocabulary, train, test = SETS[name](options.n_train, options.n_test)
     if options.validate:
         train, test = np.split(train, [-(len(train) // 20)])
     rows, held_out = vocabulary.fit_transform(train), vocabulary.transform(test)
@@ -148,24 +159,50 @@ def run(name: str, options) -> dict:
             model.fit(rows)
             found[method] = {"accuracy": by_length(right(model.reconstruct(held_out), held_out), lengths)}
             if isinstance(model, VAETransformer):
-                found[method] |= judge_samples(name, model, vocabulary, train, held_out)
+                found[method] |= judge_samples(name, model, vocabulary, train, held_out, options.n_test)
             print(name, method, found[method], flush=True)
     low, high = np.quantile(lengths, [1 / 3, 2 / 3])
     header = [name, "all", f"up to {low:.0f}", f"up to {high:.0f}", "longer", "without an error"]
-    print_table(header, [[method, *figures["accuracy"]] for method, figures in found.items()])
-    return {"header": header, "methods": found}
+    return {"header": header, "methods": found, "machine": machine()}
 
 
 def with_stored(name: str, found: dict, options) -> dict:
     """All sets, with what other runs measured: each model takes long."""
-    path = RESULTS / "strings.json"
-    figures = json.loads(path.read_text())["figures"] if path.exists() and not options.quick else {}
+    figures = stored_figures("strings", options)
     methods = {**figures.get(name, {}).get("methods", {}), **found["methods"]}
     return {**figures, name: {**found, "methods": methods}}
 
 
-def main():
-    parser = arguments(__doc__)
+def run(options) -> None:
+    """Measure and store, set by set."""
+    options.n_test = 1000
+    if options.quick:
+        options.n_train, options.n_test, options.epochs, options.hidden_size = 100, 20, 1, 8
+    use_threads(options.threads)
+    for name in SETS:
+        if options.only in (None, name):
+            save(options, with_stored(name, measure(name, options), options))
+
+
+def report(results) -> str:
+    """A table for each set."""
+    more = {"kl": 1, "nats": 1, "well-formed": 3, "valid": 3, "distinct": 2, "new": 2}
+    parts = []
+    for found in results["figures"].values():
+        shown = [name for name in more if any(name in method for method in found["methods"].values())]
+        rows = [
+            [method, *map(fixed, figures["accuracy"]), *(fixed(figures.get(name), more[name]) for name in shown)]
+            for method, figures in found["methods"].items()
+        ]
+        parts.append(
+            table([*found["header"], *({"kl": "KL, nats", "nats": "held-out nats"}.get(n, n) for n in shown)], rows)
+        )
+    return "\n\n".join(parts)
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
     parser.add_argument("--only", choices=sorted(SETS), help="this set alone; others stay as they are stored")
     parser.add_argument(
         "--only-model", default="", help="models with this in their name; others stay as they are stored"
@@ -176,16 +213,8 @@ def main():
     parser.add_argument("--n-train", type=int, default=24000)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--hidden-size", type=int, default=128)
-    options = parser.parse_args()
-    if options.quick:
-        options.n_train, options.epochs, options.hidden_size = 400, 1, 16
-    use_threads(options.threads)
-    for name in SETS:
-        if options.only in (None, name):
-            found = run(name, options)
-            if not options.validate:
-                save(options, with_stored(name, found, options))
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    run(parser().parse_args())

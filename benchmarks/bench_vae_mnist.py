@@ -7,9 +7,9 @@ were held out, in short runs (``--validate`` judges on such); the rate falls as 
 bfloat16 in matrix products of training; scores are computed without it. Baselines of the same run: independent pixels,
 and a mixture of Bernoulli distributions fitted by EM.
 
-Target: the VAE at -89 nats or better after 15 minutes of training on 2 cores; the IWAE with 50 codes per row goes
-towards -84.78, once in the same time, and once longer, with two codes per row first. Published, after 3280 epochs:
--86.76 and -84.78, on all test images.
+The minutes of the target are of 2 cores, by the clock of ``--clock``. The IWAE with 50 codes per row is trained once in
+the same time, and once longer, with two codes per row first. Published, after 3280 epochs: -86.76 and -84.78, on all
+test images.
 
 ``--long`` needs CUDA: the published schedule (batches of 20, 3280 epochs at eight falling rates) for the models that
 are trained in one stage, all test images.
@@ -21,15 +21,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from common import arguments, load_images, print_table, save, use_threads
 from scipy.special import logsumexp
 
+from benchmarks.common import Target, arguments, figures_table, load_images, measured, save, use_threads
 from sk_autoenc import MLP, Bernoulli, VAETransformer
 
-TARGET, MINUTES = -89.0, 15.0
 N_HELD_OUT, N_JUDGED = 5000, 1000
 MIXTURE_SIZE = 500
 PUBLISHED = {1: -86.76, 50: -84.78}
+
+
+def minutes_of_vae(results) -> float:
+    """Minutes of training, by the clock that was chosen."""
+    clock = "minutes" if results["settings"]["clock"] == "wall" else "processor_minutes"
+    return results["figures"]["VAE"][clock]
+
+
+TARGETS = [
+    Target("VAE: binarised MNIST, nats", lambda results: results["figures"]["VAE"]["log_prob"], "≥", -89.0),
+    Target("VAE: binarised MNIST, minutes of training", minutes_of_vae, "≤", 15),
+]
 
 #: What each model is trained by, stage after stage; the first two have the epochs that fit in the minutes.
 STAGES = {
@@ -152,8 +163,8 @@ def train_all(X: np.ndarray, options) -> list[tuple[VAETransformer, dict]]:
     return fitted
 
 
-def report(options):
-    """Measure, print, store."""
+def run(options) -> None:
+    """Measure and store."""
     if options.long:
         if not torch.cuda.is_available():
             sys.exit("--long trains for 3280 epochs of 3000 steps, which needs CUDA; there is none here.")
@@ -165,7 +176,7 @@ def report(options):
     test = binarized(X_test if options.long else X_test[:N_JUDGED], seed=0)
     n_samples, size = 5000, MIXTURE_SIZE
     if options.quick:
-        X, test, n_samples, size, options.epochs = X[:6000], test[:100], 50, 5, 1
+        X, test, n_samples, size, options.epochs = X[:200], test[:20], 10, 5, 1
 
     mean = np.log(X.mean(axis=0).clip(1e-4, 1 - 1e-4)), np.log1p(-X.mean(axis=0).clip(1e-4, 1 - 1e-4))
     mixture = bernoulli_mixture(X, size)
@@ -179,18 +190,29 @@ def report(options):
         figures[name]["published"] = PUBLISHED[estimator.n_importance_samples]
         estimators[name] = repr(estimator)
 
-    columns = ["log_prob", "standard_error", "elbo", "active_codes", "epochs", "minutes", "processor_minutes"]
-    rows = [[name, *(found.get(column) for column in [*columns, "published"])] for name, found in figures.items()]
-    print_table(["model", *columns, "published"], rows)
-    if "VAE" in figures and not (options.validate or options.long):
-        spent = figures["VAE"]["minutes" if options.clock == "wall" else "processor_minutes"]
-        met = figures["VAE"]["log_prob"] >= TARGET and spent <= MINUTES
-        print(f"target {TARGET} after {MINUTES:.0f} minutes on 2 cores: {'met' if met else 'MISSED'}")
     save(options, figures, estimators=estimators, judged=len(test), importance_samples=n_samples)
 
 
-if __name__ == "__main__":
-    parser = arguments(__doc__)
+def report(results) -> str:
+    """All models, with what was published."""
+    columns = {
+        "log p(x), nats": ("log_prob", 2),
+        "standard error": ("standard_error", 2),
+        "ELBO": ("elbo", 2),
+        "active codes": ("active_codes", 0),
+        "epochs": ("epochs", 0),
+        "processor min": ("processor_minutes", 1),
+        "wall min": ("minutes", 1),
+        "published": ("published", 2),
+    }
+    apart = results["settings"].get("run_apart", {})
+    lines = [f"{name} was run apart. {measured(found)}" for name, found in apart.items()]
+    return "\n\n".join([figures_table("model", results["figures"], columns), *lines])
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
     parser.add_argument("--models", nargs="+", default=list(STAGES), choices=STAGES, help="only these")
     parser.add_argument("--epochs", type=int, help="of every stage, instead of those stated")
     parser.add_argument("--learning-rate", type=float, help="of every stage")
@@ -199,4 +221,8 @@ if __name__ == "__main__":
     parser.add_argument("--at-once", action="store_true", help="train the models side by side, --threads for each")
     parser.add_argument("--validate", action="store_true", help="judge on held-out training images, to choose settings")
     parser.add_argument("--long", action="store_true", help="on CUDA: the published schedule, all test images")
-    report(parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    run(parser().parse_args())

@@ -5,8 +5,8 @@ gaussian noise variance for all features, batches of 256, the same number of epo
 whole call divided by the number of steps. Contenders run in alternation; what is compared is the median over rounds of
 the ratio within a round.
 
-Targets: ours (init="random", no early stopping, constant rate) at most 1.20 × the hand-written loop with fused Adam,
-and at most 0.30 × PyOD's VAE without dropout.
+"Ours, plain" is ``fit`` with init="random", no early stopping and a constant rate. Beside it: the hand-written loop
+with fused Adam, and PyOD's VAE (if it is installed).
 
 Small differences that remain: PyOD learns no noise variance and its KL term is cut to zero (its ``capacity`` is 0), so
 it computes less than a VAE owes; it standardises every feature and scores all rows at the end, where ours centres,
@@ -19,15 +19,34 @@ import io
 
 import numpy as np
 import torch
-from common import alternate, arguments, print_table, ratio, save, use_threads
-from pyod.models.vae import VAE as PyODVAE
 from torch import nn
 
+from benchmarks.common import Target, alternate, arguments, figures_table, installed, ratio, save, use_threads
 from sk_autoenc import MLP, Gaussian, VAETransformer
 
 BATCH = 256
 OURS, LOOP, PYOD = "ours, plain", "loop, fused Adam", "PyOD VAE, no dropout"
-LIMITS = {LOOP: 1.20, PYOD: 0.30}
+
+
+def divided_by(contender):
+    """Time of ours divided by the contender's, from the results."""
+    return lambda results: results["figures"][contender]["ours_divided_by_it"]
+
+
+TARGETS = [
+    Target("VAE: time per step / hand-written loop", divided_by(LOOP), "≤", 1.20),
+    Target(
+        "VAE: time per step / PyOD's VAE",
+        divided_by(PYOD),
+        "≤",
+        0.30,
+        "The hand-written loop itself takes longer than the bound. Tried: fused dense layers, `torch.compile`, every "
+        "gradient written out by hand.",
+    ),
+    Target(
+        "VAE on a GPU: time per step / hand-written loop", lambda results: results["figures"]["gpu_ratio"], "≤", 1.2
+    ),
+]
 
 
 def ours(X, epochs, device="cpu", *, plain=True, variance="shared", **parameters):
@@ -85,6 +104,8 @@ def hand_written(X, epochs, device="cpu", *, fused=True):
 
 def pyod(X, epochs, **parameters):
     """One fit of PyOD's VAE."""
+    from pyod.models.vae import VAE as PyODVAE
+
     with contextlib.redirect_stdout(io.StringIO()):
         PyODVAE(
             encoder_neuron_list=[128, 64],
@@ -100,21 +121,24 @@ def pyod(X, epochs, **parameters):
 
 def contenders(X, epochs):
     """What runs on the CPU, by name."""
+    with_pyod = {
+        PYOD: lambda: pyod(X, epochs, dropout_rate=0.0),
+        "PyOD VAE, its defaults": lambda: pyod(X, epochs),
+    }
     return {
         OURS: lambda: ours(X, epochs),
         "ours, plain, noise variance by row": lambda: ours(X, epochs, variance="row"),
         "ours, with init, validation, cosine": lambda: ours(X, epochs, plain=False, n_iter_no_change=epochs),
         LOOP: lambda: hand_written(X, epochs),
         "loop, default Adam": lambda: hand_written(X, epochs, fused=False),
-        PYOD: lambda: pyod(X, epochs, dropout_rate=0.0),
-        "PyOD VAE, its defaults": lambda: pyod(X, epochs),
+        **(with_pyod if installed("pyod") else {}),
     }
 
 
-def report(options):
-    """Measure, print, store."""
+def run(options) -> None:
+    """Measure and store."""
     use_threads(options.threads)
-    n_rows, epochs, rounds = (2_000, 2, 2) if options.quick else (20_000, options.epochs, options.rounds)
+    n_rows, epochs, rounds = (1_000, 2, 1) if options.quick else (20_000, options.epochs, options.rounds)
     rng = np.random.default_rng(0)
     noise, factors = rng.standard_normal((n_rows, 64)), rng.standard_normal((n_rows, 16))  # codes that do not collapse
     X = (factors @ rng.standard_normal((16, 64)) + noise).astype(np.float32)
@@ -129,24 +153,32 @@ def report(options):
         }
         for name, elapsed in times.items()
     }
-    rows = [[name, *found.values()] for name, found in figures.items()]
-    print_table(["contender", "µs / step", "ours, plain / it", "it / loop"], rows)
-
     if torch.cuda.is_available():
         calls = {OURS: lambda: ours(X, epochs, "cuda"), LOOP: lambda: hand_written(X, epochs, "cuda")}
         on_gpu = alternate(calls, rounds, options.clock)
         figures["gpu"] = {name: 1e6 * float(np.median(elapsed)) / n_steps for name, elapsed in on_gpu.items()}
         figures["gpu_ratio"] = ratio(on_gpu, OURS, LOOP)
-        print(f"GPU, µs / step: {figures['gpu']}; ours / loop = {figures['gpu_ratio']:.3f}")
-
-    for name, limit in LIMITS.items():
-        reached = figures[name]["ours_divided_by_it"]
-        print(f"ours / {name}: {reached:.3f}, target {limit:.2f}: {'met' if reached <= limit else 'MISSED'}")
     save(options, figures, rows=n_rows, batch=BATCH, epochs_run=epochs, rounds_run=rounds)
 
 
-if __name__ == "__main__":
-    parser = arguments(__doc__)
+def report(results) -> str:
+    """Contenders and ratios; the median of ratios within rounds is not the ratio of medians."""
+    columns = {
+        "µs / step": ("microseconds_per_step", 0),
+        "ours, plain / it": ("ours_divided_by_it", 3),
+        "it / loop": ("it_divided_by_loop", 3),
+    }
+    contenders = {name: found for name, found in results["figures"].items() if "it_divided_by_loop" in (found or {})}
+    return figures_table("contender", contenders, columns)
+
+
+def parser():
+    """Options of this script."""
+    parser = arguments(__doc__, TARGETS)
     parser.add_argument("--epochs", type=int, default=10, help="epochs per fit (default 10)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of alternation (default 15)")
-    report(parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    run(parser().parse_args())
