@@ -267,7 +267,7 @@ def hand_written(X, epochs: int) -> None:
 def training_steps(model, X):
     """All batches of an epoch as training steps of the fitted model's net, and nothing else."""
     model.fit(X)
-    net, rows = model.net_, torch.from_numpy(model._to_network(model._validate(X, reset=False)))
+    net, rows = model.net_, torch.from_numpy(model._data.to_network(model._validate(X, reset=False)))
     batches = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))].split(128)
 
     def run():

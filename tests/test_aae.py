@@ -14,14 +14,13 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from sk_autoenc import MLP, AAETransformer, Gaussian, GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
-from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.dataset import Batch, Rows, WholeBatches
 from sk_autoenc.estimators.aae import adversarial_turns
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder
 from sk_autoenc.nn.variational import Posterior
 from sk_autoenc.training.adversarial import AdversarialNet, FreshBatches, Game, GameState, Player
 from sk_autoenc.training.builder import build_net, fit_callbacks
-from sk_autoenc.training.selection import SQUARED_ERRORS
 
 CHEAP = {"architecture": (8,), "critic": (8,), "max_iter": 3, "random_state": 0, "device": "cpu"}
 
@@ -70,12 +69,10 @@ def duel_net(turns, batch_size=5, **options):
     defaults = {"optimizer": "sgd", "learning_rate": 0.125, "weight_decay": 0.0, "net_params": None}
     return build_net(
         Duel(),
-        lambda output, x: {"size": output.square().sum(-1)},
+        lambda output, batch: {"size": output.square().sum(-1)},
         device="cpu",
         batch_size=batch_size,
         seed=0,
-        yardstick=SQUARED_ERRORS,
-        n_warmup_epochs=0,
         game=game,
         **{**defaults, **options},
     )
@@ -88,7 +85,7 @@ def weights(net):
 @pytest.mark.parametrize(("player", "step"), [("left", 0.125), ("right", 0.0625)])
 def test_a_loss_moves_its_player_alone_and_at_its_rate(player, step):
     def turns(module, batches, state):
-        yield player, (module.left.weight * module.right.weight).sum() + 0 * next(batches).sum()
+        yield player, (module.left.weight * module.right.weight).sum() + 0 * next(batches).x.sum()
 
     net = duel_net(turns)
     net.train(Rows(torch.zeros(5, 1)), epochs=1)
@@ -192,10 +189,11 @@ def test_fresh_batches_go_on_into_the_next_pass():
 def test_the_losses_are_those_of_the_paper():
     model = quietly(AAETransformer(2, **CHEAP), factors(60))
     module = model.net_.module_.eval()
-    x = torch.from_numpy(model._to_network(factors(8, seed=2)))
+    x = torch.from_numpy(model._data.to_network(factors(8, seed=2)))
     generator = torch.Generator().manual_seed(3)
     losses = {
-        player: loss.item() for player, loss in adversarial_turns(module, iter([x]), GameState(generator), n_critic=1)
+        player: loss.item()
+        for player, loss in adversarial_turns(module, iter([Batch(x)]), GameState(generator), n_critic=1)
     }
 
     drawn = model.prior_.sample(8, torch.Generator().manual_seed(3))
@@ -214,7 +212,7 @@ def test_codes_and_losses_of_a_gaussian_encoder_by_hand():
     """Under a prior of scale 3: codes are drawn in its units, critic and decoder read them in units of their own."""
     model = quietly(AAETransformer(2, **CHEAP, encoder="gaussian", prior=NormalPrior(3.0)), factors(60))
     module, X = model.net_.module_.eval(), factors(8, seed=2)
-    x = torch.from_numpy(model._to_network(X))
+    x = torch.from_numpy(model._data.to_network(X))
     batches, state = FreshBatches(WholeBatches(Rows(x), 8)), GameState(torch.Generator().manual_seed(3))
     losses = [(player, loss.item()) for player, loss in adversarial_turns(module, batches, state, n_critic=2)]
 
@@ -321,7 +319,7 @@ def test_rates_may_change_where_training_goes_on(X, params, expected):
 
 def test_every_step_of_the_critic_has_rows_and_draws_of_its_own(X, monkeypatch):
     model = quietly(AAETransformer(2, **CHEAP), X)
-    module, rows = model.net_.module_, torch.from_numpy(model._to_network(X[:64]))
+    module, rows = model.net_.module_, torch.from_numpy(model._data.to_network(X[:64]))
     judged = []
     monkeypatch.setattr(module, "log_odds", lambda code: judged.append(code.detach()) or module.critic(code)[:, 0])
     batches = FreshBatches(WholeBatches(Rows(rows), 8, torch.Generator().manual_seed(1)))
@@ -361,7 +359,7 @@ def test_mismatch_is_that_of_drawn_codes(X, monkeypatch):
     """Where every posterior is the prior, all means are one point, and yet codes cannot be told from draws."""
     model = quietly(AAETransformer(2, **CHEAP, encoder="gaussian"), X)
     monkeypatch.setattr(model.net_.module_, "posterior", lambda x: Posterior(x.new_zeros(len(x), 2), x.new_zeros(())))
-    rows = torch.from_numpy(model._to_network(factors(500)))
+    rows = torch.from_numpy(model._data.to_network(factors(500)))
     assert model._measure_mismatch(Rows(rows)) < 0.15
 
 

@@ -25,8 +25,8 @@ def counts():
     return np.random.default_rng(1).poisson(2.0, size=(N, D)).astype(float)
 
 
-def row_score(likelihood, raw, x):
-    return likelihood.row_score(torch.from_numpy(raw), torch.from_numpy(x)).numpy()
+def reconstruction_score(likelihood, raw, x):
+    return likelihood.reconstruction_score(torch.from_numpy(raw), torch.from_numpy(x)).numpy()
 
 
 def mean(likelihood, raw):
@@ -43,28 +43,30 @@ def rows_for(name, rng, shape):
 
 
 def test_gaussian_score_is_minus_the_summed_squared_error(raw, counts):
-    np.testing.assert_allclose(row_score(Gaussian(), raw, counts), -((counts - raw) ** 2).sum(1))
+    np.testing.assert_allclose(reconstruction_score(Gaussian(), raw, counts), -((counts - raw) ** 2).sum(1))
 
 
 def test_bernoulli_score_is_the_log_probability(raw):
     x = np.random.default_rng(2).integers(0, 2, size=(N, D)).astype(float)
-    np.testing.assert_allclose(row_score(Bernoulli(), raw, x), stats.bernoulli.logpmf(x, expit(raw)).sum(1))
+    np.testing.assert_allclose(reconstruction_score(Bernoulli(), raw, x), stats.bernoulli.logpmf(x, expit(raw)).sum(1))
 
 
 def test_bernoulli_score_of_shares_is_minus_the_cross_entropy(raw):
     x = np.random.default_rng(2).uniform(size=(N, D))
     expected = (xlogy(x, expit(raw)) + xlogy(1 - x, 1 - expit(raw))).sum(1)
-    np.testing.assert_allclose(row_score(Bernoulli(), raw, x), expected)
+    np.testing.assert_allclose(reconstruction_score(Bernoulli(), raw, x), expected)
 
 
 def test_poisson_score_is_the_log_probability(raw, counts):
-    np.testing.assert_allclose(row_score(Poisson(), raw, counts), stats.poisson.logpmf(counts, np.exp(raw)).sum(1))
+    np.testing.assert_allclose(
+        reconstruction_score(Poisson(), raw, counts), stats.poisson.logpmf(counts, np.exp(raw)).sum(1)
+    )
 
 
 def test_multinomial_score_is_the_log_probability(raw, counts):
     shares = softmax(raw, axis=1)
     expected = [stats.multinomial.logpmf(x, int(x.sum()), p) for x, p in zip(counts, shares, strict=True)]
-    np.testing.assert_allclose(row_score(Multinomial(), raw, counts), expected)
+    np.testing.assert_allclose(reconstruction_score(Multinomial(), raw, counts), expected)
 
 
 @pytest.mark.parametrize("likelihood", [Multinomial(), Poisson()], ids=str)
@@ -83,21 +85,23 @@ def test_counts_in_the_millions_lose_no_nats(likelihood):
 
 def test_multinomial_score_ignores_a_common_shift_of_the_logits(raw, counts):
     np.testing.assert_allclose(
-        row_score(Multinomial(), raw + 7.0, counts), row_score(Multinomial(), raw, counts), rtol=1e-10
+        reconstruction_score(Multinomial(), raw + 7.0, counts),
+        reconstruction_score(Multinomial(), raw, counts),
+        rtol=1e-10,
     )
 
 
 def test_multinomial_score_of_a_row_without_counts_is_zero(raw):
-    np.testing.assert_allclose(row_score(Multinomial(), raw, np.zeros((N, D))), 0.0, atol=1e-12)
+    np.testing.assert_allclose(reconstruction_score(Multinomial(), raw, np.zeros((N, D))), 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ONE_OUTPUT)
 def test_row_score_keeps_leading_axes(name):
     rng = np.random.default_rng(3)
     raw, x = rng.normal(size=(2, 3, N, D)), rows_for(name, rng, (N, D))
-    scores = row_score(LIKELIHOODS[name](), raw, x)
+    scores = reconstruction_score(LIKELIHOODS[name](), raw, x)
     assert scores.shape == (2, 3, N)
-    np.testing.assert_allclose(scores[1, 2], row_score(LIKELIHOODS[name](), raw[1, 2], x))
+    np.testing.assert_allclose(scores[1, 2], reconstruction_score(LIKELIHOODS[name](), raw[1, 2], x))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_row_score_keeps_leading_axes(name):
 )
 def test_scores_stay_exact_where_probabilities_leave_float32(likelihood, raw, x, expected):
     raw = torch.tensor([[raw]], requires_grad=True)
-    score = likelihood.row_score(raw, torch.tensor([[x]]))
+    score = likelihood.reconstruction_score(raw, torch.tensor([[x]]))
     score.sum().backward()
     assert score.item() == pytest.approx(expected, abs=1e-4)
     assert torch.isfinite(raw.grad).all()
@@ -119,10 +123,10 @@ def test_scores_stay_exact_where_probabilities_leave_float32(likelihood, raw, x,
 
 @pytest.mark.parametrize("name", ONE_OUTPUT)
 def test_scores_are_highest_at_the_mean(name):
-    """``raw_of_mean`` of a row is the best output for that row: the gradient vanishes there."""
+    """``initial_bias`` of a row is the best output for that row: the gradient vanishes there."""
     x = np.random.default_rng(4).uniform(0.1, 0.9, size=(1, D))
-    raw = torch.from_numpy(LIKELIHOODS[name]().raw_of_mean(x[0])).requires_grad_()
-    LIKELIHOODS[name]().row_score(raw, torch.from_numpy(x)).sum().backward()
+    raw = torch.from_numpy(LIKELIHOODS[name]().initial_bias(x[0])).requires_grad_()
+    LIKELIHOODS[name]().reconstruction_score(raw, torch.from_numpy(x)).sum().backward()
     np.testing.assert_allclose(raw.grad.numpy(), 0.0, atol=1e-9)
 
 
@@ -156,7 +160,7 @@ def test_categorical_score_is_the_log_probability():
         np.take_along_axis(p, c[None, :, None].repeat(2, 0), -1)[..., 0]
         for p, c in ((first, columns[:, 0]), (second, columns[:, 1]))
     ]
-    np.testing.assert_allclose(row_score(fitted_categorical(), raw, CATEGORIES), np.log(chosen).sum(0))
+    np.testing.assert_allclose(reconstruction_score(fitted_categorical(), raw, CATEGORIES), np.log(chosen).sum(0))
 
 
 def test_the_mean_of_categories_is_the_most_probable():
@@ -166,10 +170,10 @@ def test_the_mean_of_categories_is_the_most_probable():
 
 def test_shares_of_categories_are_where_the_bias_starts():
     shares = np.array([0.25, 0.25, 0.5, 0.25, 0.75])
-    raw = fitted_categorical().raw_of_mean(shares)
+    raw = fitted_categorical().initial_bias(shares)
     np.testing.assert_allclose(softmax(raw[:3]), shares[:3])
     np.testing.assert_allclose(softmax(raw[3:]), shares[3:])
-    assert np.isfinite(fitted_categorical().raw_of_mean(np.array([0.0, 1.0]))).all()
+    assert np.isfinite(fitted_categorical().initial_bias(np.array([0.0, 1.0]))).all()
 
 
 # -- draws: their frequencies are those that the mean, or the log-probability, says
@@ -232,28 +236,31 @@ def test_means(raw):
 
 
 @pytest.mark.parametrize("name", ONE_OUTPUT)
-def test_raw_of_mean_is_the_inverse_of_mean(name):
+def test_initial_bias_is_the_inverse_of_mean(name):
     m = np.random.default_rng(5).uniform(0.05, 0.95, size=D)
     expected = m / m.sum() if name == "multinomial" else m
-    np.testing.assert_allclose(mean(LIKELIHOODS[name](), LIKELIHOODS[name]().raw_of_mean(m)), expected)
+    np.testing.assert_allclose(mean(LIKELIHOODS[name](), LIKELIHOODS[name]().initial_bias(m)), expected)
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "poisson", "multinomial"])
-def test_raw_of_mean_is_finite_at_the_border(name):
+def test_initial_bias_is_finite_at_the_border(name):
     m = np.array([0.0, 1.0])
-    raw = LIKELIHOODS[name]().raw_of_mean(m)
+    raw = LIKELIHOODS[name]().initial_bias(m)
     assert np.isfinite(raw).all()
     np.testing.assert_allclose(mean(LIKELIHOODS[name](), raw), m, atol=2e-3)
 
 
-def test_row_size_is_the_total_of_a_multinomial_row(counts):
-    sizes = Multinomial().row_size(torch.from_numpy(counts)).numpy()
+def test_total_count_is_the_total_of_a_multinomial_row(counts):
+    sizes = Multinomial().total_count(torch.from_numpy(counts)).numpy()
     np.testing.assert_array_equal(sizes, counts.sum(1, keepdims=True))
-    assert all(LIKELIHOODS[name]().row_size(None) == 1.0 for name in ("gaussian", "bernoulli", "poisson"))
+    assert all(LIKELIHOODS[name]().total_count(None) == 1.0 for name in ("gaussian", "bernoulli", "poisson"))
 
 
 def test_only_real_values_are_scaled():
-    assert {name for name, likelihood in LIKELIHOODS.items() if likelihood.scales_rows} == {"gaussian", "student_t"}
+    assert {name for name, likelihood in LIKELIHOODS.items() if likelihood().is_scaled(3).all()} == {
+        "gaussian",
+        "student_t",
+    }
 
 
 # -- check

@@ -256,6 +256,6 @@ def test_the_bound_that_judges_is_tight_for_a_linear_model():
     rows = np.random.default_rng(0).normal(size=(640, 3)) @ [[2, 1, 0], [0, 1, 1], [0, 0, 0.3]]
     model, _ = fitted(rows, n_components=2, likelihood="gaussian", prior="normal")
     assert model.linear_
-    judged = model.net_.judge(Rows(torch.from_numpy(model._to_network(rows)), torch.arange(640)))
-    nats = model.score_samples(rows) + np.log(model._scaling.scale).sum()
+    judged = model.net_.losses(Rows(torch.from_numpy(model._data.to_network(rows)), torch.arange(640)))
+    nats = model.score_samples(rows) + np.log(model._data.scaling.scale).sum()
     np.testing.assert_allclose(-judged.numpy(), nats, atol=1e-3)

@@ -236,7 +236,7 @@ def test_rows_in_any_form(autoencoder):
 def test_tokens_of_one_length_need_no_end(cls):
     X = np.stack([RNG.permutation(4) for _ in range(60)]).astype(np.float32)
     model = cls(2, architecture=Recurrent(8, cell="lstm"), likelihood=Categorical(5), max_iter=1, random_state=0).fit(X)
-    assert model._likelihood.n_outcomes == 5
+    assert model._data.likelihood.n_outcomes == 5
     made = model.reconstruct(X)
     assert made.dtype == np.float32
     assert set(np.unique(made)) <= set(range(5))
@@ -257,12 +257,12 @@ def test_more_training_and_another_process(cls, tmp_path):
 
 def test_training_starts_at_the_shares_of_tokens():
     model = AutoencoderTransformer(2, max_iter=1, learning_rate=1e-9, early_stopping=False, **OPTIONS).fit(ROWS)
-    likelihood = model._likelihood
+    likelihood = model._data.likelihood
     shares = likelihood.shares(torch.from_numpy(ROWS))
     counts = [(ROWS == 0).sum(), (ROWS == 1).sum(), np.isnan(ROWS).any(axis=1).sum()]
     np.testing.assert_allclose(shares, counts / np.sum(counts))
     np.testing.assert_allclose(model.net_.module_.decoder.last.bias.detach(), np.log(shares), rtol=1e-5)
-    np.testing.assert_allclose(Tokens(3).raw_of_mean(np.array([0.5, 0.5, 0.0])), np.log([0.5, 0.5, 1e-6]))
+    np.testing.assert_allclose(Tokens(3).initial_bias(np.array([0.5, 0.5, 0.0])), np.log([0.5, 0.5, 1e-6]))
 
 
 @pytest.mark.parametrize(

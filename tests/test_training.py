@@ -18,7 +18,7 @@ from sk_autoenc.training.builder import OPTIMIZERS, build_net, check_net_params,
 from sk_autoenc.training.callbacks import FiniteGuard, StopTraining
 from sk_autoenc.training.nets import ObjectiveNet, total_per_row
 from sk_autoenc.training.randomness import PURPOSES, draw_seed, make_generator
-from sk_autoenc.training.selection import NATS, SQUARED_ERRORS, Verdict, best_epoch, signed_root
+from sk_autoenc.training.selection import NATS, ROOT_LOSS, RowLosses, best_epoch, signed_root
 
 
 def seeded(seed=0):
@@ -117,7 +117,7 @@ def test_signed_roots_keep_the_order():
 def test_the_best_epoch_is_not_decided_by_one_far_row():
     losses = torch.tensor([[4.0, 4.0, 4.0, 4.0], [1.0, 1.0, 1.0, 20.0], [9.0, 9.0, 9.0, 0.0]])
     assert losses.mean(1).argmin() == 0
-    assert best_epoch(losses, SQUARED_ERRORS) == 2
+    assert best_epoch(losses, ROOT_LOSS) == 2
 
 
 def test_the_best_epoch_of_log_probabilities_is_that_of_their_mean():
@@ -128,11 +128,11 @@ def test_the_best_epoch_of_log_probabilities_is_that_of_their_mean():
 
 def test_the_best_epoch_is_finite():
     losses = torch.tensor([[math.nan, 1.0], [5.0, 5.0], [-math.inf, 1.0], [6.0, 6.0]])
-    assert [best_epoch(losses, yardstick) for yardstick in (SQUARED_ERRORS, NATS)] == [2, 2]
+    assert [best_epoch(losses, comparison) for comparison in (ROOT_LOSS, NATS)] == [2, 2]
 
 
-def judged(before, after, yardstick=SQUARED_ERRORS):
-    return Verdict(1, before, after, yardstick).gain_is_real
+def judged(before, after, comparison=ROOT_LOSS):
+    return comparison.is_significant(before, after)
 
 
 def test_a_gain_is_real_where_chance_does_not_explain_it():
@@ -262,8 +262,8 @@ class Noise(Point):
         return torch.randn(len(x), generator=generator) + 0 * self.at
 
 
-def squared_distance(output, x):
-    return {"distance": (output - x[:, 0]).square()}
+def squared_distance(output, batch):
+    return {"distance": (output - batch.x[:, 0]).square()}
 
 
 def make_net(module, objective, *, lr=0.1, batch_size=4, optimizer=torch.optim.SGD, **kwargs):
@@ -274,8 +274,9 @@ def make_net(module, objective, *, lr=0.1, batch_size=4, optimizer=torch.optim.S
 
 
 def callbacks_of_a_fit(**kwargs):
-    options = {"schedule": "constant", "n_steps": 100, "patience": None, "tol": 0.0, "verbose": 0}
-    return fit_callbacks(**{**options, "threshold_mode": "rel", "n_warmup_epochs": 0, **kwargs})
+    patience, tol = kwargs.pop("patience", None), kwargs.pop("tol", 0.0)
+    selection = None if patience is None else RowLosses(patience, tol, kwargs.pop("comparison", ROOT_LOSS))
+    return fit_callbacks(**{"schedule": "constant", "n_steps": 100, "selection": selection, **kwargs})
 
 
 class Spy(Callback):
@@ -304,9 +305,9 @@ def test_recorded_losses_are_means_over_rows():
     x = torch.tensor([[v] for v in (1.0, 2, 3, 4, 5, 6, 7, 8, 90, 100)])
     batches = []
 
-    def objective(output, x):
-        batches.append(x[:, 0].clone())
-        return {"per_row": 2 * x[:, 0] + 0 * output, "per_batch": x[:, 0].mean().square()}
+    def objective(output, batch):
+        batches.append(batch.x[:, 0].clone())
+        return {"per_row": 2 * batch.x[:, 0] + 0 * output, "per_batch": batch.x[:, 0].mean().square()}
 
     net = make_net(Point(), objective, lr=0.0)
     net.train(Rows(x), epochs=1)
@@ -323,12 +324,12 @@ def test_recorded_losses_are_means_over_rows():
 def test_judging_is_the_objective_of_every_row():
     x = torch.tensor([[v] for v in (1.0, 2, 3, 4, 5, 6, 7, 8, 90, 100)])
 
-    def objective(output, x):
-        return {"per_row": 2 * x[:, 0] + 0 * output, "per_batch": x[:, 0].mean()}
+    def objective(output, batch):
+        return {"per_row": 2 * batch.x[:, 0] + 0 * output, "per_batch": batch.x[:, 0].mean()}
 
     net = make_net(Point(), objective, lr=0.0)
     expected = 2 * x[:, 0] + torch.tensor([2.5] * 4 + [6.5] * 4 + [95.0] * 2)
-    judged = net.judge(Rows(x))
+    judged = net.losses(Rows(x))
     assert judged.dtype == torch.float64
     assert judged.tolist() == expected.tolist()
     net.train(Rows(x), Rows(x), epochs=1)
@@ -378,8 +379,8 @@ def test_training_noise_is_fresh_and_validation_noise_fixed():
     train, valid = net.history[:, "train_loss"], net.history[:, "valid_loss"]
     assert len(set(valid)) == 1
     assert len({*train, *valid}) == 4
-    assert net.judge(rows).mean().item() == pytest.approx(valid[0])
-    assert torch.equal(net.judge(rows), net.judge(rows))
+    assert net.losses(rows).mean().item() == pytest.approx(valid[0])
+    assert torch.equal(net.losses(rows), net.losses(rows))
 
 
 def test_judging_adds_the_terms_of_the_batch_to_every_row():
@@ -456,7 +457,7 @@ def test_nothing_of_one_call_is_kept():
     net = make_net(Point(), squared_distance)
     net.train(rows, epochs=1, callbacks=[listener])
     heard = len(listener.heard)
-    net.train_step(rows[:])
+    net.train_step(rows.gather(rows.index))
     assert len(listener.heard) == heard
     assert listener not in [callback for _, callback in net.callbacks_]
     assert not net._listeners
@@ -493,7 +494,7 @@ def test_early_stopping_returns_to_the_best_epoch():
     assert 2 < best < 30
     assert len(losses) == best + 1 + 4
     assert net.module_.at.item() == spy.seen[best]
-    assert net.judge(validation).mean().item() == pytest.approx(losses[best])
+    assert net.losses(validation).mean().item() == pytest.approx(losses[best])
 
 
 def test_training_to_the_last_epoch_returns_to_the_best_too():
@@ -508,11 +509,11 @@ def test_training_to_the_last_epoch_returns_to_the_best_too():
 def test_patience_in_nats_is_a_distance():
     """A fall from 1000 by 0.5 is an improvement of more than 0.1 nats, but not of a tenth of the loss."""
     lengths = {}
-    for mode in ("abs", "rel"):
-        falling = iter(1000.0 - 0.5 * np.arange(20))
-        net = make_net(Point(), squared_distance, yardstick=NATS)
-        net.judge = lambda rows, falling=falling: torch.full((4,), next(falling), dtype=torch.float64)
-        stop = callbacks_of_a_fit(patience=3, tol=0.1, threshold_mode=mode)[1:]  # without the guard, which judges, too
+    for comparison in (NATS, NATS._replace(threshold_mode="rel")):
+        mode, falling = comparison.threshold_mode, iter(1000.0 - 0.5 * np.arange(20))
+        net = make_net(Point(), squared_distance, selection=RowLosses(3, 0.1, comparison))
+        net.losses = lambda rows, falling=falling: torch.full((4,), next(falling), dtype=torch.float64)
+        stop = callbacks_of_a_fit(patience=3, tol=0.1, comparison=comparison)[1:]  # without the guard, which evaluates
         net.train(Rows(numbered(4)), Rows(numbered(4)), epochs=20, callbacks=stop)
         lengths[mode] = len(net.history)
     assert lengths == {"abs": 20, "rel": 4}
@@ -522,12 +523,12 @@ def test_patience_in_nats_is_a_distance():
 
 
 def warmed(n_warmup_epochs, epochs, **kwargs):
-    """A net that notes how warm its objective is, in training and when it judges."""
+    """A net that notes the weight of its KL divergence, in training and when it is evaluated."""
     seen = {True: [], False: []}
 
-    def objective(output, x, *, warmth=1.0):
-        seen[torch.is_grad_enabled()].append(float(warmth))
-        return {"distance": warmth * (output - x[:, 0]).square()}
+    def objective(output, batch, *, kl_weight=1.0):
+        seen[torch.is_grad_enabled()].append(float(kl_weight))
+        return {"distance": kl_weight * (output - batch.x[:, 0]).square()}
 
     net = make_net(Point(), objective, batch_size=100, n_warmup_epochs=n_warmup_epochs)
     net.train(Rows(numbered(4)), Rows(numbered(3)), epochs=epochs, **kwargs)
@@ -544,7 +545,9 @@ def test_the_warm_up_rises_to_one_and_rows_are_judged_at_one():
 @pytest.mark.parametrize(("n_warmup_epochs", "expected"), [(0, 1 + 4), (10, 10 + 4)])
 def test_early_stopping_waits_for_the_warm_up(n_warmup_epochs, expected):
     """Losses on held-out rows rise from the first epoch on; epochs of the warm-up do not count as without gain."""
-    net = make_net(Point(), lambda output, x, **warmth: squared_distance(output, x), n_warmup_epochs=n_warmup_epochs)
+    net = make_net(
+        Point(), lambda output, batch, **kl_weight: squared_distance(output, batch), n_warmup_epochs=n_warmup_epochs
+    )
     rows, validation = Rows(torch.full((8, 1), 10.0)), Rows(torch.full((4, 1), 0.0))
     net.train(rows, validation, epochs=50, callbacks=callbacks_of_a_fit(patience=4, n_warmup_epochs=n_warmup_epochs))
     assert len(net.history) == expected
@@ -656,8 +659,8 @@ def all_finite(net):
 def test_a_diverging_loss_stops_training(with_validation, optimizer):
     """Every epoch multiplies the distance; what comes back has a finite loss."""
 
-    def steep(output, x):
-        return {"distance": (output - x[:, 0]).square().square().square()}
+    def steep(output, batch):
+        return {"distance": (output - batch.x[:, 0]).square().square().square()}
 
     rows = Rows(numbered(8) + 1)
     net = make_net(Point(1.0), steep, lr=1e6, batch_size=8, optimizer=OPTIMIZERS[optimizer])
@@ -666,7 +669,7 @@ def test_a_diverging_loss_stops_training(with_validation, optimizer):
         net.train(rows, rows if with_validation else None, epochs=50, callbacks=stop)
     assert len(net.history) < 50
     assert all_finite(net)
-    assert torch.isfinite(net.judge(rows)).all()
+    assert torch.isfinite(net.losses(rows)).all()
 
 
 class Root(Point):
@@ -679,7 +682,7 @@ class Root(Point):
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_weights_stay_finite_when_only_the_gradient_is_not(epochs):
     """The loss of the epoch that spoils the weights is still finite; in a single epoch no later loss tells."""
-    net = make_net(Root(1.0), lambda output, x: {"root": output})
+    net = make_net(Root(1.0), lambda output, batch: {"root": output})
     with pytest.warns(ConvergenceWarning, match="finite"):
         net.train(Rows(torch.zeros(4, 1)), epochs=epochs, callbacks=[FiniteGuard()])
     assert all_finite(net)
@@ -820,8 +823,6 @@ def built(module=None, **kwargs):
         "device": "cpu",
         "batch_size": 4,
         "seed": 0,
-        "yardstick": SQUARED_ERRORS,
-        "n_warmup_epochs": 0,
     }
     objective = kwargs.pop("objective", squared_distance)
     return build_net(Point() if module is None else module, objective, **{**options, **kwargs})
@@ -872,7 +873,7 @@ def test_weights_decay_but_neither_biases_nor_the_linear_path(optimizer, linear)
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     net = built(
         module,
-        objective=lambda output, x: {"nothing": output},
+        objective=lambda output, batch: {"nothing": output},
         optimizer=optimizer,
         learning_rate=0.1,
         weight_decay=0.5,
@@ -908,6 +909,6 @@ def test_a_gain_that_a_few_rows_pay_for_is_none():
     """By roots most rows gain beyond chance, but the plain mean rises by more than its error."""
     before = torch.ones(1000, dtype=torch.float64)
     after = 0.25 * before
-    assert Verdict(1, before, after, SQUARED_ERRORS).gain_is_real
+    assert judged(before, after)
     after[:5] = 400.0 + torch.arange(5)
-    assert not Verdict(1, before, after, SQUARED_ERRORS).gain_is_real
+    assert not judged(before, after)

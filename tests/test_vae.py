@@ -65,7 +65,7 @@ def curved():
 
 def joint_on_a_grid(model, X):
     """Codes, log p(x|z) in the units of X and log q(z|x), on a grid of codes; each of shape (n_codes, n_rows)."""
-    module, x = model.net_.module_, torch.from_numpy(model._to_network(X))
+    module, x = model.net_.module_, torch.from_numpy(model._data.to_network(X))
     codes = torch.linspace(-9, 9, 3001)[:, None, None]
     with torch.no_grad():
         log_likelihood = module.likelihood.log_prob(module.observe(codes.expand(-1, len(x), 1)), x).double().numpy()
@@ -73,7 +73,7 @@ def joint_on_a_grid(model, X):
     codes = codes[:, :, 0].double().numpy()
     return (
         codes,
-        log_likelihood - np.log(model._scaling.scale).sum(),
+        log_likelihood - np.log(model._data.scaling.scale).sum(),
         stats.norm(mean[:, 0], std[:, 0]).logpdf(codes),
     )
 
@@ -145,7 +145,7 @@ def test_a_draw_that_makes_the_row_impossible_has_no_weight():
 def test_a_training_step_by_hand(n_draws):
     """Codes are mean + std * noise; the likelihood has its variance; the ratio is that of the densities of codes."""
     model = make(n_importance_samples=n_draws, init="random", max_iter=2).fit(linear_rows(50))
-    module, x = model.net_.module_, torch.from_numpy(model._to_network(linear_rows(9, seed=3)))
+    module, x = model.net_.module_, torch.from_numpy(model._data.to_network(linear_rows(9, seed=3)))
     with torch.no_grad():
         output = module(x, torch.Generator().manual_seed(7))
         shape = (9, K) if n_draws == 1 else (n_draws, 9, K)
@@ -166,7 +166,7 @@ def test_a_training_step_by_hand(n_draws):
 def test_the_kl_is_positive_and_moves_the_encoder():
     model = make(init="random", early_stopping=False, max_iter=60).fit(linear_rows(300))
     assert (model.kl_per_component_ > 0.1).all()
-    module, x = model.net_.module_.train(), torch.from_numpy(model._to_network(linear_rows(64)))
+    module, x = model.net_.module_.train(), torch.from_numpy(model._data.to_network(linear_rows(64)))
     negative_elbo(module(x, torch.Generator()), x, beta=1.0, free_bits=0.0)["kl"].sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.encoder.parameters())
 
@@ -242,8 +242,8 @@ def test_held_out_rows_are_judged_by_an_elbo():
     """With codes that are drawn: at the posterior mean the figure would be far better."""
     X = linear_rows(300)
     model = make(init="random", early_stopping=False, max_iter=30).fit(X)
-    scaled, unit = torch.from_numpy(model._to_network(X)), np.log(model._scaling.scale).sum()
-    judged = -model.net_.judge(Rows(scaled, torch.arange(len(X)))).mean().item() - unit
+    scaled, unit = torch.from_numpy(model._data.to_network(X)), np.log(model._data.scaling.scale).sum()
+    judged = -model.net_.losses(Rows(scaled, torch.arange(len(X)))).mean().item() - unit
     elbo = model.elbo(X)
     assert judged == pytest.approx(elbo.total.mean(), abs=0.15)
     module = model.net_.module_.eval()
@@ -372,9 +372,10 @@ def test_more_samples_do_not_lower_the_score(curved):
 
 def test_importance_weighted_training_has_a_tighter_bound():
     model = make(1, init="random", early_stopping=False, max_iter=40, n_importance_samples=8).fit(X_CURVED)
-    elbo, unit = model.elbo(X_CURVED).total.mean(), np.log(model._scaling.scale).sum()
+    elbo, unit = model.elbo(X_CURVED).total.mean(), np.log(model._data.scaling.scale).sum()
     bound = (
-        -model.net_.judge(Rows(torch.from_numpy(model._to_network(X_CURVED)), torch.arange(400))).mean().item() - unit
+        -model.net_.losses(Rows(torch.from_numpy(model._data.to_network(X_CURVED)), torch.arange(400))).mean().item()
+        - unit
     )
     assert elbo + 0.02 < bound < model.score(X_CURVED, n_samples=1024) + 0.05
 

@@ -262,7 +262,7 @@ def encoder_with_slope(encoder, n_features):
 def test_slope_of_a_linear_encoder_is_on_average_its_squared_norm(training):
     module = encoder_with_slope(Linear(5, 2), 5).train(training)
     n = 40_000
-    slope = module(torch.randn(1, 5).expand(n, 5) * 0 + 1, torch.Generator().manual_seed(1)).slope.detach()
+    slope = module(torch.randn(1, 5).expand(n, 5) * 0 + 1, torch.Generator().manual_seed(1)).jacobian_norm.detach()
     weight = module.encoder.weight.detach()
     expected, variance = weight.square().sum(), 2 * (weight @ weight.T).square().sum()
     assert slope.shape == (n,)
@@ -276,7 +276,7 @@ def test_slope_of_a_network_is_on_average_its_squared_jacobian_norm():
     rows = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
     exact = jacobian_norms(module, rows)
     repeats = 20_000
-    slope = module(rows.repeat_interleave(repeats, 0), torch.Generator().manual_seed(2)).slope.detach()
+    slope = module(rows.repeat_interleave(repeats, 0), torch.Generator().manual_seed(2)).jacobian_norm.detach()
     for values, norm in zip(slope.view(2, repeats), exact, strict=True):
         assert abs(values.mean() - norm) < 4.5 * values.std() / repeats**0.5
     assert abs(exact[0] - exact[1]) > 0.1 * exact[0]
@@ -285,12 +285,12 @@ def test_slope_of_a_network_is_on_average_its_squared_jacobian_norm():
 def test_slope_has_a_gradient_in_training_and_stands_without_one():
     module = encoder_with_slope(multilayer_perceptron([5, 8, 2], "silu"), 5).train()
     x = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
-    module(x, torch.Generator().manual_seed(2)).slope.mean().backward()
+    module(x, torch.Generator().manual_seed(2)).jacobian_norm.mean().backward()
     assert module.encoder[0].weight.grad.abs().max() > 0
     assert module.encoder[2].weight.grad.abs().max() > 0
     with torch.no_grad():
-        assert (module(x, torch.Generator().manual_seed(2)).slope > 0).all()
-    assert module(x).slope is None
+        assert (module(x, torch.Generator().manual_seed(2)).jacobian_norm > 0).all()
+    assert module(x).jacobian_norm is None
 
 
 # -- scores
