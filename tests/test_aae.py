@@ -129,7 +129,7 @@ def test_every_call_for_rows_gives_fresh_ones_and_an_epoch_is_one_pass():
 
     def turns(module, batches, state):
         for player in ("left", "left", "right"):
-            seen.append(next(batches)[:, 0].tolist())
+            seen.append(next(batches).x[:, 0].tolist())
             yield player, getattr(module, player).weight.sum()
 
     net = duel_net(turns, batch_size=2)
@@ -146,8 +146,8 @@ def test_every_call_for_rows_gives_fresh_ones_and_an_epoch_is_one_pass():
 
 def test_losses_are_means_over_the_rows_of_each_player():
     def turns(module, batches, state):
-        yield "left", next(batches).mean() + 0 * module.left.weight.sum()
-        yield "right", 2 * next(batches).mean() + 0 * module.right.weight.sum()
+        yield "left", next(batches).x.mean() + 0 * module.left.weight.sum()
+        yield "right", 2 * next(batches).x.mean() + 0 * module.right.weight.sum()
 
     net = duel_net(turns, batch_size=3, learning_rate=0.1)
     net.train(Rows(torch.ones(6, 1)), epochs=1)
@@ -166,9 +166,7 @@ def test_the_schedule_is_that_of_every_player():
 
     net = duel_net(turns)
     net.tune(0.2, 0.0, 1)
-    callbacks = fit_callbacks(
-        schedule="cosine", n_steps=20, patience=None, tol=0, verbose=0, threshold_mode="rel", n_warmup_epochs=0
-    )
+    callbacks = fit_callbacks(schedule="cosine", n_steps=20)
     net.train(Rows(torch.zeros(10, 1)), epochs=2, callbacks=callbacks)
     left, right, both = np.array(rates).T
     np.testing.assert_allclose(right, left / 2)
@@ -179,7 +177,7 @@ def test_the_schedule_is_that_of_every_player():
 
 def test_fresh_batches_go_on_into_the_next_pass():
     batches = FreshBatches(WholeBatches(Rows(torch.arange(4.0)[:, None]), 2))
-    assert [next(batches)[:, 0].tolist() for _ in range(3)] == [[0, 1], [2, 3], [0, 1]]
+    assert [next(batches).x[:, 0].tolist() for _ in range(3)] == [[0, 1], [2, 3], [0, 1]]
     assert (batches.n_given, batches.n_rows) == (3, 2)
 
 
@@ -191,10 +189,8 @@ def test_the_losses_are_those_of_the_paper():
     module = model.net_.module_.eval()
     x = torch.from_numpy(model._data.to_network(factors(8, seed=2)))
     generator = torch.Generator().manual_seed(3)
-    losses = {
-        player: loss.item()
-        for player, loss in adversarial_turns(module, iter([Batch(x)]), GameState(generator), n_critic=1)
-    }
+    turns = adversarial_turns(module, iter([Batch(x)]), GameState(generator), n_critic=1)
+    losses = {player: loss.item() for player, loss in turns}
 
     drawn = model.prior_.sample(8, torch.Generator().manual_seed(3))
     with torch.no_grad():

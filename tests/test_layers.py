@@ -16,7 +16,7 @@ RANKS = {
     "losses": 0,
     "data": 1,
     "nn": 1,
-    "metrics": 1,
+    "metrics": 2,
     "priors": 2,
     "likelihoods": 2,
     "architectures": 2,

@@ -12,6 +12,7 @@ from sk_autoenc import AutoencoderTransformer, GaussianMixturePrior, VAETransfor
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.estimators import vae
 from sk_autoenc.estimators.vae import negative_bound
+from sk_autoenc.nn.variational import VariationalAutoencoder
 from tests.test_vae import curved_rows
 
 X = curved_rows(640)
@@ -99,7 +100,8 @@ def test_a_callback_that_stops_training_stops_all_of_it():
 
 def test_the_settled_network_is_better_for_new_rows():
     class Unsettled(VAETransformer):
-        _settling_share = 0.0
+        def _final_phase(self, seed, n_draws):
+            return None
 
     options = {"architecture": (32,), "max_iter": 50, "random_state": 0}
     new = curved_rows(640, seed=5)
@@ -174,7 +176,6 @@ def test_one_nat_is_free_until_the_network_settles_on_many_codes(monkeypatch):
     assert steps[:n_judged] == [(1, 0.5)] * n_judged
     assert steps[n_judged:] == [(8, 0.0)] * (20 * (model.n_iter_ - len(model.validation_loss_curve_)))
     assert set(verdicts) == {(8, 0.0)}
-    assert model.net_.module_.n_draws == 1
 
 
 def test_folds_choose_the_epoch_of_networks_with_the_same_freedom(monkeypatch):
@@ -183,24 +184,22 @@ def test_folds_choose_the_epoch_of_networks_with_the_same_freedom(monkeypatch):
     assert steps[: 4 * 16 * 5] == [(1, 0.5)] * (4 * 16 * 5)  # four folds of 150 rows in batches of 32
 
 
-def test_what_breaks_off_settling_leaves_the_objective_of_before():
-    modules = []
-
+def test_an_error_in_the_final_phase_leaves_the_estimator_unfitted():
     class Break(Callback):
         def on_batch_begin(self, net, **kwargs):
-            if net.module_.n_draws > 1:
-                modules.append(net.module_)
+            if net.history[-1]["phase"] == 1:
                 raise ValueError("broken")
 
+    model = VAETransformer(1, architecture=(8,), max_iter=20, random_state=0, callbacks=[Break()])
     with pytest.raises(ValueError, match="broken"):
-        fitted(callbacks=[Break()])
-    assert (modules[0].prior, modules[0].n_draws) == (None, 1)
+        model.fit(X)
+    assert not hasattr(model, "net_")
 
 
 @pytest.mark.parametrize(("n_components", "n_draws"), [(1, 8), (3, 5), (16, 1), (20, 1)])
 def test_fewer_codes_are_drawn_the_longer_they_are(n_components, n_draws):
     model = VAETransformer(n_components, max_iter=1, random_state=0).fit(X)
-    assert model.net_.module_.n_judged == n_draws
+    assert model.net_.evaluation_arguments == {"n_draws": n_draws}
 
 
 @pytest.mark.parametrize(
@@ -228,25 +227,28 @@ def test_what_is_asked_for_is_what_is_trained(monkeypatch, params, draws, free):
     assert {bits for _, bits in steps} == {params.get("free_bits", 0.0)}
 
 
-class Priors(Callback):
-    """Notes the prior that every epoch had in view."""
+def priors_of(monkeypatch, *args, **params):
+    """A small VAE, and the prior that every step of training had in view."""
+    forward, seen = VariationalAutoencoder.forward, []
 
-    seen: list = []
+    def note(module, x, generator=None, **arguments):
+        if module.training:
+            seen.append(arguments.get("prior"))
+        return forward(module, x, generator, **arguments)
 
-    def on_epoch_end(self, net, **kwargs):
-        Priors.seen.append(net.module_.prior)
+    monkeypatch.setattr(VariationalAutoencoder, "forward", note)
+    return fitted(*args, **params)[0], seen
 
 
 @pytest.mark.parametrize("prior", ["auto", "gaussian_mixture", "normal"])
-def test_networks_settle_under_the_prior_that_is_fitted(prior):
-    Priors.seen.clear()
+def test_networks_settle_under_the_prior_that_is_fitted(monkeypatch, prior):
     two_groups = np.concatenate([X[:320], X[320:] + 6])
-    model, _ = fitted(two_groups, prior=prior, callbacks=[Priors()])
-    judged = len(model.validation_loss_curve_)
+    model, seen = priors_of(monkeypatch, two_groups, prior=prior)
+    judged = 18 * len(model.validation_loss_curve_)  # batches of 32 from 576 rows
     assert not model.linear_
-    assert set(Priors.seen[:judged]) == {None}
+    assert set(seen[:judged]) == {None}
     kind = type(None) if prior == "normal" else GaussianMixturePrior
-    assert {type(seen) for seen in Priors.seen[judged:]} == {kind}
+    assert {type(prior) for prior in seen[judged:]} == {kind}
     assert model.net_.module_.prior is None
     assert pickle.loads(pickle.dumps(model)).score(X) == model.score(X)
 

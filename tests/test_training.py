@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from torch import nn
 
-from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.dataset import Pairs, Rows, WholeBatches
 from sk_autoenc.data.splits import N_FOLDS, fold_rows, split_rows
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.blocks import BoundedLinear, Linear, LinearPlusNonlinear, multilayer_perceptron
@@ -30,7 +30,22 @@ def numbered(n, width=2):
     return torch.arange(n, dtype=torch.float32)[:, None].expand(n, width).contiguous()
 
 
+def rows_of(batches):
+    """The rows of all batches, one after the other."""
+    return torch.cat([batch.x for batch in batches])
+
+
 # -- data
+
+
+def test_pairs_stay_pairs():
+    """Whatever order or part of them a batch holds."""
+    data = numbered(30)
+    pairs = Pairs(data, 2 * data[:, :1])
+    for some in (pairs, pairs.subset(torch.arange(5, 25)), pairs.cpu()):
+        for batch in WholeBatches(some, 8, seeded()):
+            assert torch.equal(batch.y, 2 * batch.x[:, :1])
+    assert pairs.subset(torch.arange(5, 25)).target is pairs.target
 
 
 def test_rows_are_chosen_by_index():
@@ -54,14 +69,15 @@ def test_batches_hold_every_row_once(n):
     index = torch.arange(0, 2 * n, 2)
     batches = WholeBatches(Rows(numbered(2 * n), index), 4, seeded())
     parts = list(batches)
+    assert all(part.y is None for part in parts)
     assert [len(part) for part in parts] == {1: [1], 2: [2], 3: [3], 4: [4], 5: [5], 8: [4, 4], 9: [4, 5]}[n]
     assert len(batches) == len(parts)
-    assert sorted(torch.cat(parts)[:, 0].tolist()) == index.tolist()
+    assert sorted(rows_of(parts)[:, 0].tolist()) == index.tolist()
 
 
 def test_order_is_the_generators():
     rows = Rows(numbered(50))
-    first, again, other = (torch.cat(list(WholeBatches(rows, 8, seeded(s)))) for s in (1, 1, 2))
+    first, again, other = (rows_of(WholeBatches(rows, 8, seeded(s))) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.equal(first, rows[:])
@@ -69,12 +85,12 @@ def test_order_is_the_generators():
 
 def test_every_epoch_has_its_own_order():
     batches = WholeBatches(Rows(numbered(50)), 8, seeded())
-    assert not torch.equal(torch.cat(list(batches)), torch.cat(list(batches)))
+    assert not torch.equal(rows_of(batches), rows_of(batches))
 
 
 def test_without_generator_the_order_is_that_of_the_rows():
     rows = Rows(numbered(10), torch.tensor([3, 1, 9]))
-    assert torch.equal(torch.cat(list(WholeBatches(rows, 2))), rows[:])
+    assert torch.equal(rows_of(WholeBatches(rows, 2)), rows[:])
 
 
 # -- judging
@@ -545,9 +561,11 @@ def test_the_warm_up_rises_to_one_and_rows_are_judged_at_one():
 @pytest.mark.parametrize(("n_warmup_epochs", "expected"), [(0, 1 + 4), (10, 10 + 4)])
 def test_early_stopping_waits_for_the_warm_up(n_warmup_epochs, expected):
     """Losses on held-out rows rise from the first epoch on; epochs of the warm-up do not count as without gain."""
-    net = make_net(
-        Point(), lambda output, batch, **kl_weight: squared_distance(output, batch), n_warmup_epochs=n_warmup_epochs
-    )
+
+    def objective(output, batch, *, kl_weight=1.0):
+        return squared_distance(output, batch)
+
+    net = make_net(Point(), objective, n_warmup_epochs=n_warmup_epochs)
     rows, validation = Rows(torch.full((8, 1), 10.0)), Rows(torch.full((4, 1), 0.0))
     net.train(rows, validation, epochs=50, callbacks=callbacks_of_a_fit(patience=4, n_warmup_epochs=n_warmup_epochs))
     assert len(net.history) == expected

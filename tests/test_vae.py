@@ -23,7 +23,7 @@ from sk_autoenc import (
     VAETransformer,
 )
 from sk_autoenc.base.density import kl_per_component
-from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.estimators.vae import negative_elbo, negative_importance_bound
 from sk_autoenc.nn.variational import Posterior, VariationalOutput
 
@@ -92,7 +92,7 @@ def test_the_elbo_by_hand():
     np.testing.assert_allclose(terms["kl"], kl, rtol=1e-6)
     expected = kl_divergence(Normal(POSTERIOR.mean, POSTERIOR.log_scale.exp()), Normal(0.0, 1.0)).sum(1)
     torch.testing.assert_close(terms["kl"], expected)
-    weighted = negative_elbo(output, None, beta=3.0, free_bits=0.0, warmth=torch.tensor(0.5))
+    weighted = negative_elbo(output, None, beta=3.0, free_bits=0.0, kl_weight=torch.tensor(0.5))
     np.testing.assert_allclose(weighted["kl"], 1.5 * kl, rtol=1e-6)
 
 
@@ -118,7 +118,7 @@ LOG_RATIO = torch.tensor([[-0.5, 0.2], [0.1, -1.0], [-2.0, 0.3]])
 @pytest.mark.parametrize(("beta", "warmth"), [(1.0, 1.0), (2.0, 1.0), (2.0, 0.25)])
 def test_the_importance_bound_by_hand(beta, warmth):
     output = VariationalOutput(POSTERIOR, LOG_LIKELIHOOD, LOG_RATIO)
-    terms = negative_importance_bound(output, None, beta=beta, warmth=warmth)
+    terms = negative_importance_bound(output, None, beta=beta, kl_weight=warmth)
     weights = np.exp(LOG_LIKELIHOOD.numpy() + beta * warmth * LOG_RATIO.numpy())
     np.testing.assert_allclose(sum(terms.values()), -np.log(weights.mean(0)), rtol=1e-6)  # the mean has the -log K
     picked = (weights / weights.sum(0) * LOG_LIKELIHOOD.numpy()).sum(0)
@@ -147,7 +147,7 @@ def test_a_training_step_by_hand(n_draws):
     model = make(n_importance_samples=n_draws, init="random", max_iter=2).fit(linear_rows(50))
     module, x = model.net_.module_, torch.from_numpy(model._data.to_network(linear_rows(9, seed=3)))
     with torch.no_grad():
-        output = module(x, torch.Generator().manual_seed(7))
+        output = module(x, torch.Generator().manual_seed(7), n_draws=n_draws)
         shape = (9, K) if n_draws == 1 else (n_draws, 9, K)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(7))
         mean, log_scale = module.encoder(x).chunk(2, -1)
@@ -167,7 +167,7 @@ def test_the_kl_is_positive_and_moves_the_encoder():
     model = make(init="random", early_stopping=False, max_iter=60).fit(linear_rows(300))
     assert (model.kl_per_component_ > 0.1).all()
     module, x = model.net_.module_.train(), torch.from_numpy(model._data.to_network(linear_rows(64)))
-    negative_elbo(module(x, torch.Generator()), x, beta=1.0, free_bits=0.0)["kl"].sum().backward()
+    negative_elbo(module(x, torch.Generator()), Batch(x), beta=1.0, free_bits=0.0)["kl"].sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.encoder.parameters())
 
 
@@ -394,7 +394,7 @@ def test_a_warm_start_judges_by_the_bound_that_it_trains():
     model = make(1, n_importance_samples=1, max_iter=2, warm_start=True).fit(X_CURVED)
     model.set_params(n_importance_samples=7).fit(X_CURVED)
     for now in (model, pickle.loads(pickle.dumps(model))):
-        assert (now.net_.module_.n_draws, now.net_.module_.n_judged) == (7, 7)
+        assert now.net_.evaluation_arguments == {"n_draws": 7}
 
 
 def test_a_model_from_a_pickle_does_not_warm_up_again():

@@ -202,7 +202,15 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 net.game = plan.game
                 if self._kept_start:
                     plan.start.resume(net.plain_module)
-            result = run(plan, rows, seed=self._seed, device=self.device_, net=net, observer=observer)
+            result = run(
+                plan,
+                rows,
+                seed=self._seed,
+                device=self.device_,
+                net=net,
+                callbacks=self.callbacks,
+                observer=observer,
+            )
             self._kept_start, self._seen_all = result.kept_start, self._seen_all or result.seen_all
             self._describe(result, rows, whole=not is_chunk)
             if result.interrupted:

@@ -324,7 +324,6 @@ class AAETransformer(GenerativeAutoencoder):
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
             attributes={"prior_": prior} if request.is_first else {},
-            callbacks=self.callbacks,
             verbose=self.verbose,
         )
 

@@ -313,7 +313,6 @@ class AutoencoderTransformer(InpaintingAutoencoder):
             keeps_start_unevaluated=is_plain and self.early_stopping and not request.is_chunk,
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
-            callbacks=self.callbacks,
             verbose=self.verbose,
         )
 

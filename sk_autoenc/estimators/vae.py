@@ -383,7 +383,6 @@ class VAETransformer(DensityAutoencoder):
             n_warmup_epochs=self._warmup_epochs(resolved),
             evaluation_arguments={"n_draws": n_evaluated},
             attributes={"prior_": prior or NormalPrior(n_components=self.n_components)} if request.is_first else {},
-            callbacks=self.callbacks,
             verbose=self.verbose,
         )
 

@@ -97,8 +97,6 @@ class Plan:
         Arguments of the module where held-out rows are evaluated.
     attributes : mapping
         Fitted attributes that hold while training goes on.
-    callbacks : sequence of skorch callbacks or None
-        Those of the user.
     verbose : int
         Above 0, a line for each epoch of the final network.
     """
@@ -116,7 +114,6 @@ class Plan:
     n_warmup_epochs: int = 0
     evaluation_arguments: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    callbacks: Sequence[Any] | None = None
     verbose: int = 0
 
     def __post_init__(self) -> None:

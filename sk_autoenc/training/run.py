@@ -55,7 +55,14 @@ class Observer:
 
 
 def run(
-    plan: Plan, data: Rows, *, seed: int, device: str, net: ObjectiveNet | None = None, observer: Observer | None = None
+    plan: Plan,
+    data: Rows,
+    *,
+    seed: int,
+    device: str,
+    net: ObjectiveNet | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    observer: Observer | None = None,
 ) -> Result:
     """Train by a plan on these rows.
 
@@ -71,6 +78,8 @@ def run(
         Where to compute.
     net : ObjectiveNet or None
         A net to train further; None builds one at the plan's start.
+    callbacks : sequence of skorch callbacks or None
+        Those of the user; a net works with copies of them.
     observer : Observer or None
         Hears of what is done.
 
@@ -79,14 +88,23 @@ def run(
     Result
         The trained net, in evaluation mode. After Ctrl-C it holds the best weights so far, and says so.
     """
-    return _Run(plan, data, seed, device, observer or Observer()).carry_out(net)
+    return _Run(plan, data, seed, device, callbacks, observer or Observer()).carry_out(net)
 
 
 class _Run:
     """One run, with what all of its steps share."""
 
-    def __init__(self, plan: Plan, data: Rows, seed: int, device: str, observer: Observer):
-        self.plan, self.data, self.seed, self.device, self.observer = plan, data, seed, device, observer
+    def __init__(
+        self,
+        plan: Plan,
+        data: Rows,
+        seed: int,
+        device: str,
+        callbacks: Sequence[Callback] | None,
+        observer: Observer,
+    ):
+        self.plan, self.data, self.seed, self.device = plan, data, seed, device
+        self.callbacks, self.observer = callbacks, observer
         self.seen_all = False
 
     def carry_out(self, net: ObjectiveNet | None) -> Result:
@@ -99,7 +117,7 @@ class _Run:
             net = make_net(plan, train, seed=self.seed, device=self.device)
         self.observer.net_is_made(net)
         self.observer.attributes(plan.attributes)
-        net.take_callbacks(plan.callbacks)
+        net.take_callbacks(self.callbacks)
         net.check_callbacks(held_out)
         n_before = len(net.history)
         try:
@@ -201,7 +219,7 @@ class _Run:
     def _tune(self, net: ObjectiveNet, rows: Rows, batch_size: int | None = None) -> None:
         """Give the net the callbacks and options that may change from one call to the next."""
         options = self.plan.optimizer
-        net.take_callbacks(self.plan.callbacks)
+        net.take_callbacks(self.callbacks)
         net.tune(options.learning_rate, options.weight_decay, batch_size or options.rows_per_step(len(rows)))
 
     def _callbacks(
