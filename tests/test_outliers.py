@@ -28,11 +28,11 @@ from sk_autoenc import (
     Recurrent,
     VAETransformer,
     Vocabulary,
-    detecting,
     load,
     save,
 )
 from sk_autoenc.inspection import OutlierExplanationDisplay
+from sk_autoenc.outliers import base
 from sk_autoenc.outliers.batched_networks import AutoencoderEnsemble, train_ensemble
 from sk_autoenc.outliers.ensembles import Standardization, deal
 from sk_autoenc.outliers.scores import (
@@ -646,7 +646,7 @@ def test_series_may_differ_in_length(residual, monkeypatch):
     parts = detector.explain(series[:5])
     assert [part.shape for part in parts] == [case.shape for case in series[:5]]
     np.testing.assert_allclose([part.sum() for part in parts], -scores[:5], rtol=1e-6)
-    monkeypatch.setattr(detecting, "_OCCLUDED_AT_ONCE", 7)
+    monkeypatch.setattr(base, "_OCCLUDED_AT_ONCE", 7)
     for part, again in zip(parts, detector.explain(series[:5]), strict=True):
         np.testing.assert_array_equal(part, again)
     assert (detector.explain(rows[:5])[np.isnan(rows[:5])] == 0).all()
