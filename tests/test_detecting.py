@@ -13,10 +13,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, VAETransformer
 from sk_autoenc.data.validation import cast_within
-from sk_autoenc.outliers.batched_networks import _share_of_peak
 from sk_autoenc.outliers.ensembles import CloneCommittee, Standardization, _errors
 from sk_autoenc.outliers.scores import CodeDistance, NeighborDistance, Rarity
 from sk_autoenc.training.randomness import make_generator
+from sk_autoenc.training.schedules import rise_and_fall
 
 X = np.random.default_rng(0).standard_normal((600, 6))
 
@@ -56,7 +56,7 @@ def test_rows_that_are_trimmed_are_not_learnt():
 
 
 def test_the_rate_rises_and_falls_in_half_cosines():
-    shares = [_share_of_peak(step, 100) for step in range(100)]
+    shares = [rise_and_fall(step, 100) for step in range(100)]
     assert shares[0] == pytest.approx(0.04)
     assert max(shares) == shares[29] == 1
     assert shares[99] == pytest.approx(1e-4)

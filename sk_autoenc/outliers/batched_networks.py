@@ -8,9 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation
-
-#: Share of the steps over which the rate rises, and what it starts and ends at as a share of its peak.
-_RISE, _FIRST, _LAST = 0.3, 0.04, 1e-4
+from sk_autoenc.training.schedules import rise_and_fall
 
 
 class AutoencoderEnsemble(nn.Module):
@@ -85,7 +83,7 @@ def train_ensemble(
     losses = torch.empty(n_steps, dtype=torch.float32)
     ensemble.train()
     for step in range(n_steps):
-        optimizer.param_groups[0]["lr"] = learning_rate * _share_of_peak(step, n_steps)
+        optimizer.param_groups[0]["lr"] = learning_rate * rise_and_fall(step, n_steps)
         chosen = torch.randint(len(rows), (ensemble.n_members, batch_size), generator=generator)
         x = rows.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
         errors = (ensemble(x) - x).square().mean(-1)  # (n_members, batch_size)
@@ -98,12 +96,3 @@ def train_ensemble(
         losses[step] = loss.detach()
     ensemble.eval()
     return losses.tolist()
-
-
-def _share_of_peak(step: int, n_steps: int) -> float:
-    """Half a cosine up and half a cosine down."""
-    peak = max(1.0, _RISE * n_steps - 1)
-    if step <= peak:
-        return 1 + (_FIRST - 1) * (1 + math.cos(math.pi * step / peak)) / 2
-    share = (step - peak) / max(1.0, n_steps - 1 - peak)
-    return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * share)) / 2

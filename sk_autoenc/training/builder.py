@@ -1,7 +1,6 @@
-"""From an estimator's parameters to skorch and torch: optimizers, schedules, devices, ``net_params``."""
+"""From an estimator's parameters to skorch and torch: optimizers, callbacks, devices, ``net_params``."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from sk_autoenc.training.adversarial import AdversarialNet, Game
 from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
 from sk_autoenc.training.nets import Objective, ObjectiveNet
+from sk_autoenc.training.schedules import SCHEDULES, final_phase
 from sk_autoenc.training.selection import Yardstick
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -25,25 +25,6 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _FUSED = {"adam", "adamw", "sgd"}
-
-#: Share of the steps over which the rate of a cosine schedule rises before it falls.
-_WARM_UP = 0.1
-
-
-def _cosine(progress: float) -> float:
-    """Linear rise, then half a cosine down to zero."""
-    if progress < _WARM_UP:
-        return progress / _WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP))))
-
-
-def _settling(progress: float) -> float:
-    """Half a cosine from half of the peak down to zero."""
-    return 0.25 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-#: The rate, as a share of ``learning_rate``, by the share of the steps that are done; None keeps it constant.
-SCHEDULES = {"constant": None, "cosine": _cosine}
 
 #: Parameters of the net that an estimator sets itself, and the name under which.
 _OURS = {
@@ -176,7 +157,7 @@ def fit_callbacks(
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
         callbacks.append(PrintLog(sink=_print))
-    if (shape := (SCHEDULES | {"settling": _settling})[schedule]) is not None:
+    if (shape := (SCHEDULES | {"settling": final_phase})[schedule]) is not None:
         callbacks.append(RateSchedule(shape, n_steps))
     if patience is not None:
         options = {"patience": patience, "threshold": tol, "threshold_mode": threshold_mode, "sink": _silent}
