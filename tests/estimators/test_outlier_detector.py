@@ -1,11 +1,15 @@
 """ReconstructionOutlierDetector: outliers that it finds, defaults, data of every size and kind, errors."""
 
+import re
+
+import joblib
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, KernelPCA
+from sklearn.impute import SimpleImputer
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -304,3 +308,93 @@ def test_training_rows_without_a_finite_score_are_refused(contamination):
     )
     with pytest.raises(ValueError, match=r"offset_ would be .* no finite score"):
         detector.fit(X)
+
+
+def test_missing_values_are_refused_with_the_way_out():
+    missing = np.where(X > 9, np.nan, X)
+    with pytest.raises(ValueError, match=r"X contains NaN.*make_pipeline\(SimpleImputer\(\), Reconstruction"):
+        ReconstructionOutlierDetector(n_steps=2).fit(missing)
+    detector = ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match=r"X contains NaN.*SimpleImputer"):
+        detector.predict(missing)
+    assert len(make_pipeline(SimpleImputer(), detector).fit(missing).predict(missing)) == len(X)
+
+
+# -- progress
+
+
+class Watcher:
+    """A callback that keeps the names of tasks, and may ask to stop after some of them."""
+
+    def __init__(self, stop_after=None):
+        self.begun, self.ended, self.stop_after = [], [], stop_after
+
+    def setup(self, estimator, context): ...
+    def teardown(self, estimator, context): ...
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.ended.append((context.task_name, fitted_estimator is not None))
+        return len(self.ended) == self.stop_after
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_each_clone_is_a_task(n_jobs):
+    watcher = Watcher()
+    detector = ReconstructionOutlierDetector(PCA(2), n_estimators=3, n_jobs=n_jobs, random_state=0)
+    scores = clone(detector).fit(X).score_samples(X)
+    np.testing.assert_array_equal(detector.set_callbacks(watcher).fit(X).score_samples(X), scores)
+    assert watcher.begun == ["fit", "clone", "clone", "clone"]
+    assert watcher.ended == [("clone", False)] * 3 + [("fit", True)]
+
+
+@pytest.mark.parametrize(("n_steps", "n_tasks"), [(1, 1), (7, 7), (25, 10), (60, 10)])
+def test_each_tenth_of_the_steps_is_a_task(n_steps, n_tasks):
+    watcher = Watcher()
+    detector = ReconstructionOutlierDetector(n_steps=n_steps, random_state=0)
+    scores = clone(detector).fit(X).score_samples(X)
+    np.testing.assert_array_equal(detector.set_callbacks(watcher).fit(X).score_samples(X), scores)
+    assert watcher.begun == ["fit"] + ["steps"] * n_tasks
+    assert watcher.ended == [("steps", False)] * n_tasks + [("fit", True)]
+    assert len(detector.loss_curve_) == n_steps
+
+
+def test_a_callback_can_stop_the_networks_but_no_clones():
+    networks = ReconstructionOutlierDetector(n_steps=20, random_state=0).set_callbacks(Watcher(stop_after=3)).fit(X)
+    assert len(networks.loss_curve_) == 6
+    watcher = Watcher(stop_after=1)
+    clones = ReconstructionOutlierDetector(PCA(2), n_estimators=3, random_state=0).set_callbacks(watcher).fit(X)
+    assert len(watcher.ended) == 4
+    for detector in (networks, clones):
+        assert np.isfinite(detector.score_samples(X)).all()
+
+
+def test_a_fit_that_fails_still_ends_its_callbacks():
+    class Torn(Watcher):
+        n_torn = 0
+
+        def teardown(self, estimator, context):
+            self.n_torn += 1
+
+    watcher = Torn()
+    detector = ReconstructionOutlierDetector(n_steps=5, learning_rate=1e38).set_callbacks(watcher)
+    with pytest.raises(ValueError, match="learning_rate=1e"):
+        detector.fit(X)
+    assert watcher.n_torn == 1
+
+
+def test_verbose_prints_a_line_for_each_part(capsys):
+    ReconstructionOutlierDetector(n_steps=20, verbose=1, random_state=0).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert re.fullmatch(r"step 2 of 20: loss \d\.\d+", lines[0])
+    ReconstructionOutlierDetector(PCA(2), n_estimators=3, verbose=1, random_state=0).fit(X)
+    assert capsys.readouterr().out.splitlines() == [f"clone {i} of 3 is fitted" for i in (1, 2, 3)]
+
+
+def test_clones_are_fitted_where_joblib_has_no_generator():
+    detector = ReconstructionOutlierDetector(PCA(2), n_estimators=2, n_jobs=2, random_state=0)
+    expected = detector.fit(X).score_samples(X)
+    with joblib.parallel_config("multiprocessing"):
+        np.testing.assert_array_equal(clone(detector).fit(X).score_samples(X), expected)

@@ -36,7 +36,7 @@ def series_detector(max_iter=2, **parameters):
         3,
         architecture=Recurrent(8, unequal_lengths=True),
         max_iter=max_iter,
-        early_stopping=max_iter > 2,
+        early_stopping=False,
         device="cpu",
     )
     return ReconstructionOutlierDetector(autoencoder, **{"n_estimators": 2, "random_state": 0, **parameters})

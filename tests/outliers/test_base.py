@@ -1,9 +1,13 @@
 """Methods of a fitted detector: decisions, p-values, explanations, saving."""
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -141,6 +145,30 @@ def test_explanations_add_up(detector):
         parts = detector.explain(rows)
         assert parts.shape == rows.shape
         np.testing.assert_allclose(parts.sum(axis=1), -detector.score_samples(rows), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("instance", [DETECTORS[i] for i in (0, 1, 2, 5)], ids=describe)
+def test_an_explanation_is_bit_equal_whatever_the_other_rows(instance, dtype):
+    detector = clone(instance).fit(X.astype(dtype))
+    rows = np.random.default_rng(1).standard_normal((70, 6)).astype(dtype) * 3 + 5
+    parts = detector.explain(rows)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            np.testing.assert_array_equal(detector.explain(rows[3:4]), parts[3:4])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_explanations_have_the_dtype_of_the_rows_and_survive_pickling(detector):
+    for dtype, expected in ((np.float32, np.float32), (np.float64, np.float64), (np.int64, np.float64)):
+        rows = X.astype(dtype)
+        parts = detector.fit(rows).explain(rows[:5])
+        assert parts.dtype == expected
+        for opened in (pickle.loads(pickle.dumps(detector)), copy.deepcopy(detector)):
+            np.testing.assert_array_equal(opened.explain(rows[:5]), parts)
 
 
 def test_the_odd_feature_is_named(detector):
