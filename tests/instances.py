@@ -54,5 +54,11 @@ IMAGES = [
     AAETransformer(**_FOR_IMAGES, critic=(8,)),
 ]
 
+
+def describe(estimator):
+    """The configuration in one line, as the name of a test."""
+    return " ".join(repr(estimator).split())
+
+
 #: {check: reason}; a reason must be one that scikit-learn's maintainers would accept.
 EXPECTED_FAILURES: dict[str, str] = {}

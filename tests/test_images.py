@@ -22,7 +22,7 @@ from sk_autoenc import (
     load,
     save,
 )
-from tests.instances import IMAGE_SHAPE, IMAGES
+from tests.instances import IMAGE_SHAPE, IMAGES, describe
 from tests.outputs import assert_same, outputs
 
 rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ FLAT = (rng.standard_normal((90, 3)) @ rng.standard_normal((3, N_CELLS)) + rng.s
 X = FLAT.reshape(-1, *IMAGE_SHAPE)
 
 
-@pytest.fixture(params=IMAGES, ids=[f"{i}" for i in range(len(IMAGES))])
+@pytest.fixture(params=IMAGES, ids=describe)
 def estimator(request):
     return clone(request.param)
 

@@ -1,4 +1,4 @@
-"""map_rows: any memory layout, any number of rows, and a row's result whatever else is in the block."""
+"""map_blocks and map_rows: any memory layout, any number of rows, and a row's result whatever else is in the block."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from scipy import stats
 from sk_autoenc import MLP
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.autoencoder import Autoencoder
-from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
+from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_blocks, map_rows
 
 AROUND_BLOCKS = [1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 1088, 2047, 2048, 2049]
 
@@ -83,6 +83,37 @@ def test_results_are_plain_arrays_of_their_own():
     result = map_rows(lambda x: x, X, "cpu")
     np.testing.assert_array_equal(result, X)
     assert result.flags.writeable
+
+
+@pytest.mark.parametrize("n", AROUND_BLOCKS)
+def test_blocks_have_few_shapes_and_repeat_their_first_row(n):
+    X, shapes = whole_numbers(n, dtype=np.float64), []
+
+    def function(block):
+        size = SMALL_BLOCK if n < LARGE_BLOCK else LARGE_BLOCK
+        start = sum(shapes)
+        shapes.append(len(block))
+        own = X[start : start + size]
+        np.testing.assert_array_equal(block[: len(own)], own)
+        assert (block[len(own) :] == own[0]).all()
+        return torch.from_numpy(block).sum(1), torch.from_numpy(block[:, :2]).float()
+
+    sums, columns = map_blocks(function, X)
+    np.testing.assert_array_equal(sums, X.sum(1))
+    np.testing.assert_array_equal(columns, X[:, :2].astype(np.float32))
+    assert sums.dtype == np.float64
+    assert columns.dtype == np.float32
+    assert all(size % SMALL_BLOCK == 0 for size in shapes)
+    assert sum(shapes) < n + SMALL_BLOCK
+
+
+def test_blocks_may_be_written_and_hold_no_gradients():
+    X = rows(70)
+    before = X.copy()
+    weight = torch.ones(5, requires_grad=True)
+    (found,) = map_blocks(lambda block: [torch.from_numpy(block).mul_(2) * weight], X)
+    np.testing.assert_array_equal(found, 2 * before)
+    np.testing.assert_array_equal(X, before)
 
 
 @pytest.fixture(scope="module")

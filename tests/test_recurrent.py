@@ -20,6 +20,7 @@ from sk_autoenc import (
 )
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, ToSeries, UnrollCode, clock
+from tests.instances import describe
 from tests.outputs import assert_same, outputs
 
 rng = np.random.default_rng(0)
@@ -41,7 +42,7 @@ SERIES = [
 ]
 
 
-@pytest.fixture(params=SERIES, ids=[f"{i}" for i in range(len(SERIES))])
+@pytest.fixture(params=SERIES, ids=describe)
 def estimator(request):
     return clone(request.param)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sk_autoenc import AutoencoderTransformer
-from sk_autoenc.data.scaling import fit_scaling
+from sk_autoenc.data.scaling import fit_robust_scaling, fit_scaling
 
 
 def fit_all(X):
@@ -160,3 +160,27 @@ def test_a_spread_of_rounding_alone_is_none():
     X = np.column_stack([draw.normal(size=500), 0.1 * (1 + 2.2e-16 * draw.integers(0, 2, 500))])
     scaling = fit_scaling(X, np.arange(500), by_feature=True)
     assert scaling.scale[1] == pytest.approx(X[:, 0].std() / np.sqrt(2))
+
+
+# -- robust moments
+
+
+def test_a_column_that_is_constant_up_to_rounding_has_its_size_as_robust_scale():
+    rows = np.random.default_rng(0).standard_normal((90, 6)) * [1, 2, 3, 1, 1, 1] + 5
+    odd = np.column_stack([rows, np.where(np.arange(90) % 2, 0.1 + 0.2, 0.3)])
+    scaling = fit_robust_scaling(odd)
+    assert scaling.scale[-1] == pytest.approx(0.3)
+    np.testing.assert_allclose(scaling.scale[:-1], rows.std(0))
+    assert fit_robust_scaling((odd * 1e-9 + 1).astype(np.float32)).scale.tolist() == [1.0] * 7
+
+
+def test_robust_moments_are_those_of_usual_values():
+    rows = np.random.default_rng(0).standard_normal((90, 5))
+    rows[:, 1] = np.arange(90) < 4  # nearly constant
+    rows[:, 2] = 7.0
+    expected = fit_robust_scaling(rows)
+    np.testing.assert_allclose(expected.center, rows.mean(0))
+    np.testing.assert_allclose(expected.scale, [*rows[:, :2].std(0), 7, *rows[:, 3:].std(0)])
+    rows[50] = 1e30
+    held = fit_robust_scaling(rows)
+    assert (held.scale[[0, 1, 3, 4]] < 4 * expected.scale[[0, 1, 3, 4]]).all()

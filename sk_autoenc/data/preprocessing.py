@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from sk_autoenc.data.dataset import Rows
-from sk_autoenc.data.scaling import Scaling, fit_scaling
-from sk_autoenc.data.series import fit_series_scaling
+from sk_autoenc.data.scaling import Scaling, fit_scaling, fit_series_scaling
 
 _BLOCK = 4096
 

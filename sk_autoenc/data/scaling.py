@@ -1,4 +1,14 @@
-"""Centring and scaling of rows: one scale for all features, or for densities one for each."""
+"""Centring and scaling of rows: one class, and a function for each way to fit it.
+
+==========================  =====================================  =====================================================
+function                    centre of each feature                 scale
+==========================  =====================================  =====================================================
+``fit_scaling``             mean                                   one for all: root of the mean variance
+... with ``by_feature``     mean                                   standard deviation of each
+``fit_series_scaling``      mean of its channel, without NaN       one for all, or standard deviation of its channel
+``fit_robust_scaling``      mean of values clipped to most others  standard deviation of the same values
+==========================  =====================================  =====================================================
+"""
 
 from typing import NamedTuple
 
@@ -7,6 +17,10 @@ from sklearn.utils import gen_batches
 
 _BLOCK = 4096
 
+#: The robust moments clip a feature's values to its median ± this many times the width of the middle 90 % of values,
+#: which is 23 standard deviations of normal values. The width comes from the first rows.
+_N_WIDTHS, _QUANTILE_ROWS = 7.0, 1024
+
 
 class Scaling(NamedTuple):
     """``(x - center) / scale`` and back.
@@ -14,10 +28,9 @@ class Scaling(NamedTuple):
     Attributes
     ----------
     center : ndarray of shape (n_features,)
-        Mean of the training rows, float64.
+        Centre of each feature, float64.
     scale : float or ndarray of shape (n_features,)
-        Root of the mean variance of the features, 1 where all are constant; or each feature's standard deviation, that
-        root for constant ones.
+        One scale for all features, or one for each; never 0.
     """
 
     center: np.ndarray
@@ -40,6 +53,11 @@ class Scaling(NamedTuple):
         except FloatingPointError as error:
             raise ValueError(self._why_too_large(X, float(np.finfo(out.dtype).max))) from error
 
+    def apply_clipped(self, X: np.ndarray, limit: float) -> np.ndarray:
+        """Scaled values clipped to ±limit, float64. No finite value is too large for it."""
+        with np.errstate(over="ignore"):
+            return np.clip((X - self.center) / self.scale, -limit, limit)
+
     def _why_too_large(self, X: np.ndarray, largest: float) -> str:
         """Which value is too large for the network once it is scaled, and what it may be in its own units."""
         limits = np.broadcast_to(largest * np.minimum(self.scale, 1.0), X.shape[1])
@@ -61,8 +79,56 @@ def fit_scaling(X: np.ndarray, chosen: np.ndarray, *, by_feature: bool = False) 
     # Around a mean that rounding has moved a little: the moments of what is left, and the mean put right.
     shift = sum((X[block] - guess).sum(axis=0) for block in blocks) / len(chosen)
     variance = sum(np.square(X[block] - guess).sum(axis=0) for block in blocks) / len(chosen) - shift**2
-    # A spread that rounding alone could produce is that of a constant column, and counts as none.
-    rounding = 4 * np.finfo(X.dtype).eps * np.abs(guess)
-    variance = np.where(variance > rounding**2, variance, 0.0)
+    variance = _above_rounding(variance, guess, X.dtype)
+    return Scaling(guess + shift, _one_scale_or_each(variance, each=by_feature))
+
+
+def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int, *, by_channel: bool = False) -> Scaling:
+    """A centre for each channel, and one scale for all channels or one for each, of the chosen rows without NaN."""
+    values = X[chosen].reshape(len(chosen), n_channels, -1)
+    center = np.asarray(np.nanmean(values, axis=(0, 2), dtype=np.float64))
+    variance = np.asarray(np.nanmean(np.square(values - center[:, None]), axis=(0, 2), dtype=np.float64))
+    scale = _one_scale_or_each(_above_rounding(variance, center, X.dtype), each=by_channel)
+    n_timepoints = values.shape[2]
+    return Scaling(np.repeat(center, n_timepoints), np.repeat(scale, n_timepoints) if by_channel else scale)
+
+
+def fit_robust_scaling(X: np.ndarray) -> Scaling:
+    """Mean and standard deviation of each feature, over values clipped so that no extreme one decides them.
+
+    A constant feature has its absolute value as its scale, or 1 if it is 0. Rows must come in random order.
+    """
+    low, high = _usual_range(X[:_QUANTILE_ROWS].astype(np.float64))
+
+    def clipped():
+        return (np.clip(X[block], low, high) for block in gen_batches(len(X), _BLOCK))
+
+    guess = sum(block.sum(axis=0) for block in clipped()) / len(X)
+    center = guess + sum((block - guess).sum(axis=0) for block in clipped()) / len(X)  # corrects rounding
+    variance = sum(np.square(block - center).sum(axis=0) for block in clipped()) / len(X)
+    variance = _above_rounding(variance, center, X.dtype)
+    return Scaling(center, np.where(variance > 0, np.sqrt(variance), np.where(center == 0, 1.0, np.abs(center))))
+
+
+def _above_rounding(variance: np.ndarray, center: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Variances, with 0 for those that rounding alone could produce: such a column is constant."""
+    rounding = 4 * np.finfo(dtype).eps * np.abs(center)
+    return np.where(variance > rounding**2, variance, 0.0)
+
+
+def _one_scale_or_each(variance: np.ndarray, *, each: bool) -> float | np.ndarray:
+    """The root of the mean variance, 1 if all are 0; or the root of each, and that number where one is 0."""
     scale = float(np.sqrt(variance.mean())) or 1.0
-    return Scaling(guess + shift, np.where(variance > 0, np.sqrt(variance), scale) if by_feature else scale)
+    return np.where(variance > 0, np.sqrt(variance), scale) if each else scale
+
+
+def _usual_range(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest value of each feature that is not extreme."""
+    median = np.median(X, axis=0)
+    # Without the extreme rows at either end, also where there are few rows.
+    width = np.quantile(X, 0.95, axis=0, method="lower") - np.quantile(X, 0.05, axis=0, method="higher")
+    for column in np.flatnonzero(width <= 0):  # nearly all values are equal: the usual distance of the others from it
+        distances = np.abs(X[:, column] - median[column])
+        distances = distances[distances > 0]
+        width[column] = np.median(distances) if len(distances) else np.inf
+    return median - _N_WIDTHS * width, median + _N_WIDTHS * width

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from sk_autoenc.data.scaling import Scaling
-
 
 def is_list_of_series(X: Any) -> bool:
     """Whether these are series one by one, each an array with one or two axes, or a list of numbers.
@@ -87,15 +85,3 @@ def check_lengths(lengths: Any, n_series: int, longest: int) -> np.ndarray:
 def trimmed(rows: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
     """Series one by one, without what follows their ends."""
     return [row[..., :length].copy() for row, length in zip(rows, lengths, strict=True)]
-
-
-def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int, *, by_channel: bool = False) -> Scaling:
-    """A centre for each channel and one scale for all, or one for each, of what is there in the chosen rows."""
-    values = X[chosen].reshape(len(chosen), n_channels, -1)
-    center = np.asarray(np.nanmean(values, axis=(0, 2), dtype=np.float64))
-    variance = np.asarray(np.nanmean(np.square(values - center[:, None]), axis=(0, 2), dtype=np.float64))
-    rounding = 4 * np.finfo(X.dtype).eps * np.abs(center)
-    variance = np.where(variance > rounding**2, variance, 0.0)
-    scale, n_timepoints = float(np.sqrt(variance.mean())) or 1.0, values.shape[2]
-    scales = np.repeat(np.where(variance > 0, np.sqrt(variance), scale), n_timepoints)
-    return Scaling(np.repeat(center, n_timepoints), scales if by_channel else scale)

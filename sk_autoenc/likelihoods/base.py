@@ -62,6 +62,10 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         """This likelihood, with what is left to the training rows filled in."""
         return self
 
+    def counted_in(self, X: np.ndarray, *, as_sequences: bool) -> "Likelihood":
+        """This likelihood with the number of categories in these rows as a parameter, where it has such."""
+        return self
+
     def of_sequences(self, *, may_end: bool) -> "Likelihood":
         """The likelihood of rows that are sequences of such values, where an architecture reads them as such."""
         return self

@@ -65,6 +65,17 @@ class Categorical(IntegerValued):
         found = X.max(axis=0).astype(int) + 1 if self.n_categories is None else self.n_categories
         return Categorical([int(size) for size in np.broadcast_to(found, X.shape[1])])
 
+    def counted_in(self, X: np.ndarray, *, as_sequences: bool) -> "Categorical":
+        """With the number of categories of each column, or of the tokens of sequences."""
+        if self.n_categories is not None:
+            return self
+        if as_sequences:
+            tokens = Tokens(may_end=True)
+            tokens.check(X)
+            return Categorical(tokens.fitted_to(X).n_tokens)
+        self.check(X)
+        return self.fitted_to(X)
+
     def of_sequences(self, *, may_end: bool) -> Likelihood:
         """The likelihood of sequences of these categories; ``ValueError`` if positions have different ones."""
         n_tokens: Any = self.n_categories

@@ -19,7 +19,9 @@ class AutoencoderOutput(NamedTuple):
 class Standardize(nn.Module):
     """``(x - center) / scale``, with one scale for all features, held to the range of the training rows.
 
-    Beyond that range the code of counts would grow without bound, and the rate with its exponential.
+    Beyond that range the code of counts would grow without bound, and the rate with its exponential. It is a module and
+    no :class:`~sk_autoenc.data.scaling.Scaling`, because the likelihood needs the rows in their own units: only the
+    encoder's input is scaled, inside the network.
 
     Parameters
     ----------

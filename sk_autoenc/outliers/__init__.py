@@ -1,1 +1,1 @@
-"""Outlier detectors: ensembles that reconstruct rows, and scores that say how unusual these are."""
+"""Outlier detectors: ensembles that reconstruct rows, and measures of how unusual a row is."""

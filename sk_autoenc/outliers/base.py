@@ -1,6 +1,5 @@
-"""What every outlier detector here can do: scores, decisions, p-values, and explanations by feature."""
+"""The methods of a fitted outlier detector: scores, decisions, p-values, and explanations by feature."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,24 +12,25 @@ from torch import Tensor
 from sk_autoenc._compat import in_container_of
 from sk_autoenc.data.series import is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape
-from sk_autoenc.outliers.ensembles import CloneCommittee, NetworkCommittee
-from sk_autoenc.outliers.scores import CodeDistance, NeighborsAndRarity, SquaredResiduals
-from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK
+from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble
+from sk_autoenc.outliers.scores import CodeDistance, NeighborsAndHistogram, SquaredResiduals
+from sk_autoenc.training.inference import map_blocks
 
-#: The measures that have parts by feature; log-likelihoods and distances of codes have none.
-_ADDITIVE = {"neighbors": NeighborsAndRarity, "robust": SquaredResiduals, "squared": SquaredResiduals}
+#: The measures that are sums over features; log-likelihoods and distances of codes are not.
+_ADDITIVE = {"neighbors": NeighborsAndHistogram, "robust": SquaredResiduals, "squared": SquaredResiduals}
 
-#: So many rows, each with one cell changed, are scored at once.
+#: Occlusion scores this many rows at once, each with one cell replaced by its median.
 _OCCLUDED_AT_ONCE = 1024
 
 #: Fitted state without a trailing underscore.
-_PRIVATE_STATE = ("_seed", "_typical", "_committee", "_measure", "_series_shape", "_may_be_empty")
+_PRIVATE_STATE = ("_seed", "_medians", "_ensemble", "_measure", "_series_shape", "_may_be_empty")
 
 
-class CommitteeDetector(OutlierMixin, BaseEstimator):
-    """An outlier detector with a committee that reconstructs rows, and a measure that says how unusual they are.
+class EnsembleDetector(OutlierMixin, BaseEstimator):
+    """An outlier detector with an ensemble, which reconstructs rows, and a measure of how unusual a row is.
 
-    ``fit`` sets both, ``residual_`` (the name of the measure), ``offset_``, and perhaps ``calibration_scores_``.
+    ``fit`` sets ``_ensemble``, ``_measure``, ``_medians``, ``residual_`` (the name of the measure), ``offset_`` and,
+    with held-out rows, ``calibration_scores_``.
     """
 
     autoencoder: Any
@@ -38,11 +38,11 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
     input_shape_: tuple[int, ...]
     offset_: float
     calibration_scores_: np.ndarray
-    _committee: Any
+    _ensemble: Any
     _measure: Any
-    _typical: np.ndarray  # a row of usual values, all of which were seen
-    _series_shape: tuple[int, int] | None = None  # of rows that may end early, NaN after that: channels, longest length
-    _may_be_empty: bool = False  # whether such rows may have no cell at all
+    _medians: np.ndarray  # the lower median of each feature, a value that occurs in the training rows
+    _series_shape: tuple[int, int] | None = None  # channels and longest length of series of unequal lengths
+    _may_be_empty: bool = False  # whether such series may have length 0
 
     # -- rows in, scores out
 
@@ -57,8 +57,9 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Minus the outlyingness, or the log-likelihood in nats, of series of unequal lengths for each cell; in the
-            dtype of ``X`` (float64 unless that is float32). A row's score does not depend on the other rows of ``X``.
+            Minus the outlyingness; for ``residual_="log_likelihood"`` the log-likelihood in nats, and for series of
+            unequal lengths the log-likelihood per cell. float32 if ``X`` is float32, else float64. A row's score does
+            not depend on the other rows of ``X``.
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
@@ -98,10 +99,10 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         return np.where(self._score(self._validate(X, reset=False)) < self.offset_, -1, 1)
 
     def predict_pvalue(self, X):
-        """The share of normal rows that look at least as unusual: split conformal p-values.
+        """Split conformal p-values: the share of normal rows that are at least as unusual.
 
-        For a new row from the distribution of the training rows, ``P(p <= alpha) <= alpha``, whatever that
-        distribution, over the draw of the row and of the held-out rows together.
+        For a new row from the distribution of the training rows, ``P(p <= alpha) <= alpha`` for every distribution.
+        The probability is over the new row and the held-out rows together.
 
         Parameters
         ----------
@@ -111,7 +112,7 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``(1 + k) / (1 + n)``, with k of the n held-out rows scoring no higher than the row; float64.
+            ``(1 + k) / (1 + n)``, where k of the n held-out rows have the row's score or a lower one; float64.
 
         Raises
         ------
@@ -122,21 +123,29 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         if not hasattr(self, "calibration_scores_"):
             raise ValueError(
                 "predict_pvalue needs rows that were held out of fit, but calibration_fraction was None; set it, "
-                "to 0.2 for instance, and fit again."
+                "for instance to 0.2, and fit again."
             )
         scores = self._score(self._validate(X, reset=False))
         n_below = np.searchsorted(self.calibration_scores_, scores, side="right")
         return (1 + n_below) / (1 + len(self.calibration_scores_))
 
     def explain(self, X):
-        r"""Which features make a row unusual: parts that add up to ``-score_samples(X)``.
+        r"""Each feature's part of the outlyingness; the parts of a row add up to ``-score_samples(X)``.
 
-        For the measures "robust" and "squared", and "neighbors" with ``novelty=True``, the outlyingness is a sum over
-        features, and these are its terms. For "neighbors" with ``novelty=False`` it is :math:`\sqrt{a^2 + b^2}` of two
-        such sums, and feature j has the part :math:`(a a_j + b b_j) / \sqrt{a^2 + b^2}`. For the others a feature's
-        part is the change of the score when the feature takes its training median; what is left over is shared
-        equally. Of a row that is impossible, those features have the part infinity whose median would make it possible,
-        or else all of them. What follows the end of a series has no part, and an empty one has none.
+        ==========================================  ==========================================================
+        measure                                     part of a feature
+        ==========================================  ==========================================================
+        "robust", "squared"                         its term of the sum
+        "neighbors" with ``novelty=True``           its term of the sum
+        "neighbors" with ``novelty=False``          :math:`(a a_j + b b_j) / \sqrt{a^2 + b^2}`, where the
+                                                    outlyingness is :math:`\sqrt{a^2 + b^2}`, and :math:`a` and
+                                                    :math:`b` are sums of :math:`a_j` and :math:`b_j`
+        "log_likelihood", "latent"                  the change of the score when the feature takes its training
+                                                    median; the rest of the score is shared equally
+        ==========================================  ==========================================================
+
+        A row with an infinite outlyingness has the part infinity where the median would make the outlyingness finite.
+        If no single median does, all its parts are infinite. Cells after the end of a series have the part 0.
 
         Parameters
         ----------
@@ -146,16 +155,16 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray or data frame of shape (n_samples, n_features)
-            The parts, higher is more unusual, in the dtype and the form of ``X``; a data frame with its names if ``X``
-            is one, a list of arrays if ``X`` is a list of series of unequal lengths.
+            The parts, higher for a more unusual value, in the dtype of ``X``. For a data frame they are a data frame
+            with the same names, for a list of series of unequal lengths a list of arrays.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
         if self.residual_ in _ADDITIVE:
-            (parts,) = by_block(lambda block: [self._parts(block)], rows)
+            (parts,) = map_blocks(lambda block: [self._parts(block)], rows)
         else:
-            parts = torch.from_numpy(self._parts_by_occlusion(rows))
-        found = cast_within(parts.numpy(), rows.dtype)
+            parts = self._parts_by_occlusion(rows)
+        found = cast_within(parts, rows.dtype)
         if self._series_shape is not None and is_list_of_series(X):
             shape = (*np.shape(next(iter(X)))[:-1], self._series_shape[-1])
             return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
@@ -171,18 +180,24 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
                 f"architecture=Recurrent(unequal_lengths=True), got {self.autoencoder!r}."
             )
         X, shape = flattened(as_array(X))
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
+        if np.isnan(X.min()):
+            name = type(self).__name__
+            raise ValueError(
+                f"X contains NaN, and {name} takes no missing values; put an imputer before it, for instance "
+                f"make_pipeline(SimpleImputer(), {name}())."
+            )
         check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
 
     @property
     def _allows_unequal_lengths(self) -> bool:
-        """Whether the next fit takes series that may end early."""
+        """Whether the next fit takes series of unequal lengths."""
         return getattr(getattr(self.autoencoder, "architecture", None), "unequal_lengths", False)
 
     def _validate_series(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Series that may end early as rows with NaN after their ends."""
+        """Series of unequal lengths as rows of one length, with NaN after their ends."""
         if is_list_of_series(X):
             X = padded(X, self.autoencoder.architecture.input_shape if reset else self._series_shape)
         X, shape = flattened(as_array(X))
@@ -195,80 +210,67 @@ class CommitteeDetector(OutlierMixin, BaseEstimator):
         return X
 
     def _score(self, X: np.ndarray) -> np.ndarray:
-        """Scores, float64 whatever the rows: decisions and ranks do not hang on the rounding of a cast."""
-        (scores,) = by_block(lambda block: [self._score_block(block)], X)
-        return scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).numpy()  # of clones not ours
+        """Scores in float64, so that decisions and ranks do not depend on the rounding of a cast.
+
+        The ``score_samples`` of a clone may be NaN, which counts as the lowest score.
+        """
+        (scores,) = map_blocks(lambda block: [self._score_block(block)], X)
+        return np.where(np.isnan(scores), -np.inf, scores)
 
     def _score_block(self, X: np.ndarray) -> Tensor:
         """Scores, ``(n,)``, float64."""
         if self.residual_ == "log_likelihood":
-            return torch.from_numpy(self._committee.log_likelihood(X))
+            return torch.from_numpy(self._ensemble.log_likelihood(X))
         if self.residual_ == "latent":
-            return -self._measure.total(self._committee.encode(X))
+            return -self._measure.total(self._ensemble.encode(X))
         return -self._parts(X).sum(1)
 
     def _parts(self, X: np.ndarray) -> Tensor:
         """Outlyingness by feature, ``(n, n_features)``, float64."""
-        return self._measure.parts(self._committee.standardize(X), self._committee.reconstruct(X))
+        return self._measure.parts(self._ensemble.standardize(X), self._ensemble.reconstruct(X))
 
     def _parts_by_occlusion(self, X: np.ndarray) -> np.ndarray:
+        """The change of the score when a feature takes its median, and an equal share of the rest of the score."""
         X = X.astype(np.float64, copy=False)
-        absent = np.isnan(X)  # what follows the end of a series has no part
+        absent = np.isnan(X)  # after the end of a series
         total, parts = -self._score(X), np.zeros(X.shape)
         cells = np.argwhere(~absent)
         with np.errstate(invalid="ignore"):  # outlyingness may be infinite
             for some in gen_batches(len(cells), _OCCLUDED_AT_ONCE):
                 rows, columns = cells[some].T
                 changed = X[rows]
-                changed[np.arange(len(rows)), columns] = self._typical[columns]
+                changed[np.arange(len(rows)), columns] = self._medians[columns]
                 parts[rows, columns] = total[rows] + self._score(changed)
-            impossible = np.isposinf(total)  # by features without which the row would be possible, or else by all
-            parts[~impossible[:, None] & np.isinf(parts)] = 0.0  # a median that makes a row impossible says nothing
+            is_infinite = np.isposinf(total)
+            # Where a median makes a possible row impossible, the change is infinite and no part of the row's own score.
+            parts[~is_infinite[:, None] & np.isinf(parts)] = 0.0
             shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
             found = parts + shared[:, None]
-        guilty = np.isposinf(parts[impossible])
-        found[impossible] = np.where(guilty | ~guilty.any(1, keepdims=True), np.inf, 0.0)
+        decides = np.isposinf(parts[is_infinite])  # the median would make the outlyingness finite
+        found[is_infinite] = np.where(decides | ~decides.any(1, keepdims=True), np.inf, 0.0)
         return np.where(absent, 0.0, found)
 
     # -- fitted state as plain arrays
 
     def _forget(self) -> None:
-        """Drop all fitted state, so that a fit that fails leaves the estimator clearly unfitted."""
+        """Drop all fitted state, so that the estimator is unfitted if ``fit`` fails."""
         for name in list(vars(self)):
             if name.endswith("_") or name in _PRIVATE_STATE:
                 delattr(self, name)
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        for name in ("_committee", "_measure"):
+        for name in ("_ensemble", "_measure"):
             if (fitted := state.get(name)) is not None:
                 state[name] = {key: v.numpy().copy() if isinstance(v, Tensor) else v for key, v in fitted.state.items()}
         return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        if not hasattr(self, "_committee"):
+        if not hasattr(self, "_ensemble"):
             return
-        kind = NetworkCommittee if "weights" in self._committee else CloneCommittee
-        self._committee = kind.from_state(self._committee)
+        kind = NetworkEnsemble if "weights" in self._ensemble else CloneEnsemble
+        self._ensemble = kind.from_state(self._ensemble)
         if self._measure is not None:
             arrays = {name: torch.from_numpy(np.array(value)) for name, value in self._measure.items()}
             self._measure = _ADDITIVE.get(self.residual_, CodeDistance).from_state(arrays)
-
-
-def by_block(function: Callable[[np.ndarray], Any], X: np.ndarray) -> list[Tensor]:
-    """``function`` of the rows, in blocks of few shapes, so that a row's result does not depend on the other rows.
-
-    It gives some tensors with rows along the first axis. What a block lacks is filled up with its first row.
-    """
-    size = SMALL_BLOCK if len(X) < LARGE_BLOCK else LARGE_BLOCK
-    found: list[Tensor] = []  # filled in place: a tensor kept per block would pin the heap between large ones
-    for start in range(0, len(X), size):
-        block = X[start : start + size]
-        filler = np.repeat(block[:1], -len(block) % SMALL_BLOCK, axis=0)
-        with torch.no_grad():
-            parts = function(np.concatenate([block, filler]))
-            found = found or [part.new_empty((len(X), *part.shape[1:])) for part in parts]
-            for whole, part in zip(found, parts, strict=True):
-                whole[start : start + size] = part[: len(block)]
-    return found

@@ -8,15 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation
-
-#: Share of the steps over which the rate rises, and what it starts and ends at as a share of its peak.
-_RISE, _FIRST, _LAST = 0.3, 0.04, 1e-4
+from sk_autoenc.outliers.progress import Progress
+from sk_autoenc.training.schedules import rise_and_fall
 
 
 class AutoencoderEnsemble(nn.Module):
-    """Autoencoders of one shape with weights of their own; rows go through all of them at once.
+    """Autoencoders of one shape, each with its own weights; one call computes all of them.
 
-    ``sizes`` are the widths from the rows to the code; the decoder mirrors them.
+    Parameters
+    ----------
+    n_members : int
+        Number of autoencoders.
+    sizes : list of int
+        Widths from the rows to the code. The decoder mirrors them.
     """
 
     def __init__(self, n_members: int, sizes: list[int]):
@@ -30,21 +34,21 @@ class AutoencoderEnsemble(nn.Module):
         self.n_encoder_layers = len(sizes) - 1
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw all weights as torch does for a linear layer."""
+        """Draw all weights from the distribution that torch uses for a linear layer."""
         for weight, bias in zip(self.weights, self.biases, strict=True):
             bound = 1 / math.sqrt(weight.shape[1])
             nn.init.uniform_(weight, -bound, bound, generator=generator)
             nn.init.uniform_(bias, -bound, bound, generator=generator)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes: ``(n_members, rows, n_features)``, or ``(rows, n_features)`` for all -> ``(n_members, rows, k)``."""
-        return self._through(x.expand(self.n_members, *x.shape[-2:]), 0, self.n_encoder_layers)
+        """Codes ``(n_members, rows, k)`` of ``(n_members, rows, n_features)``, or of ``(rows, n_features)`` for all."""
+        return self._layers(x.expand(self.n_members, *x.shape[-2:]), 0, self.n_encoder_layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstructions, of shape ``(n_members, rows, n_features)``."""
-        return self._through(self.encode(x), self.n_encoder_layers, len(self.weights))
+        return self._layers(self.encode(x), self.n_encoder_layers, len(self.weights))
 
-    def _through(self, x: Tensor, first: int, end: int) -> Tensor:
+    def _layers(self, x: Tensor, first: int, end: int) -> Tensor:
         for i in range(first, end):
             x = self._product(x, self.weights[i], self.biases[i])
             if i + 1 < end:
@@ -52,12 +56,12 @@ class AutoencoderEnsemble(nn.Module):
         return x
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """One layer; in evaluation of an aligned width, so that a row's bits do not depend on where it stands."""
+        """One layer. In evaluation its width is padded, so that a row's bits do not depend on its position."""
         width = weight.shape[2]
-        spare = -width % ALIGNED_WIDTH
-        if self.training or not spare:
+        padding = -width % ALIGNED_WIDTH
+        if self.training or not padding:
             return torch.baddbmm(bias, x, weight)
-        return torch.baddbmm(F.pad(bias, (0, spare)), x, F.pad(weight, (0, spare)))[..., :width]
+        return torch.baddbmm(F.pad(bias, (0, padding)), x, F.pad(weight, (0, padding)))[..., :width]
 
 
 def train_ensemble(
@@ -69,41 +73,48 @@ def train_ensemble(
     learning_rate: float,
     trim: float,
     generator: torch.Generator,
+    progress: Progress | None = None,
 ) -> list[float]:
-    """Train all members, each on batches of its own, for a fixed and small number of steps.
+    """Train all members for a small and fixed number of steps, each on batches of its own.
 
-    The rows of a batch with the highest errors, a share of ``trim``, are left out of the loss: what does not fit is
-    not learnt. The rate rises to ``learning_rate`` and falls again in half cosines.
+    The rows of a batch with the highest errors, a share of ``trim``, are left out of the loss. So members do not learn
+    rows that do not fit. The rate rises to ``learning_rate`` and falls again in half cosines. ``progress`` has a part
+    for each of :func:`step_blocks`; its callbacks can stop the training after each.
 
     Returns
     -------
     list of float
         Mean squared error per feature of the rows that were not left out, averaged over members, after each step.
     """
-    kept = batch_size - int(trim * batch_size)
+    progress = Progress() if progress is None else progress
+    n_kept = batch_size - int(trim * batch_size)
     optimizer = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
-    losses = torch.empty(n_steps, dtype=torch.float32)
+    losses: list[float] = []
     ensemble.train()
-    for step in range(n_steps):
-        optimizer.param_groups[0]["lr"] = learning_rate * _share_of_peak(step, n_steps)
-        chosen = torch.randint(len(rows), (ensemble.n_members, batch_size), generator=generator)
-        x = rows.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
-        errors = (ensemble(x) - x).square().mean(-1)  # (n_members, batch_size)
-        if kept < batch_size:
-            errors = errors.topk(kept, dim=1, largest=False, sorted=False).values
-        loss = errors.mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses[step] = loss.detach()
+    for block in step_blocks(n_steps):
+        with progress.part():
+            found = torch.empty(len(block), dtype=torch.float32)
+            for i, step in enumerate(block):
+                optimizer.param_groups[0]["lr"] = learning_rate * rise_and_fall(step, n_steps)
+                chosen = torch.randint(len(rows), (ensemble.n_members, batch_size), generator=generator)
+                x = rows.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
+                errors = (ensemble(x) - x).square().mean(-1)  # (n_members, batch_size)
+                if n_kept < batch_size:
+                    errors = errors.topk(n_kept, dim=1, largest=False, sorted=False).values
+                loss = errors.mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                found[i] = loss.detach()
+            losses += found.tolist()
+            progress.print(f"step {len(losses)} of {n_steps}: loss {losses[-1]:.4g}")
+        if progress.is_stopped:
+            break
     ensemble.eval()
-    return losses.tolist()
+    return losses
 
 
-def _share_of_peak(step: int, n_steps: int) -> float:
-    """Half a cosine up and half a cosine down."""
-    peak = max(1.0, _RISE * n_steps - 1)
-    if step <= peak:
-        return 1 + (_FIRST - 1) * (1 + math.cos(math.pi * step / peak)) / 2
-    share = (step - peak) / max(1.0, n_steps - 1 - peak)
-    return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * share)) / 2
+def step_blocks(n_steps: int) -> list[range]:
+    """The steps in ten blocks of nearly the same length, or in fewer where there are fewer steps."""
+    edges = [round(i * n_steps / min(10, n_steps)) for i in range(min(10, n_steps) + 1)]
+    return [range(*edge) for edge in itertools.pairwise(edges)]

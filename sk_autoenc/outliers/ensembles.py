@@ -1,4 +1,7 @@
-"""What an outlier detector's members are: networks trained together, or clones of a transformer on subsamples."""
+"""The members of an outlier detector: small networks trained together, or clones of a transformer on subsamples.
+
+Both kinds have the same methods: ``standardize`` rows, ``reconstruct`` them by every member, and ``encode`` them.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,83 +9,40 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
+from joblib.parallel import get_active_backend
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
-from sklearn.utils import gen_batches
 from torch import Tensor
 
-from sk_autoenc.likelihoods import Categorical
+from sk_autoenc.data.scaling import Scaling
 from sk_autoenc.outliers.batched_networks import AutoencoderEnsemble, train_ensemble
-from sk_autoenc.outliers.scores import FAR
+from sk_autoenc.outliers.progress import Progress
+from sk_autoenc.outliers.scores import CLIP
+from sk_autoenc.outliers.transformers import is_of_categories, with_seed
 
-#: Standardised values that networks learn from are held to this range.
-_TRAINING_RANGE = 20.0
+#: Networks are trained on standardised values clipped to this range.
+_TRAINING_CLIP = 20.0
 
-#: Values that set a feature's mean and spread are held to the median and so many times the width of the middle 90 %,
-#: of this many rows, to either side: 23 standard deviations of normal values.
-_ROOM, _QUANTILE_ROWS = 7.0, 1024
-
-_BLOCK = 4096
+#: Clones read rows in their own units. Their standardised values are clipped only where squares would overflow.
+_CLONE_CLIP = 1e100
 
 
-class Standardization:
-    """A mean and a spread per feature; that of a constant feature is its size, whatever the units, or 1 if it is 0.
+def draw_without_replacement(n_rows: int, size: int, n_members: int, generator: torch.Generator) -> Tensor:
+    """Row numbers for each member, ``(n_members, size)``; no member has a row twice.
 
-    Both are of values held to where most lie, so that a wild one does not make all others alike.
+    Members share a row only when all rows are used up: the next member then draws from all rows again. So the members
+    together see as many rows as they can. With independent draws the variance of scores would be twice as large.
     """
-
-    def __init__(self, center: np.ndarray, spread: np.ndarray):
-        self.center, self.spread = center, spread
-
-    @classmethod
-    def fit(cls, X: np.ndarray) -> "Standardization":
-        """From training rows in any order, in float64."""
-        middle, room = _usual_range(X[:_QUANTILE_ROWS].astype(np.float64))
-
-        def held():
-            return (np.clip(X[block], middle - room, middle + room) for block in gen_batches(len(X), _BLOCK))
-
-        guess = sum(block.sum(axis=0) for block in held()) / len(X)
-        center = guess + sum((block - guess).sum(axis=0) for block in held()) / len(X)  # puts rounding right
-        spread = np.sqrt(sum(np.square(block - center).sum(axis=0) for block in held()) / len(X))
-        rounding = 4 * np.finfo(X.dtype).eps * np.abs(center)
-        size = np.where(center == 0, 1.0, np.abs(center))
-        return cls(center, np.where(spread > rounding, spread, size))
-
-    def apply(self, X: np.ndarray, limit: float) -> Tensor:
-        """Standardised values held to ±limit, float64."""
-        with np.errstate(over="ignore"):
-            return torch.from_numpy(np.clip((X - self.center) / self.spread, -limit, limit))
-
-
-def _usual_range(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median of each feature, and how far values may lie from it."""
-    middle = np.median(X, axis=0)
-    # Of few rows, too, the highest and the lowest say nothing of the width.
-    width = np.quantile(X, 0.95, axis=0, method="lower") - np.quantile(X, 0.05, axis=0, method="higher")
-    for column in np.flatnonzero(width <= 0):  # nearly all values are one: how far the others usually lie from it
-        others = np.abs(X[:, column] - middle[column])
-        others = others[others > 0]
-        width[column] = np.median(others) if len(others) else np.inf
-    return middle, _ROOM * width
-
-
-def deal(n_rows: int, size: int, n_members: int, generator: torch.Generator) -> Tensor:
-    """Which rows each member gets, ``(n_members, size)``: dealt out like cards, shuffled anew when too few are left.
-
-    Together the members see as many rows as they can; drawn independently, their scores would vary twice as much.
-    """
-    hands, cards = [], torch.empty(0, dtype=torch.long)
+    subsamples, remaining = [], torch.empty(0, dtype=torch.long)
     for _ in range(n_members):
-        if len(cards) < size:
-            cards = torch.randperm(n_rows, generator=generator)
-        hands.append(cards[:size])
-        cards = cards[size:]
-    return torch.stack(hands)
+        if len(remaining) < size:
+            remaining = torch.randperm(n_rows, generator=generator)
+        subsamples.append(remaining[:size])
+        remaining = remaining[size:]
+    return torch.stack(subsamples)
 
 
 class Members:
-    """Fitted transformers. A type of its own, so that saving without pickle keeps the fit, or refuses."""
+    """A list of fitted transformers. It has a class of its own, so that ``save`` can recognise and store it."""
 
     def __init__(self, fitted: Iterable[Any]):
         self.fitted = list(fitted)
@@ -91,81 +51,98 @@ class Members:
         return iter(self.fitted)
 
 
-class NetworkCommittee:
-    """Small autoencoders of standardised rows, trained as one computation; codes and reconstructions of all of them."""
+class NetworkEnsemble:
+    """Small autoencoders of standardised rows, trained as one computation.
 
-    def __init__(self, standardization: Standardization, ensemble: AutoencoderEnsemble):
-        self.standardization, self.ensemble = standardization, ensemble
+    Parameters
+    ----------
+    scaling : Scaling
+        Standardises rows.
+    networks : AutoencoderEnsemble
+        Trained.
+    """
+
+    def __init__(self, scaling: Scaling, networks: AutoencoderEnsemble):
+        self.scaling, self.networks = scaling, networks
 
     @classmethod
     def fit(
         cls,
         X: np.ndarray,
-        standardization: Standardization,
+        scaling: Scaling,
         *,
         n_members: int,
         sizes: list[int],
         generators: tuple[torch.Generator, torch.Generator],
         **training: Any,
-    ) -> tuple["NetworkCommittee", list[float]]:
-        """Train on rows; ``generators`` draw the weights and the batches. Returns the losses of the steps, too."""
+    ) -> tuple["NetworkEnsemble", list[float]]:
+        """Train on rows, and return the loss of each step, too.
+
+        ``generators`` draw the weights and the batches; ``training`` goes to :func:`train_ensemble`.
+        """
         with torch.inference_mode(False), torch.enable_grad():
-            ensemble = AutoencoderEnsemble(n_members, sizes)
-            ensemble.initialize(generators[0])
-            rows = standardization.apply(X, _TRAINING_RANGE).float()
-            losses = train_ensemble(ensemble, rows, generator=generators[1], **training)
-        return cls(standardization, ensemble), losses
+            networks = AutoencoderEnsemble(n_members, sizes)
+            networks.initialize(generators[0])
+            rows = torch.from_numpy(scaling.apply_clipped(X, _TRAINING_CLIP)).float()
+            losses = train_ensemble(networks, rows, generator=generators[1], **training)
+        return cls(scaling, networks), losses
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the committee is made of, as plain arrays and numbers."""
-        weights = {name: value.detach().numpy().copy() for name, value in self.ensemble.state_dict().items()}
-        return {**vars(self.standardization), "sizes": self.ensemble.sizes, "weights": weights}
+        """Plain arrays and numbers that :meth:`from_state` reads."""
+        weights = {name: value.detach().numpy().copy() for name, value in self.networks.state_dict().items()}
+        return {"scaling": self.scaling, "sizes": self.networks.sizes, "weights": weights}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "NetworkCommittee":
+    def from_state(cls, state: dict[str, Any]) -> "NetworkEnsemble":
         """The inverse of ``state``."""
         weights = {name: torch.from_numpy(np.array(value)) for name, value in state["weights"].items()}
-        ensemble = AutoencoderEnsemble(len(weights["biases.0"]), list(state["sizes"]))
-        ensemble.load_state_dict(weights)
-        return cls(Standardization(state["center"], state["spread"]), ensemble.eval())
+        networks = AutoencoderEnsemble(len(weights["biases.0"]), list(state["sizes"]))
+        networks.load_state_dict(weights)
+        return cls(state["scaling"], networks.eval())
 
     def standardize(self, X: np.ndarray) -> Tensor:
-        """Standardised rows as the networks read them, float32."""
-        return self.standardization.apply(X, FAR).float()
+        """Standardised and clipped rows as the networks read them, float32."""
+        return torch.from_numpy(self.scaling.apply_clipped(X, CLIP)).float()
 
     def reconstruct(self, X: np.ndarray) -> Tensor:
         """Standardised reconstructions, ``(n_members, n, n_features)``."""
-        return self.ensemble(self.standardize(X))
+        return self.networks(self.standardize(X))
 
-    def reconstruct_own(self, X: np.ndarray, chosen: Tensor) -> Tensor:
-        """The same of each member's own rows, by their numbers ``(n_members, n_own)``."""
+    def reconstruct_subsamples(self, X: np.ndarray, subsamples: Tensor) -> Tensor:
+        """Each member's reconstructions of its own rows, whose numbers are ``(n_members, size)``."""
         with torch.no_grad():
-            return self.ensemble(self.standardize(X)[chosen])
+            return self.networks(self.standardize(X)[subsamples])
 
     def is_finite(self) -> bool:
-        """Whether training has led to weights that can be used."""
-        return all(bool(weights.isfinite().all()) for weights in self.ensemble.parameters())
+        """Whether all weights are finite after training."""
+        return all(bool(weights.isfinite().all()) for weights in self.networks.parameters())
 
     def encode(self, X: np.ndarray) -> list[Tensor]:
         """Codes of each member."""
-        return list(self.ensemble.encode(self.standardize(X)))
+        return list(self.networks.encode(self.standardize(X)))
 
 
-class CloneCommittee:
+class CloneEnsemble:
     """Transformers with ``inverse_transform``, each fitted on a subsample of the rows.
 
-    ``standardization``: None for series of unequal lengths, whose cells have no counterparts in other rows.
+    Parameters
+    ----------
+    scaling : Scaling or None
+        Standardises rows and reconstructions. None for series of unequal lengths, whose cells cannot be compared
+        across rows.
+    members : iterable of transformers
+        Fitted.
     """
 
-    def __init__(self, standardization: Standardization | None, members: Iterable[Any]):
-        self.standardization, self.members = standardization, Members(members)
+    def __init__(self, scaling: Scaling | None, members: Iterable[Any]):
+        self.scaling, self.members = scaling, Members(members)
 
     @classmethod
     def fit(
         cls,
         X: np.ndarray,
-        standardization: Standardization | None,
+        scaling: Scaling | None,
         transformer: Any,
         *,
         subsamples: Tensor,
@@ -173,100 +150,102 @@ class CloneCommittee:
         trim: float,
         row_shape: tuple[int, ...],
         n_jobs: int | None,
-    ) -> "CloneCommittee":
-        """Fit a clone on each subsample, and again without the share ``trim`` of its rows with the highest errors.
+        progress: Progress,
+    ) -> "CloneEnsemble":
+        """Fit a clone on each subsample, then again without the share ``trim`` of its rows with the highest errors.
 
-        ``row_shape``: the form in which clones are to see rows in ``fit``; they take flat ones ever after.
+        ``row_shape`` is the shape of rows in the clones' ``fit``. All other methods of the clones read flat rows.
         """
-        members = joblib.Parallel(n_jobs=n_jobs)(
-            joblib.delayed(_fit_trimmed)(_seeded(clone(transformer), seed), X[own], standardization, trim, row_shape)
-            for own, seed in zip(subsamples.numpy(), seeds, strict=True)
+        # A generator shows progress while clones are fitted. Some backends of joblib have none.
+        backend, _ = get_active_backend()
+        lazily = getattr(backend, "supports_return_generator", False)
+        fitted = iter(
+            joblib.Parallel(n_jobs=n_jobs, return_as="generator" if lazily else "list")(
+                joblib.delayed(_fit_trimmed)(with_seed(clone(transformer), seed), X[own], scaling, trim, row_shape)
+                for own, seed in zip(subsamples.numpy(), seeds, strict=True)
+            )
         )
-        return cls(standardization, members)
+        members = []
+        for i in range(len(seeds)):
+            with progress.part():
+                members.append(next(fitted))
+                progress.print(f"clone {i + 1} of {len(seeds)} is fitted")
+        return cls(scaling, members)
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the committee is made of."""
-        scales = {} if self.standardization is None else vars(self.standardization)
-        return {**scales, "members": self.members}
+        """What :meth:`from_state` reads."""
+        return {"scaling": self.scaling, "members": self.members}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "CloneCommittee":
+    def from_state(cls, state: dict[str, Any]) -> "CloneEnsemble":
         """The inverse of ``state``."""
-        standardization = Standardization(state["center"], state["spread"]) if "center" in state else None
-        return cls(standardization, state["members"])
+        return cls(state["scaling"], state["members"])
 
     def standardize(self, X: np.ndarray) -> Tensor:
         """Standardised rows, float64."""
-        assert self.standardization is not None, "series of unequal lengths are not compared cell by cell"
-        return self.standardization.apply(X, 1e100)
+        assert self.scaling is not None, "series of unequal lengths are not compared cell by cell"
+        return _standardized(X, self.scaling)
 
     def reconstruct(self, X: np.ndarray) -> Tensor:
         """Standardised reconstructions, ``(n_members, n, n_features)``."""
-        return torch.stack([self.standardize(_through(member, X)) for member in self.members])
+        return torch.stack([self.standardize(_reconstructed(member, X)) for member in self.members])
 
-    def reconstruct_own(self, X: np.ndarray, chosen: Tensor) -> Tensor:
-        """The same of each member's own rows, by their numbers ``(n_members, n_own)``."""
-        own = zip(self.members, chosen.numpy(), strict=True)
-        return torch.stack([self.standardize(_through(member, X[numbers])) for member, numbers in own])
+    def reconstruct_subsamples(self, X: np.ndarray, subsamples: Tensor) -> Tensor:
+        """Each member's reconstructions of its own rows, whose numbers are ``(n_members, size)``."""
+        pairs = zip(self.members, subsamples.numpy(), strict=True)
+        return torch.stack([self.standardize(_reconstructed(member, X[own])) for member, own in pairs])
 
     def encode(self, X: np.ndarray) -> list[Tensor]:
         """Codes of each member."""
         return [torch.from_numpy(np.asarray(member.transform(X), dtype=np.float64)) for member in self.members]
 
     def log_likelihood(self, X: np.ndarray) -> np.ndarray:
-        """``score_samples`` averaged over members, ``(n,)``; of series of unequal lengths for each cell."""
-        return np.mean([_scores(member, X, per_cell=self.standardization is None) for member in self.members], axis=0)
+        """Mean of the members' ``score_samples``, ``(n,)``; for series of unequal lengths per cell."""
+        per_cell = self.scaling is None
+        return np.mean([_log_likelihood(member, X, per_cell=per_cell) for member in self.members], axis=0)
 
 
-def _through(member: Any, X: np.ndarray) -> np.ndarray:
-    """Rows through a transformer and back, as an array whatever it gives."""
+def reconstruction_errors(member: Any, X: np.ndarray, scaling: Scaling | None) -> Tensor:
+    """The errors by which rows are trimmed, ``(n,)``.
+
+    For numbers they are squared residuals. Categories have no distances, so there they are minus the log-likelihood;
+    for series of unequal lengths (``scaling=None``) that is divided by the number of cells.
+    """
+    if scaling is None:
+        return torch.from_numpy(-_log_likelihood(member, X, per_cell=True))
+    if is_of_categories(member) and hasattr(member, "score_samples"):
+        return torch.from_numpy(-_log_likelihood(member, X, per_cell=False))
+    residuals = _standardized(X, scaling) - _standardized(_reconstructed(member, X), scaling)
+    return residuals.square().sum(1)
+
+
+def _standardized(X: np.ndarray, scaling: Scaling) -> Tensor:
+    return torch.from_numpy(scaling.apply_clipped(X, _CLONE_CLIP))
+
+
+def _reconstructed(member: Any, X: np.ndarray) -> np.ndarray:
+    """Reconstructions as an array, also where the transformer returns data frames."""
     return np.asarray(member.inverse_transform(np.asarray(member.transform(X))), dtype=np.float64).reshape(X.shape)
 
 
-def _fit_trimmed(
-    member: Any, X: np.ndarray, standardization: Standardization | None, trim: float, row_shape: tuple[int, ...]
-) -> Any:
+def _fit_trimmed(member: Any, X: np.ndarray, scaling: Scaling | None, trim: float, row_shape: tuple[int, ...]) -> Any:
     n_left_out = int(trim * len(X))
     member.fit(X.reshape(-1, *row_shape))
     if n_left_out:
-        order = _errors(member, X, standardization).argsort(stable=True).numpy()
+        order = reconstruction_errors(member, X, scaling).argsort(stable=True).numpy()
         kept = np.sort(order[: len(X) - n_left_out])
         try:
             member = clone(member).fit(X[kept].reshape(-1, *row_shape))
         except ValueError as error:
             raise ValueError(
-                f"trim={trim} leaves {len(kept)} of {len(X)} rows to fit {type(member).__name__} again, which it "
-                "refuses; use trim=0."
+                f"trim={trim} leaves {len(kept)} of {len(X)} rows for the second fit of {type(member).__name__}, which "
+                "refuses them; use trim=0."
             ) from error
     return member
 
 
-def _errors(member: Any, X: np.ndarray, standardization: Standardization | None) -> Tensor:
-    """How badly a member reconstructs its rows; of series that may end early, for each cell that is there."""
-    if standardization is None:
-        return torch.from_numpy(-_scores(member, X, per_cell=True))
-    if is_of_categories(member) and hasattr(member, "score_samples"):  # whose numbers have no distances
-        return torch.from_numpy(-_scores(member, X, per_cell=False))
-    residuals = standardization.apply(X, 1e100) - standardization.apply(_through(member, X), 1e100)
-    return residuals.square().sum(1)
-
-
-def is_of_categories(transformer: Any) -> bool:
-    """Whether it is an autoencoder of categories, or a Pipeline that ends in one."""
-    while isinstance(transformer, Pipeline):
-        transformer = transformer.steps[-1][1]
-    likelihood = getattr(transformer, "likelihood", None)
-    return isinstance(likelihood, Categorical) or likelihood == "categorical"
-
-
-def _scores(member: Any, X: np.ndarray, *, per_cell: bool) -> np.ndarray:
-    """Log-likelihoods, float64; a sum over cells would go by their number, and for a density by the units, too."""
+def _log_likelihood(member: Any, X: np.ndarray, *, per_cell: bool) -> np.ndarray:
+    """``score_samples`` in float64. Per cell, neither the length of a series nor the units of ``X`` decide ranks."""
     scores = np.asarray(member.score_samples(X), dtype=np.float64)
     return scores / (~np.isnan(X)).sum(axis=1).clip(1) if per_cell else scores
-
-
-def _seeded(transformer: Any, seed: int) -> Any:
-    """With every ``random_state`` set, nested ones too."""
-    names = [name for name in transformer.get_params() if name == "random_state" or name.endswith("__random_state")]
-    return transformer.set_params(**dict.fromkeys(names, seed)) if names else transformer

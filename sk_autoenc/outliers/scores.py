@@ -1,8 +1,8 @@
-"""How far a row is from what is usual, feature by feature: measures on rows and their reconstructions, torch only.
+"""Measures of outlyingness: how unusual a row is, as a sum of parts over its features.
 
-A measure is fitted on some training rows and then gives every row a part per feature; the parts add up to the row's
-outlyingness, higher for a more unusual row. ``rows`` are ``(n, n_features)``, ``reconstructions`` ``(n_members, n,
-n_features)``, both standardised. A measure is made of arrays, its ``state``, and can be built from them again.
+A measure is fitted on training rows. ``parts`` then gives every row one number per feature, higher for a more unusual
+row. ``rows`` are ``(n, n_features)`` and ``reconstructions`` are ``(n_members, n, n_features)``, both standardised. The
+``state`` of a measure is a dict of tensors, from which ``from_state`` builds it again.
 """
 
 from collections.abc import Iterator
@@ -14,38 +14,40 @@ from torch import Tensor
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 
-#: This many training rows fix what scores are in units of.
-RULE_ROWS = 512
+#: Number of training rows from which the units of scores, medians and the automatic threshold are computed.
+N_REFERENCE_ROWS = 512
 
-#: Standardised values are held to this range where distances are compared, so that one wild cell cannot overflow.
-FAR = 50.0
+#: Standardised values are clipped to this range in distances, so that one extreme cell cannot overflow.
+CLIP = 50.0
 
-#: Members are compared together while their distances or differences are no more than this: what a cache can hold.
+#: Distances are computed for several members at once, up to this many numbers, which fit in a CPU's cache.
 _CELLS_AT_ONCE = 2**17
 
-#: A reference row is the row itself where their squared distance is at most this share of the usual one: rows may have
-#: been through float32, or a text file.
+#: A prototype is taken for the row itself if their squared distance is at most this share of the median distance. Rows
+#: may have been rounded to float32, or in a text file.
 _ROUNDING = 1e-6
 
 
 def _above_zero(values: Tensor, fallback: Tensor) -> Tensor:
-    """Where a scale is zero, the fallback; where that is zero too, 1."""
+    """Values, with the fallback where they are zero, and 1 where that is zero, too."""
     return torch.where(values > 1e-9, values, torch.where(fallback > 1e-9, fallback, 1.0))
 
 
 class NeighborDistance:
     """Squared distance to nearby training rows, in the space of reconstruction and residual.
 
-    A row stands at ``(r, (x - r) / s)``, with ``r`` its reconstruction by a member and ``s`` a power below 1 of the
-    typical residual: what the network cannot explain weighs more than its size. The distance is that to the k-th
-    nearest of the member's reference rows, in units of its median; of the ``ks`` the one for which it is greatest, so
-    that close neighbours do not vouch for a row that is far from all others; and averaged over members. A reference
-    row that equals the row, but for rounding, is taken for the row itself, and not for its neighbour.
+    A member with reconstruction ``r`` maps a row ``x`` to the point ``(r, (x - r) / s)``. The divisor ``s`` is a power
+    below 1 of the typical residual, so that residuals have more weight than their size gives them. Each member compares
+    the point with those of its own training rows, the prototypes. For each k in ``ks`` it takes the squared distance to
+    the k-th nearest, divided by the median of these distances over training rows, and of the results the largest:
+    outliers that lie close to each other are still far from all other rows. The measure is the mean over members.
+
+    A prototype that equals the row, up to rounding, is the row itself and does not count as a neighbour.
 
     Parameters
     ----------
     prototypes : Tensor of shape (n_members, n_prototypes, 2 * n_features)
-        Where the reference rows stand.
+        Points of the training rows that each member compares with.
     sigma : Tensor of shape (n_members,)
         What residuals are divided by.
     unit : Tensor of shape (n_members, n_ks)
@@ -57,29 +59,29 @@ class NeighborDistance:
     def __init__(self, prototypes: Tensor, sigma: Tensor, unit: Tensor, ks: Tensor):
         self.sigma, self.unit, self.ks = sigma, unit, ks
         self.prototypes = prototypes
-        spare = -prototypes.shape[1] % ALIGNED_WIDTH
-        padded = F.pad(prototypes, (0, 0, 0, spare)) if spare else prototypes
+        padding = -prototypes.shape[1] % ALIGNED_WIDTH
+        padded = F.pad(prototypes, (0, 0, 0, padding)) if padding else prototypes
         self._columns = padded.transpose(1, 2)
-        self._norms = F.pad(prototypes.square().sum(-1), (0, spare), value=torch.inf)[:, None]
+        self._norms = F.pad(prototypes.square().sum(-1), (0, padding), value=torch.inf)[:, None]
 
     @classmethod
     def fit(
         cls, rows: Tensor, chosen: Tensor, of_chosen: Tensor, of_first: Tensor, *, ks: tuple[int, ...], power: float
     ) -> tuple["NeighborDistance", Tensor]:
-        """From training rows; ``chosen`` ``(n_members, n_prototypes)`` says which each member compares with.
+        """Fit on training rows; returns the outlyingness of the first of them, too.
 
-        ``of_chosen`` are each member's reconstructions of these, ``of_first`` those of the first rows, which set what
-        distances are in units of. Returns the measure, and the outlyingness of the first rows.
+        ``chosen`` ``(n_members, n_prototypes)`` are the numbers of each member's prototypes, and ``of_chosen`` their
+        reconstructions. ``of_first`` are all members' reconstructions of the first rows, which set the units.
         """
         first = rows[: of_first.shape[1]]
-        # Reconstructed in other company, a row differs in its last bits; while units are unknown, only an equal row is
-        # taken for the row itself.
+        # The last bits of a reconstruction may depend on the other rows of its block. The units are not known yet, so
+        # here only a point that is equal to the bit counts as the row itself.
         is_first = chosen < len(first)
         of_chosen = of_chosen.clone()
         of_chosen[is_first] = of_first[is_first.nonzero()[:, 0], chosen[is_first]]
-        typical = torch.stack([_typical_residual(first, made) for made in of_first])
+        typical = torch.stack([_typical_residual(first, reconstruction) for reconstruction in of_first])
         sigma = typical.clamp_min(1e-3).float() ** power
-        prototypes = _embed(rows[chosen], of_chosen, sigma)
+        prototypes = _points(rows[chosen], of_chosen, sigma)
         measure = cls(prototypes, sigma, torch.zeros(len(chosen), len(ks), dtype=torch.float32), torch.tensor(ks))
         squares = measure._squares(first, of_first)
         distances = torch.cat([some.sum(-1) for _, some in squares])  # (n_members, n, n_ks)
@@ -95,89 +97,91 @@ class NeighborDistance:
         total = torch.zeros((), dtype=torch.float64)
         for some, squares in self._squares(rows, reconstructions):
             relative = squares / self.unit[some, None, :, None]
-            farthest = relative.sum(-1).argmax(-1)  # (some_members, n)
-            total = total + relative.take_along_dim(farthest[..., None, None], 2)[:, :, 0].double().sum(0)
-        made, left = total.chunk(2, dim=1)
-        return (made + left) / len(self.prototypes)
+            largest = relative.sum(-1).argmax(-1)  # (some_members, n)
+            total = total + relative.take_along_dim(largest[..., None, None], 2)[:, :, 0].double().sum(0)
+        of_reconstruction, of_residual = total.chunk(2, dim=1)
+        return (of_reconstruction + of_residual) / len(self.prototypes)
 
     def _squares(self, rows: Tensor, reconstructions: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Some members at a time: squared differences to neighbours, ``(some_members, n, n_ks, 2 * n_features)``."""
+        """Squared differences to neighbours, of some members at a time: ``(some_members, n, n_ks, 2 * n_features)``."""
         n_members, n_prototypes, width = self.prototypes.shape
         n_near = min(int(self.ks.max()) + 1, n_prototypes)
         at_once = max(1, _CELLS_AT_ONCE // (len(rows) * max(n_prototypes, 2 * width)))
         for some in gen_batches(n_members, at_once):
-            place = _embed(rows, reconstructions[some], self.sigma[some])
-            # Squared distances but for the row's own norm; no name keeps them while the next ones are made.
+            points = _points(rows, reconstructions[some], self.sigma[some])
+            # Squared distances without the row's own norm. They have no name, so that their memory is free at once.
             near = (
-                torch.bmm(-2 * place, self._columns[some]).add_(self._norms[some]).topk(n_near, largest=False).indices
+                torch.bmm(-2 * points, self._columns[some]).add_(self._norms[some]).topk(n_near, largest=False).indices
             )
-            nearest = (place - self._prototypes_at(some, near[..., 0])).square().sum(-1)
+            nearest = (points - self._prototypes_at(some, near[..., 0])).square().sum(-1)
             itself = (nearest <= _ROUNDING * self.unit[some, :1]).long()
             chosen = near.gather(2, (itself[..., None] + self.ks - 1).clamp(0, n_near - 1))  # (some_members, n, n_ks)
-            # The product finds the neighbours; how far they are is taken from differences: these lose nothing to
-            # rounding.
-            yield some, (place[:, :, None] - self._prototypes_at(some, chosen)).square()
+            # The product is fast and finds the neighbours. Distances to them come from differences, which lose nothing
+            # to rounding.
+            yield some, (points[:, :, None] - self._prototypes_at(some, chosen)).square()
 
-    def _prototypes_at(self, some: slice, places: Tensor) -> Tensor:
-        """Members' reference rows by their numbers, ``(some_members, ...) -> (some_members, ..., 2 * n_features)``."""
+    def _prototypes_at(self, some: slice, numbers: Tensor) -> Tensor:
+        """Members' prototypes by their numbers, ``(some_members, ...) -> (some_members, ..., 2 * n_features)``."""
         own = self.prototypes[some]
         first = own.shape[1] * torch.arange(len(own))[:, None]
-        return own.flatten(0, 1).index_select(0, (places.flatten(1) + first).flatten()).unflatten(0, places.shape)
+        return own.flatten(0, 1).index_select(0, (numbers.flatten(1) + first).flatten()).unflatten(0, numbers.shape)
 
 
-def _typical_residual(rows: Tensor, made: Tensor) -> Tensor:
+def _typical_residual(rows: Tensor, reconstruction: Tensor) -> Tensor:
     """Median over rows of the root mean squared residual."""
-    residuals = rows.clamp(-FAR, FAR) - made.clamp(-2 * FAR, 2 * FAR)
+    residuals = rows.clamp(-CLIP, CLIP) - reconstruction.clamp(-2 * CLIP, 2 * CLIP)
     return (residuals.square().sum(-1).median() / rows.shape[1]).sqrt()
 
 
-def _embed(rows: Tensor, reconstructions: Tensor, sigma: Tensor) -> Tensor:
-    """Where rows stand for members: reconstruction and scaled residual side by side, float32."""
-    made = reconstructions.clamp(-2 * FAR, 2 * FAR)
-    return torch.cat([made, (rows.clamp(-FAR, FAR) - made) / sigma[:, None, None]], dim=-1).float()
+def _points(rows: Tensor, reconstructions: Tensor, sigma: Tensor) -> Tensor:
+    """Reconstruction and scaled residual side by side, ``(n_members, n, 2 * n_features)``, float32."""
+    clipped = reconstructions.clamp(-2 * CLIP, 2 * CLIP)
+    return torch.cat([clipped, (rows.clamp(-CLIP, CLIP) - clipped) / sigma[:, None, None]], dim=-1).float()
 
 
-class Rarity:
-    """Minus the log-frequency of a row's values, each by itself, in a histogram per feature.
+class HistogramScore:
+    """Minus the log-frequency of each value of a row, from one histogram per feature (HBOS).
 
-    Histograms are of robustly scaled values held to +-6; a value outside the range of the training rows has the
-    frequency of an empty bin, and so has any other value of a feature that was constant.
+    Values are scaled robustly, and the bins cover the range of the training values within ±6. A value outside the
+    training range has the frequency of an empty bin. So has every other value of a feature that was constant.
 
     Parameters
     ----------
-    center, spread, low, high : Tensor of shape (n_features,)
-        What scales the values, and the range of scaled training values, which bins share as far as it is within +-6.
+    center, scale : Tensor of shape (n_features,)
+        Median and robust standard deviation of each feature.
+    low, high : Tensor of shape (n_features,)
+        Range of the scaled training values.
     table : Tensor of shape (n_bins + 1, n_features)
-        Minus the log-frequencies, those of values out of range last.
+        Minus the log-frequency of each bin; the last row is for values outside the training range.
     """
 
     _bins, _prior, _range, _rounding = 30, 0.1, 6.0, 1e-5
 
-    def __init__(self, center: Tensor, spread: Tensor, low: Tensor, high: Tensor, table: Tensor):
-        self.center, self.spread, self.low, self.high, self.table = center, spread, low, high, table
+    def __init__(self, center: Tensor, scale: Tensor, low: Tensor, high: Tensor, table: Tensor):
+        self.center, self.scale, self.low, self.high, self.table = center, scale, low, high, table
 
     @classmethod
-    def fit(cls, rows: Tensor) -> "Rarity":
-        """From training rows."""
-        # Sorting is what quantiles take, and torch's own refuses large inputs.
+    def fit(cls, rows: Tensor) -> "HistogramScore":
+        """Fit on training rows."""
+        # torch.quantile refuses large inputs.
         ordered = rows.sort(dim=0).values
         first, center, third = (ordered[int(share * (len(rows) - 1))] for share in (0.25, 0.5, 0.75))
         deviation = rows.std(dim=0, correction=0)
-        quartiles = (third - first) / 1.349
-        spread = torch.minimum(torch.maximum(quartiles, 0.1 * deviation), deviation)
-        spread = torch.where(quartiles < 1e-3 * deviation, deviation, spread)
-        spread = torch.where(deviation > cls._rounding, spread, 1.0)
-        low, high = (ordered[0] - center) / spread, (ordered[-1] - center) / spread
-        measure = cls(center, spread, low, high, rows.new_zeros(cls._bins + 1, rows.shape[1]))
+        quartiles = (third - first) / 1.349  # the standard deviation of normal values
+        scale = torch.minimum(torch.maximum(quartiles, 0.1 * deviation), deviation)
+        scale = torch.where(quartiles < 1e-3 * deviation, deviation, scale)
+        scale = torch.where(deviation > cls._rounding, scale, 1.0)
+        low, high = (ordered[0] - center) / scale, (ordered[-1] - center) / scale
+        measure = cls(center, scale, low, high, rows.new_zeros(cls._bins + 1, rows.shape[1]))
         counts = torch.zeros_like(measure.table)
         counts.scatter_add_(0, measure._bin(rows), torch.ones_like(rows))
         measure.table = -torch.log((counts + cls._prior) / (len(rows) + cls._prior * cls._bins))
-        measure.table[:-1, high - low <= cls._rounding] = 0.0  # what was constant says nothing while it is
+        measure.table[:-1, high - low <= cls._rounding] = 0.0  # a constant feature adds 0 for its constant
         return measure
 
     @property
     def state(self) -> dict[str, Tensor]:
-        names = ("center", "spread", "low", "high", "table")
+        names = ("center", "scale", "low", "high", "table")
         return {name: getattr(self, name) for name in names}
 
     def parts(self, rows: Tensor) -> Tensor:
@@ -185,7 +189,7 @@ class Rarity:
         return self.table.gather(0, self._bin(rows)).double()
 
     def _bin(self, rows: Tensor) -> Tensor:
-        scaled = (rows - self.center) / self.spread
+        scaled = (rows - self.center) / self.scale
         low, high = (edge.clamp(-self._range, self._range) for edge in (self.low, self.high))
         share = (scaled.clamp(low, high) - low) / (high - low).clamp_min(1e-9)
         inside = (share * self._bins).floor().clamp(0, self._bins - 1)
@@ -193,16 +197,24 @@ class Rarity:
         return torch.where(is_outside, float(self._bins), inside).long()
 
 
-class NeighborsAndRarity:
-    """The distance to nearby training rows and, with a weight, the rarity of the values, each in units of its tail.
+class NeighborsAndHistogram:
+    """``sqrt(a² + b²)``, with a the distance to nearby training rows and b the weighted histogram score.
 
-    The unit is the highest tenth's lower edge over training rows, so that both say alike what is unusual. The two are
-    legs of a right triangle, and the outlyingness is the third side: where one of them is high, that of the other adds
-    little, for a row may well be unusual by one of them alone.
+    Each is divided by its 0.9-quantile over training rows, so that both have the same scale among unusual rows. A row
+    may be unusual by one of the two alone: in this sum a low score hardly changes a high one.
+
+    Parameters
+    ----------
+    distance : NeighborDistance
+        Gives a.
+    histogram : HistogramScore
+        Gives b.
+    factors : Tensor of shape (2,)
+        What a and b are multiplied by.
     """
 
-    def __init__(self, distance: NeighborDistance, rarity: Rarity, units: Tensor):
-        self.distance, self.rarity, self.units = distance, rarity, units
+    def __init__(self, distance: NeighborDistance, histogram: HistogramScore, factors: Tensor):
+        self.distance, self.histogram, self.factors = distance, histogram, factors
 
     @classmethod
     def fit(
@@ -214,45 +226,45 @@ class NeighborsAndRarity:
         *,
         ks: tuple[int, ...],
         power: float,
-        rarity_weight: float,
-    ) -> "NeighborsAndRarity":
-        """From training rows, see :meth:`NeighborDistance.fit`."""
-        held = rows.clamp(-FAR, FAR).float()
-        # In the precision in which rows are scored.
-        made = of_chosen.float(), of_first.float()
-        distance, distances = NeighborDistance.fit(held, chosen, *made, ks=ks, power=power)
-        rarity = Rarity.fit(held)
-        scores = torch.stack([distances.double(), rarity.parts(held[: len(distances)]).sum(1)])
-        tail = scores.sort(dim=1).values[:, int(0.9 * (scores.shape[1] - 1))]
-        tail = _above_zero(tail, scores.mean(1))
-        return cls(distance, rarity, torch.stack([1 / tail[0], rarity_weight / tail[1]]))
+        histogram_weight: float,
+    ) -> "NeighborsAndHistogram":
+        """Fit on training rows, see :meth:`NeighborDistance.fit`."""
+        clipped = rows.clamp(-CLIP, CLIP).float()
+        # Rows are scored in float32, so reconstructions are compared in float32 here, too.
+        reconstructions = of_chosen.float(), of_first.float()
+        distance, distances = NeighborDistance.fit(clipped, chosen, *reconstructions, ks=ks, power=power)
+        histogram = HistogramScore.fit(clipped)
+        scores = torch.stack([distances.double(), histogram.parts(clipped[: len(distances)]).sum(1)])
+        quantile = scores.sort(dim=1).values[:, int(0.9 * (scores.shape[1] - 1))]
+        quantile = _above_zero(quantile, scores.mean(1))
+        return cls(distance, histogram, torch.stack([1 / quantile[0], histogram_weight / quantile[1]]))
 
     @property
     def state(self) -> dict[str, Tensor]:
-        return {**self.distance.state, **self.rarity.state, "units": self.units}
+        return {**self.distance.state, **self.histogram.state, "factors": self.factors}
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> "NeighborsAndRarity":
+    def from_state(cls, state: dict[str, Tensor]) -> "NeighborsAndHistogram":
         """The inverse of ``state``."""
         state = dict(state)
-        units = state.pop("units")
+        factors = state.pop("factors")
         near = {name: state.pop(name) for name in ("prototypes", "sigma", "unit", "ks")}
-        return cls(NeighborDistance(**near), Rarity(**state), units)
+        return cls(NeighborDistance(**near), HistogramScore(**state), factors)
 
     def parts(self, rows: Tensor, reconstructions: Tensor) -> Tensor:
         """``(n, n_features)``, float64."""
-        held = rows.clamp(-FAR, FAR).float()
-        parts = self.distance.parts(held, reconstructions.float()) * self.units[0]
-        if self.units[1] == 0:
+        clipped = rows.clamp(-CLIP, CLIP).float()
+        parts = self.distance.parts(clipped, reconstructions.float()) * self.factors[0]
+        if self.factors[1] == 0:
             return parts
-        legs = torch.stack([parts, self.rarity.parts(held) * self.units[1]])
-        sums = legs.sum(2)  # (2, n)
+        components = torch.stack([parts, self.histogram.parts(clipped) * self.factors[1]])
+        sums = components.sum(2)  # (2, n)
         shares = sums / torch.linalg.vector_norm(sums, dim=0).clamp_min(1e-300)
-        return (legs * shares[:, :, None]).sum(0)
+        return (components * shares[:, :, None]).sum(0)
 
 
 class SquaredResiduals:
-    """Squared residuals divided feature by feature by a squared scale, averaged over members.
+    """Squared residuals in units of a scale for each feature, averaged over members.
 
     Parameters
     ----------
@@ -265,7 +277,7 @@ class SquaredResiduals:
 
     @classmethod
     def fit(cls, rows: Tensor, reconstructions: Tensor) -> "SquaredResiduals":
-        """Scales from training rows: 1.48 times the median size, and a tenth of the root mean square at least."""
+        """Fit on training rows: a scale is 1.48 times the median residual, at least 0.1 times the root mean square."""
         sizes = (rows - reconstructions).abs().double()
         root = sizes.square().mean(1, keepdim=True).sqrt()
         scale = torch.maximum(1.4826 * sizes.median(1, keepdim=True).values, 0.1 * root)
@@ -288,7 +300,7 @@ class SquaredResiduals:
 class CodeDistance:
     """Squared Mahalanobis distance of a row's code from the training rows' codes, averaged over members.
 
-    It has no parts by feature.
+    It has a ``total`` for each row and no parts by feature.
 
     Parameters
     ----------
@@ -301,7 +313,7 @@ class CodeDistance:
 
     @classmethod
     def fit(cls, codes: list[Tensor]) -> "CodeDistance":
-        """From the codes of training rows, one ``(n, n_codes)`` per member."""
+        """Fit on the codes of training rows, one ``(n, n_codes)`` for each member."""
         maps: dict[str, Tensor] = {}
         for i, code in enumerate(codes):
             centered = code.double() - code.double().mean(0)
@@ -320,7 +332,7 @@ class CodeDistance:
         maps = self.state
         return torch.stack(
             [
-                # No matrix product: of few columns, its last bits would depend on where a row stands.
+                # A matrix product with few columns has last bits that depend on the position of the row.
                 ((code.double() - maps[f"center_{i}"])[:, :, None] * maps[f"whitening_{i}"]).sum(1).square().sum(1)
                 for i, code in enumerate(codes)
             ]

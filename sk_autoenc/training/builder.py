@@ -1,7 +1,6 @@
-"""From an estimator's parameters to skorch and torch: optimizers, schedules, devices, ``net_params``."""
+"""From an estimator's parameters to skorch and torch: optimizers, callbacks, devices, ``net_params``."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from sk_autoenc.training.adversarial import AdversarialNet, Game
 from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
 from sk_autoenc.training.nets import Objective, ObjectiveNet
+from sk_autoenc.training.schedules import SHAPES
 from sk_autoenc.training.selection import Selection
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -25,25 +25,6 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _FUSED = {"adam", "adamw", "sgd"}
-
-#: Share of the steps over which the rate of a cosine schedule rises before it falls.
-_WARM_UP = 0.1
-
-
-def _cosine(progress: float) -> float:
-    """Linear rise, then half a cosine down to zero."""
-    if progress < _WARM_UP:
-        return progress / _WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP))))
-
-
-def _final(progress: float) -> float:
-    """Half a cosine from half of the peak down to zero."""
-    return 0.25 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-#: The rate, as a share of ``learning_rate``, by the share of the steps that are done; None keeps it constant.
-SCHEDULES = {"constant": None, "cosine": _cosine}
 
 #: Parameters of the net that an estimator sets itself, and the name under which.
 _OURS = {
@@ -179,7 +160,7 @@ def fit_callbacks(
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
         callbacks.append(PrintLog(sink=_print))
-    if (shape := (SCHEDULES | {"final": _final})[schedule]) is not None:
+    if (shape := SHAPES[schedule]) is not None:
         callbacks.append(RateSchedule(shape, n_steps))
     if selection is not None:
         options = {"threshold": selection.tol, "threshold_mode": selection.threshold_mode, "sink": _silent}

@@ -1,6 +1,6 @@
 """Deterministic inference: blocks of rows of a fixed shape, so that no row's result depends on its neighbours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,13 +11,51 @@ from sk_autoenc.nn.blocks import SERIAL_CELLS
 SMALL_BLOCK, LARGE_BLOCK = 64, 1024
 
 
+def map_blocks(
+    function: Callable[[np.ndarray], Sequence[Tensor]], X: np.ndarray, device: str = "cpu"
+) -> list[np.ndarray]:
+    """Results of ``function`` for every row, computed in blocks of few shapes.
+
+    A kernel may depend on the number of rows. So every block has a multiple of 64 rows, and the last one repeats its
+    first row. A row's result is then the same to the bit whatever other rows ``X`` holds.
+
+    Parameters
+    ----------
+    function : callable
+        Maps a block ``(rows, ...)`` to a sequence of tensors with one entry per row. It may write into the block.
+    X : ndarray of shape (n, ...)
+        Any dtype, any memory layout; read, never written.
+    device : str
+        Where ``function`` computes. A GPU chooses its kernels by shape more freely, so there all blocks have one shape.
+
+    Returns
+    -------
+    list of ndarray of shape (n, ...)
+        One array for each tensor, in its dtype.
+    """
+    size = SMALL_BLOCK if len(X) < LARGE_BLOCK and device == "cpu" else LARGE_BLOCK
+    buffer = np.empty((size, *X.shape[1:]), dtype=X.dtype)
+    results: list[np.ndarray] = []  # filled in place: a tensor kept per block would pin the heap between large ones
+    with torch.no_grad():
+        for start in range(0, len(X), size):
+            n = min(size, len(X) - start)
+            n_padded = -(-n // SMALL_BLOCK) * SMALL_BLOCK if device == "cpu" else size
+            buffer[:n] = X[start : start + n]
+            buffer[n:n_padded] = X[start]
+            done = [tensor[:n].cpu().numpy() for tensor in function(buffer[:n_padded])]
+            results = results or [np.empty((len(X), *part.shape[1:]), dtype=part.dtype) for part in done]
+            for result, part in zip(results, done, strict=True):
+                result[start : start + n] = part
+    return results
+
+
 def map_rows(
     function: Callable[[Tensor], Tensor],
     X: np.ndarray,
     device: str,
     prepare: Callable[[np.ndarray, np.ndarray], None] = lambda block, out: np.copyto(out, block, casting="same_kind"),
 ) -> np.ndarray:
-    """``function`` of every row, computed in blocks that are padded to a multiple of 64 rows.
+    """Results of a network for every row, computed in blocks as by :func:`map_blocks`.
 
     Parameters
     ----------
@@ -35,21 +73,15 @@ def map_rows(
     ndarray of shape (n, ...)
         What the function returns for each row, in the dtype that it returns.
     """
-    size = SMALL_BLOCK if len(X) < LARGE_BLOCK and device == "cpu" else LARGE_BLOCK
-    buffer = np.zeros((size, *X.shape[1:]), dtype=np.float32)
-    result = np.empty(0, dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(X), size):
-            block = X[start : start + size]
-            prepare(block, buffer[: len(block)])
-            # A GPU chooses its kernels by shape more freely, so there every block has the same one.
-            padded = -(-len(block) // SMALL_BLOCK) * SMALL_BLOCK if device == "cpu" else size
-            out = function(torch.from_numpy(buffer[:padded]).to(device))
-            done = out[: len(block)].cpu().numpy()
-            if start == 0:
-                result = np.empty((len(X), *out.shape[1:]), dtype=done.dtype)
-            result[start : start + len(block)] = done
-    return result
+
+    def of_block(block: np.ndarray) -> list[Tensor]:
+        rows = np.empty(block.shape, dtype=np.float32)
+        prepare(block, rows)
+        with torch.inference_mode():
+            return [function(torch.from_numpy(rows).to(device))]
+
+    results = map_blocks(of_block, X, device)
+    return results[0] if results else np.empty(0, dtype=np.float32)
 
 
 def in_one_thread(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
