@@ -169,7 +169,7 @@ def test_code_blocks_run(path, monkeypatch, tmp_path):
 
 
 def test_guide_and_start_page_have_code_that_is_run():
-    for name in ("index.rst", "user_guide.rst"):
+    for name in ("index.rst", "guide/index.rst"):
         assert "from sk_autoenc import" in code_blocks(ROOT / "docs" / name)
 
 
@@ -227,7 +227,7 @@ def test_blocks_are_found_where_they_stand(tmp_path, suffix):
 
 
 def test_guide_states_the_numbers_of_rows_that_the_code_knows():
-    guide = (ROOT / "docs" / "user_guide.rst").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "guide" / "training.rst").read_text(encoding="utf-8")
     assert N_FOLDS == 4, "the guide speaks of quarters"
     for text in (f"* - {FEW_ROWS} or more", f"* - {MIN_ROWS} to {FEW_ROWS - 1}", f"* - fewer than {MIN_ROWS}"):
         assert text in guide
