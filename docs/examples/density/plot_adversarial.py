@@ -1,11 +1,11 @@
 """
-Codes in the shape of a flower
-==============================
+Codes in the shape of a pinwheel
+================================
 
 An adversarial autoencoder (Makhzani et al. 2015) holds its codes to a prior by a game: a critic learns to tell codes
-from draws of the prior, and the encoder learns to deceive it. Nothing but draws is needed of the prior, so it may have
-any shape. Here it is a mixture of ten narrow normal distributions, like petals, for ten digits that the model is not
-told of.
+from draws of the prior, and the encoder learns to deceive it. The prior need only be sampled, so it may have any shape.
+Here it is a pinwheel, a mixture of ten narrow normal distributions. There are ten digits, but the model does not see
+the labels.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,8 @@ from sk_autoenc.metrics import classifier_two_sample_test
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=1 / 3, random_state=0)
-aae = AAETransformer(2, prior="gaussian_mixture", learning_rate=0.001, max_iter=200, random_state=0).fit(X_train)
+aae = AAETransformer(2, prior="gaussian_mixture", n_critic=3, learning_rate=0.002, max_iter=80, random_state=0)
+aae.fit(X_train)
 
 # %%
 # Codes and prior
@@ -41,16 +42,17 @@ for name, rows in {"training": X_train, "held-out": X_test}.items():
     print(f"{name} images: AUROC of a classifier {test.auroc:.2f}")
 
 # %%
-# The shape is nearly met. What the classifier still finds are codes between the petals, more of them of held-out
-# images: petals are narrow, and the encoder has to place every image where the decoder can tell it from others.
-# Distances hardly see that. Some digits have a petal of their own and others share one; labels took no part in this.
+# The shape is nearly met. The classifier still finds codes between the ten distributions, more of them of held-out
+# images: the distributions are narrow, and the encoder has to place every image where the decoder can tell it from
+# others. Distances hardly see that. Some digits have a distribution of their own and others share one. Labels took no
+# part in this.
 #
 # The game
 # --------
-# One player at a time. ``autoencoder`` is the reconstruction, which falls as usual. The losses of the two others do
-# not fall: they are right where neither wins, at :math:`2 \log 2` for a critic that can only guess and :math:`\log 2`
-# for the encoder. A critic's loss near zero would mean that it has won, and fitting would warn. One that never leaves
-# :math:`2 \log 2` may have given up, whatever the codes look like: compare them with draws, as above.
+# The players take turns. ``autoencoder`` is the reconstruction, which falls as usual. The losses of the two others do
+# not fall. They are right if neither player wins: :math:`2 \log 2` for a critic that can only guess, and
+# :math:`\log 2` for the encoder. A critic's loss near zero would mean that it has won, and fitting would warn. A loss
+# that never leaves :math:`2 \log 2` may mean that the critic learns nothing. So compare codes with draws, as above.
 
 _, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 LossCurveDisplay({"autoencoder": aae.loss_curves_["autoencoder"]}).plot(axes[0])
@@ -61,11 +63,11 @@ for height in (2 * np.log(2), np.log(2)):
 # %%
 # Samples
 # -------
-# Draws from the prior, decoded. With two numbers per image they are vague; between petals, where no draws fall, they
-# need not look like anything.
+# Draws from the prior, decoded. With two numbers per image they are vague. Between the ten distributions, where no
+# draws fall, decoded codes need not look like anything.
 
 SampleGridDisplay.from_estimator(aae, n_samples=20, n_columns=10, mean=True, random_state=0, image_shape=(8, 8))
 
 # %%
-# An adversarial autoencoder has no density, so it cannot stand in a search by nats. Where a density is wanted, or a
-# fit without a game to balance, take :class:`~sk_autoenc.VAETransformer`.
+# An adversarial autoencoder has no density, so it cannot be compared in a search by nats. If you want a density, or a
+# fit without a game to balance, use :class:`~sk_autoenc.VAETransformer`.

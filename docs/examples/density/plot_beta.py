@@ -37,7 +37,7 @@ SampleGridDisplay(X[:10], image_shape=(12, 12), n_columns=10).plot()
 models = {}
 _, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
 for ax, beta in zip(axes, (0.25, 1, 4), strict=True):
-    vae = VAETransformer(6, likelihood=Gaussian("shared"), beta=beta, init="random", max_iter=60, random_state=0)
+    vae = VAETransformer(6, likelihood=Gaussian("shared"), beta=beta, init="random", max_iter=40, random_state=0)
     models[beta] = vae.fit(X)
     ComponentKLDisplay.from_estimator(vae, sort=True, ax=ax)
     ax.set(title=f"beta={beta}", xticks=[])

@@ -6,7 +6,7 @@ A density model says how probable rows are. Held-out rows decide between such mo
 probable, on average over rows and in nats, fits better. scikit-learn has four models whose densities can be compared
 in this way, :class:`~sklearn.decomposition.PCA` (a density since Tipping and Bishop 1999),
 :class:`~sklearn.decomposition.FactorAnalysis`, :class:`~sklearn.mixture.GaussianMixture` and
-:class:`~sklearn.neighbors.KernelDensity`. :class:`~sk_autoenc.VAETransformer` stands beside them in one grid.
+:class:`~sklearn.neighbors.KernelDensity`. :class:`~sk_autoenc.VAETransformer` can be compared with them in one grid.
 """
 
 # %%
@@ -53,7 +53,7 @@ grid = [
         "density__n_components": [1, 2, 3, 4, 8],
         "density__covariance_type": ["full", "diag"],
     },
-    {"density": [vae], "density__n_components": [2, 4, 8]},
+    {"density": [vae], "density__n_components": [2, 4]},
 ]
 pipeline = Pipeline([("scale", StandardScaler()), ("density", PCA())])
 search = GridSearchCV(pipeline, grid, scoring=mean_nats, cv=3).fit(X_train)
@@ -81,8 +81,8 @@ ax.figure.set_layout_engine("constrained")
 # What makes the difference
 # -------------------------
 # The usual VAE has a network for the mean and one noise variance for each feature, which is factor analysis with a
-# bent plane. The default here lets noise be correlated between features, be larger for some rows than for others, and
-# have heavier tails than a normal distribution. One after the other, on the held-out rows:
+# curved surface in place of the plane. The default here lets noise be correlated between features, be larger for some
+# rows than for others, and have heavier tails than a normal distribution. One after the other, on the held-out rows:
 
 likelihoods = {
     "a variance for each feature": Gaussian("feature"),
@@ -95,8 +95,8 @@ for name, likelihood in likelihoods.items():
     print(f"{name:30s} {mean_nats(model, X_test):6.1f} nats")
 
 # %%
-# Here nearly all of it is correlated noise: some measurements (radius, perimeter, area) all but determine one another,
-# more finely than four codes can say. The mean of the network alone would have lost to the mixture.
+# Here nearly all of the gain is correlated noise: some measurements (radius, perimeter, area) nearly determine one
+# another, more exactly than four codes can say. With the network's mean alone the VAE would have lost to the mixture.
 #
 # How many components
 # -------------------

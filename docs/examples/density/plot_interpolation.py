@@ -15,7 +15,7 @@ from sk_autoenc.inspection import LatentDisplay, LatentTraversalDisplay, SampleG
 
 X, y = load_digits(return_X_y=True)
 pca = PCA(8).fit(X)
-vae = VAETransformer(8, likelihood=Gaussian("shared"), random_state=0).fit(X)
+vae = VAETransformer(8, likelihood=Gaussian("shared"), max_iter=60, random_state=0).fit(X)
 
 # %%
 # Three ways from a 0 to a 1
@@ -59,15 +59,15 @@ for name, way in ways.items():
     print(f"{name:12s} {distance_to_nearest([way(X[i], X[j], 3)[1] for i, j in pairs]):5.1f}")
 
 # %%
-# Part of the gain is mere smoothness, which PCA has as well; the rest is that the VAE's images bend along with the
-# data.
+# Part of the gain is smoothness, which PCA has as well. The rest is that the VAE's images follow the data along a
+# curve.
 #
 # The whole plane
 # ---------------
 # With two components everything that the decoder can say fits on a page. Steps are quantiles of the codes, so there
 # are as many images between any two of them.
 
-plane = VAETransformer(2, likelihood=Gaussian("shared"), random_state=0).fit(X)
+plane = VAETransformer(2, likelihood=Gaussian("shared"), max_iter=60, random_state=0).fit(X)
 LatentTraversalDisplay.from_estimator(plane, X, image_shape=(8, 8), n_steps=12)
 
 # %%

@@ -4,7 +4,7 @@ Draw digits
 
 Whatever has a density can be drawn from. Three models learn what images of digits look like and draw new ones:
 :class:`~sklearn.mixture.GaussianMixture`, :class:`~sklearn.neighbors.KernelDensity` and
-:class:`~sk_autoenc.VAETransformer`. Pictures of samples convince quickly and prove little; so numbers judge them, too.
+:class:`~sk_autoenc.VAETransformer`. A few good pictures of samples prove little, so there are figures, too.
 """
 
 # %%
@@ -67,8 +67,8 @@ for name, rows in samples.items():
     print(f"{name:16s} {energy_distance(unseen, rows).statistic:6.2f}", *(f"{figure:9.2f}" for figure in figures))
 
 # %%
-# On these 1198 images of 64 pixels the mixture draws best: nearly all its samples are in place, and they are varied.
-# The kernel density covers everything, by giving back training rows with some noise. The VAE's samples are no copies;
-# they are farther from training rows than real images are, which is its noise and the draws between digits. Without
-# noise nearly every sample is in place, and they vary too little: precision and recall tell apart what a picture does
-# not.
+# On these 1198 images of 64 pixels the mixture draws best: nearly all its samples look real, and they are varied. The
+# kernel density covers everything, because it gives back training rows with some noise. The VAE's samples are no
+# copies. They are farther from training rows than real images are, because of its noise and of draws between digits.
+# Without noise nearly every sample looks real, but they vary too little. A picture does not show this difference;
+# precision and recall do.

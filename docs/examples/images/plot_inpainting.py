@@ -2,8 +2,8 @@
 Fill what is missing in images
 ==============================
 
-With ``noise_kind="block"`` a convolutional autoencoder learns to give whole images back though it sees them with a
-rectangle missing, another one in every batch. ``inpaint`` then fills what a mask hides, and leaves the rest as it is.
+With ``noise_kind="block"`` a convolutional autoencoder sees images with a rectangle missing, another one in every
+batch, and learns to give complete images back. ``inpaint`` then fills what a mask hides, and leaves the rest as it is.
 
 What is to be filled here: the middle columns of digits.
 """
@@ -24,8 +24,8 @@ hidden[:, 3:5] = True
 # %%
 # Three ways to fill
 # ------------------
-# The mean image is what one would say without looking. PCA can look: of all points of its subspace, it takes the one
-# nearest to the cells that are seen. Its number of components is its best one *on these very test images*.
+# The mean image uses nothing of the row. PCA takes the point of its subspace that is nearest to the cells that are
+# seen. Its number of components is its best one *on these very test images*.
 
 
 def filled_by_pca(n_components):
@@ -38,12 +38,12 @@ def filled_by_pca(n_components):
 
 
 def error(filled):
-    """Squared error inside the hole, averaged over images."""
+    """Squared error of the hidden cells, averaged over images."""
     return ((filled - test)[..., hidden] ** 2).sum(axis=-1).mean()
 
 
 model = AutoencoderTransformer(
-    32, architecture=Convolutional((16, 32)), noise=0.25, noise_kind="block", random_state=0
+    32, architecture=Convolutional((16, 32)), noise=0.25, noise_kind="block", max_iter=40, random_state=0
 ).fit(train)
 filled = model.inpaint(test, hidden)
 print(f"mean image      {error(np.broadcast_to(train.mean(axis=0), test.shape)):6.0f}")

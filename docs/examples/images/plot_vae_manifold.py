@@ -25,7 +25,7 @@ train, test, y_train, y_test = train_test_split(images, digits.target, test_size
 # the probability of white. Its cross-entropy is what training minimises, with the divergence from the prior.
 
 stages = Convolutional((16, 32))
-vae = VAETransformer(2, architecture=stages, likelihood="bernoulli", max_iter=80, random_state=0).fit(train)
+vae = VAETransformer(2, architecture=stages, likelihood="bernoulli", max_iter=60, random_state=0).fit(train)
 
 # %%
 # Where the digits are

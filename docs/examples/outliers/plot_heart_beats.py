@@ -2,8 +2,8 @@
 Unusual heart beats
 ===================
 
-A series becomes a table when each beat, or each window, is a row. What is normal is learnt from normal beats alone, so
-``novelty=True``; new beats are then judged.
+A series becomes a table when each beat, or each window, is a row. The detector learns from normal beats alone, so
+``novelty=True``. Then it scores new beats.
 """
 
 # %%

@@ -55,9 +55,9 @@ for ax, row in zip(axes, np.argsort(detector.score_samples(X)), strict=False):
     ax.set_title(f"row {row}, {'malignant' if y[row] else 'benign'}")
 
 # %%
-# Alarms that can be counted on
-# -----------------------------
-# A score has no unit. With ``calibration_fraction`` some rows are kept out of training, and new rows are held against
+# Alarms with a known error rate
+# ------------------------------
+# A score has no unit. With ``calibration_fraction`` some rows are kept out of training, and new rows are compared with
 # them: ``predict_pvalue`` gives the share of normal rows that look at least as unusual. Raising an alarm at 0.05 or
 # below gives a false one for at most one normal row in twenty, whatever the rows look like. Here the training rows are
 # known to be benign, so ``novelty=True``.
@@ -70,8 +70,8 @@ print("alarms among malignant rows: ", (detector.predict_pvalue(malignant) <= 0.
 
 # %%
 # A hundred rows were kept out. The p-value of a normal row is then one of 1/101, 2/101, ..., each as likely as the
-# other, so no alarm can be set finer than one in a hundred. The two detectors above find the tumours equally well; that
-# a tumour is malignant is written in large values of many features, and needs no autoencoder to be seen.
+# other, so no alarm can be set finer than one in a hundred. The two detectors above find the tumours equally well.
+# Malignant tumours have large values of many features, and finding those needs no autoencoder.
 
 plt.figure(figsize=(6, 3), layout="constrained")
 for name, rows in {"benign": new, "malignant": malignant}.items():

@@ -125,8 +125,8 @@ for name, values in scores.items():
 # An error finds what is hard to rebuild, and trouble can be simpler than what is usual. Compared with windows that were
 # seen, a smooth line has no near neighbours, and the same networks find it.
 #
-# Is a network needed? Not here. The windows start on the hour, so the job stands at the same place in all of them and
-# PCA has it among its axes, whence it cannot leave it out. What is needed is to look at windows rather than at values.
+# Is a network needed? Not here. The windows start on the hour, so the job has the same place in all of them and
+# PCA has it among its axes, so it cannot leave it out. What is needed is to look at windows rather than at values.
 #
 # An alarm
 # --------

@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV
 from sk_autoenc import MLP, AutoencoderTransformer
 
 X = load_digits().data[:500]
-options = {"architecture": (64,), "max_iter": 40, "early_stopping": False, "random_state": 0}
+options = {"architecture": (64,), "max_iter": 30, "early_stopping": False, "random_state": 0}
 autoencoder = AutoencoderTransformer(16, **options)
 grid = {"noise": [0.0, 0.2, 0.5, 1.0], "sparsity": [0.0, 0.03, 0.3]}
 

@@ -8,8 +8,9 @@ Three ways to lay rows out in the plane, on two data sets, one of which has a kn
 - **Locally linear embedding** (LLE) keeps each row's place among its neighbours. It has no way back from the plane.
 - The **autoencoder** keeps whatever its decoder needs to rebuild the row.
 
-They want different things, and it shows. Two figures judge them: *trustworthiness*, which falls below 1 where points
-are neighbours in the plane that were not before, and the *reconstruction error*, where there is a way back.
+They have different objectives, and their results differ. Two figures compare them: *trustworthiness*, which falls below
+1 where points are neighbours in the plane that were not before, and the *reconstruction error*, where there is a way
+back.
 """
 
 import time

@@ -6,8 +6,8 @@ Swap PCA for an autoencoder
 one can take the place of the other, alone or in a pipeline. What does that change?
 
 PCA finds the best *linear* code: no other linear map to as many numbers, and back, has a smaller squared error on the
-training rows. An autoencoder may bend. Training starts at the PCA solution, and only what improves rows held out of
-training is kept.
+training rows. An autoencoder's code may be nonlinear. Training starts at the PCA solution, and only what improves rows
+held out of training is kept.
 """
 
 # %%
@@ -47,8 +47,8 @@ for n_components in (2, 8, 16):
     print(f"{n_components:7d} {errors[0]:8.0f} {errors[1]:12.0f} {errors[1] / errors[0]:7.2f}")
 
 # %%
-# A plane of few dimensions cannot follow the digits, so the shorter the code, the more is won in absolute terms by
-# bending it. As PCA keeps more components it loses less, and there is less left to win.
+# A linear subspace of few dimensions cannot follow the digits. So the shorter the code, the more a nonlinear one gains
+# in absolute terms. As PCA keeps more components it loses less, and there is less left to gain.
 #
 # The reconstructions from 8 numbers, for the same test rows: first PCA, then the autoencoder.
 
@@ -84,14 +84,14 @@ for classifier in (LogisticRegression(max_iter=5000), KNeighborsClassifier(5)):
     print(f"{type(classifier).__name__:22s} {scores[0]:7.3f} {scores[1]:12.3f}")
 
 # %%
-# The code helps the one that draws straight lines more than the one that could follow bends anyway. A difference of one
-# point is six of the 599 test rows, which another split could turn round.
+# The code helps the linear classifier more than the one that is nonlinear itself. A difference of one point is six of
+# the 599 test rows, which another split could reverse.
 #
 # Was it trained for long enough?
 # -------------------------------
 # The loss is on the scale of the network, which divides all pixels by one number. Both curves are flat at the end,
 # since the learning rate falls to zero over ``max_iter`` epochs. The distance between them is what the network has
-# learnt of its training rows alone: further rows would help more than further epochs.
+# learned about its training rows alone: further rows would help more than further epochs.
 
 LossCurveDisplay.from_estimator(autoencoder, log_scale=True)
 print("epochs:", autoencoder.n_iter_, " PCA kept:", autoencoder.linear_)

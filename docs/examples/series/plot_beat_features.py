@@ -2,11 +2,11 @@
 Features of heart beats
 =======================
 
-An autoencoder makes features without labels: its code is short, and a classifier that has few labelled rows may do
-better on it than on the rows. Beside it stands PCA with as many components, which does the same by a linear map.
+An autoencoder makes features without labels. Its code is short, and a classifier that has few labelled rows may do
+better on it than on the rows. PCA with as many components does the same by a linear map.
 
-Here the two differ, and for a reason: the beats are *shifted in time*. A linear map adds up values at fixed times, so
-one wave at twenty places is twenty shapes to it.
+Here the two differ because the beats are *shifted in time*. A linear map adds up values at fixed times, so one wave at
+twenty places is twenty shapes to it.
 """
 
 import matplotlib.pyplot as plt
@@ -67,7 +67,7 @@ def network(seed):
         architecture=stages,
         init="random",
         early_stopping=False,
-        max_iter=20,
+        max_iter=15,
         learning_rate=0.003,
         random_state=seed,
     ).fit(unlabelled)
@@ -94,19 +94,19 @@ for name, model in {"PCA": pca, **{f"network, seed {i}": model for i, model in e
     print(f"{name:16s} {accuracy(model.transform(few), model.transform(new)):8.3f} {error(model):14.3f}")
 
 # %%
-# The network's codes are better than the components, whatever its seed, and both are better than the beats themselves,
+# The network's codes are better than the components, whatever its seed. Both are better than the beats themselves,
 # whose 96 values are many for 200 labels. Yet PCA has the *smaller* error: 16 components are enough to draw shifted
-# beats. What they are not is a description in which kinds lie apart: where the peak is and what it looks like are mixed
-# up in all of them. More components mix up more, and labels run out:
+# beats. But kinds do not lie apart in them, because each mixes where the peak is with what it looks like. More
+# components do not help, because 200 labels are too few for them:
 
 for n_components in (4, 8, 16, 32, 64):
     more = PCA(n_components).fit(unlabelled)
     print(f"PCA({n_components:2d}) {accuracy(more.transform(few), more.transform(new)):.3f} {error(more):.3f}")
 
 # %%
-# Beats of which the starts are known exactly, and which differ by heights alone, would be PCA's: there is nothing to
-# gain where linear maps fit. Without labels nothing says, either, that codes must tell kinds apart; they tell what it
-# takes to rebuild a beat, and here that is the kind, among other things.
+# PCA would win on beats whose starts are known exactly and which differ by heights alone: there is nothing to gain
+# where linear maps fit. Without labels, codes need not tell kinds apart either. They tell what it takes to rebuild a
+# beat, and here that is the kind, among other things.
 
 ReconstructionDisplay.from_estimator(networks[0], new, n_samples=5)
 ReconstructionDisplay.from_estimator(pca, new, n_samples=5)

@@ -11,7 +11,7 @@ new ones [1]_.
 """
 
 # %%
-# The data: small molecules put together by chance, so that the example needs no download. A chain of carbon, oxygen and
+# The data: small molecules put together at random, so that the example needs no download. A chain of carbon, oxygen and
 # nitrogen has side groups; some begin or end with a ring.
 
 import re
@@ -57,7 +57,7 @@ print(train[0], X_train[0])
 # A distribution of molecules
 # ---------------------------
 # ``likelihood="categorical"`` makes a :class:`~sk_autoenc.Recurrent` architecture read and write tokens. ``beta`` below
-# 1 leaves codes more room: a decoder that knows what it has written can do much without them.
+# 1 lets codes say more: a decoder that knows what it has written can do much without them.
 
 vae = VAETransformer(
     8,
@@ -74,7 +74,7 @@ for before, after in zip(test[:4], made[:4], strict=True):
     print(f"{before:>22}  ->  {after}")
 
 # %%
-# Since all strings have probabilities, what is no molecule of this kind can be told: its log-probability is low.
+# All strings have probabilities. A string that is no molecule of this kind has a low one.
 
 odd = ["CCCCCC", "CC(=O)CC", "CCOOOOCC", "CC((CC", "C1CCC"]
 for string, nats in zip(odd, vae.score_samples(vocabulary.transform(odd)), strict=True):
@@ -83,11 +83,11 @@ for string, nats in zip(odd, vae.score_samples(vocabulary.transform(odd)), stric
 # %%
 # New ones
 # --------
-# Draws are judged by what can be counted: brackets in pairs, rings closed, no bond or side group that stands alone.
+# What can be counted says how good draws are: brackets in pairs, rings closed, no bond or side group without an atom.
 
 
 def is_well_formed(string: str) -> bool:
-    """Whether brackets and ring bonds come in pairs, and side groups stand at an atom."""
+    """Whether brackets and ring bonds come in pairs, and side groups are at an atom."""
     pairs = string.count("(") == string.count(")") and string.count("1") in (0, 2)
     return pairs and re.search(r"^[(=1]|=$|\(\(|\(\)|=[=)1]", string) is None
 
