@@ -60,6 +60,8 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"sk-autoenc {version}"
+html_static_path = ["_static"]
+html_css_files = ["cards.css"]
 html_show_copyright = False
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 

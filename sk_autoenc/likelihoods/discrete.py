@@ -26,8 +26,8 @@ class Bernoulli(Likelihood):
     Parameters
     ----------
     binarize : False or "dynamic", default=False
-        ``"dynamic"``: a model that draws sees zeros and ones drawn anew at every training step, a value being the
-        probability of a one [1]_; what it scores must be zeros and ones.
+        ``"dynamic"``: a model with ``sample`` is trained on zeros and ones that are drawn anew at every step; a value
+        is the probability of a one [1]_. Rows that it scores must be zeros and ones.
 
     References
     ----------
@@ -138,7 +138,7 @@ class Poisson(Whole):
 
 
 class Multinomial(Whole):
-    """Counts of one draw per row of known size (words of a document): the output is a logit per feature.
+    """Counts with a known total for each row (words of a document): the output is a logit per feature.
 
     ``inverse_transform`` gives each feature's share of the row, ``reconstruct`` the share times the row's total.
 
