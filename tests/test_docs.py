@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 import textwrap
 from pathlib import Path
 
@@ -232,6 +233,24 @@ def test_guide_states_the_numbers_of_rows_that_the_code_knows():
     for text in (f"* - {FEW_ROWS} or more", f"* - {MIN_ROWS} to {FEW_ROWS - 1}", f"* - fewer than {MIN_ROWS}"):
         assert text in guide
     assert f"With {MIN_ROWS} to {FEW_ROWS - 1} rows" in guide
+
+
+def test_links_of_the_readme_lead_to_files():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_example_has_a_place_in_the_gallery_and_every_page_one_in_the_guide():
+    order = runpy.run_path(str(ROOT / "docs" / "gallery_order.py"))["ORDER"]
+    examples = (ROOT / "docs" / "examples").glob("*/plot_*.py")
+    assert {(path.parent.name, path.stem) for path in examples} == {
+        (folder, name) for folder, names in order.items() for name in names
+    }
+    index = (ROOT / "docs" / "guide" / "index.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^   (\w+)$", index, flags=re.MULTILINE)
+    assert {path.stem for path in (ROOT / "docs" / "guide").glob("*.rst")} == {"index", *listed}
 
 
 # -- the list of what is public

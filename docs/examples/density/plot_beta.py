@@ -2,9 +2,9 @@
 What beta separates
 ===================
 
-With ``beta`` above 1, a VAE pays more for what its code says about a row. It then says what the decoder needs most,
-with as few components as possible, and independent causes of the rows tend to end up in components of their own
-(Higgins et al. 2017). Rows with known causes show whether they do.
+With ``beta`` above 1, what the code of a VAE says about a row costs more. The code then says what the decoder needs
+most, with as few components as possible. Independent causes of the rows tend to have components of their own (Higgins
+et al. 2017). Rows with known causes show whether they do.
 """
 
 # %%
@@ -31,7 +31,7 @@ SampleGridDisplay(X[:10], image_shape=(12, 12), n_columns=10).plot()
 # Three weights
 # -------------
 # ``init="random"``, because a linear start would choose the components beforehand. The bars are the KL divergences of
-# the components, which are what they say about rows, in nats. The numbers below are rank correlations, without signs,
+# the components, in nats: how much each says about rows. The numbers below are rank correlations, without signs,
 # of each cause with each component.
 
 models = {}
@@ -47,9 +47,9 @@ for ax, beta in zip(axes, (0.25, 1, 4), strict=True):
         print(f"  {cause:7s}", *(f"{value:5.2f}" for value in line))
 
 # %%
-# With a small weight all components are in use and each says something of several causes. With ``beta=4`` three have
-# collapsed, and each of the others goes with one cause. The reconstruction is worse for it, by a little. ``score`` has
-# no ``beta`` in it, so a search may compare these models; what it chooses is the best density, not the clearest code.
+# With a small weight all components are in use, and some say something of several causes. With ``beta=4`` three have
+# collapsed, and each of the others goes with one cause. The reconstruction is a little worse. ``score`` contains no
+# ``beta``, so a search may compare these models. It chooses the best density, not the clearest code.
 #
 # What the components mean
 # ------------------------
@@ -59,7 +59,7 @@ used = np.flatnonzero(models[4].kl_per_component_ > 0.1)
 LatentTraversalDisplay.from_estimator(models[4], X, components=used, image_shape=(12, 12))
 
 # %%
-# This is a friendly case. No unsupervised method can separate causes without some luck in its assumptions (Locatello
+# This is an easy case. No unsupervised method can separate causes without some luck in its assumptions (Locatello
 # et al. 2019): here the causes are independent, each changes the image by about as much, and turning the axes of the
 # code would cost nats. Another ``random_state`` may turn out differently, and far larger weights make everything
 # collapse.

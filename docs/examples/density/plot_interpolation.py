@@ -2,8 +2,8 @@
 From one digit to another
 =========================
 
-Half-way between two images, pixel by pixel, lies a double exposure. Half-way between their codes lies what the decoder
-makes of it, and that should look like a digit. ``interpolate`` walks along the straight line between two codes.
+The pixel-wise mean of two images is a double exposure. The decoded mean of their codes should look like a digit.
+``interpolate`` decodes points on the straight line between two codes.
 """
 
 import numpy as np
@@ -64,8 +64,8 @@ for name, way in ways.items():
 #
 # The whole plane
 # ---------------
-# With two components everything that the decoder can say fits on a page. Steps are quantiles of the codes, so there
-# are as many images between any two of them.
+# With two components all that the decoder can produce fits on a page. Steps are quantiles of the codes, so there are as
+# many images between any two of them.
 
 plane = VAETransformer(2, likelihood=Gaussian("shared"), max_iter=60, random_state=0).fit(X)
 LatentTraversalDisplay.from_estimator(plane, X, image_shape=(8, 8), n_steps=12)

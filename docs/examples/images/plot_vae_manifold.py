@@ -3,7 +3,7 @@ The plane of a convolutional VAE
 ================================
 
 A variational autoencoder with a code of two numbers lays images out in a plane. Its prior says where in the plane codes
-lie, and the decoder makes an image of every point, also where no training image is. So the plane can be walked over.
+lie. The decoder turns every point into an image, also where no training image is.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,8 @@ images = digits.images[:, None] / 16  # one channel, shades from 0 to 1: (1797, 
 train, test, y_train, y_test = train_test_split(images, digits.target, test_size=1 / 3, random_state=0)
 
 # %%
-# Shades between black and white are no coin tosses, but as with most VAEs of images the decoder's output is read as
-# the probability of white. Its cross-entropy is what training minimises, with the divergence from the prior.
+# Shades of grey are not zeros and ones. But as in most VAEs of images, the decoder's output is read as the probability
+# of white. Its cross-entropy is what training minimises, with the divergence from the prior.
 
 stages = Convolutional((16, 32))
 vae = VAETransformer(2, architecture=stages, likelihood="bernoulli", max_iter=60, random_state=0).fit(train)

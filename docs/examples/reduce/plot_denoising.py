@@ -3,9 +3,9 @@ Denoise images
 ==============
 
 A denoising autoencoder sees rows with noise added and learns to give the clean rows back (Vincent et al. 2008). It is
-the same class with ``noise`` above zero: in training fresh noise is drawn for every batch; afterwards none is added.
+the same class with ``noise`` above zero. In training fresh noise is drawn for every batch. Afterwards none is added.
 
-What is to be cleaned here: digits with normal noise on every pixel.
+Here digits have normal noise on every pixel.
 """
 
 import numpy as np
@@ -34,8 +34,8 @@ print(f"scale {scale:.2f}, noise={noise:.2f}")
 # %%
 # Four ways to clean
 # ------------------
-# PCA cleans by leaving out the directions of small variance. How many it should keep is a question of its own, so it is
-# given its best number, *chosen on these very test rows*; the autoencoders have no such help, and a code of 32 numbers.
+# PCA cleans by leaving out the directions of small variance. It has its best number of components, *chosen on these
+# very test rows*. The autoencoders have no such help, and a code of 32 numbers.
 
 
 def error(transformer, seen):
@@ -56,10 +56,10 @@ for name, model in models.items():
     print(f"{name:28s} {error(model, X_noisy):13.0f} {error(model, X_test):13.0f}")
 
 # %%
-# The plain autoencoder is the best at what it was trained for, to rebuild clean images, and worse than PCA at cleaning:
-# a code of 32 numbers has room for the noise, too. Training with noise turns this round. It has a price: the more noise
-# a network expects, the more it smooths what was clean already. Half the noise lies in between, in both columns. So
-# ``noise`` should be about as large as the noise that will come, and not larger to be on the safe side.
+# The plain autoencoder is the best at what it was trained for, to rebuild clean images. It is worse than PCA at
+# cleaning, because a code of 32 numbers can hold the noise, too. With noise in training it is better than PCA. This has
+# a cost: the more noise a network expects, the more it smooths what was clean already. Half the noise lies in between,
+# in both columns. So ``noise`` should be about as large as the noise that will come, and not larger.
 
 for name, model in models.items():
     display = ReconstructionDisplay.from_estimator(model, X_test, X_noisy=X_noisy, n_samples=10, image_shape=(8, 8))

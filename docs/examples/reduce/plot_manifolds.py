@@ -68,10 +68,10 @@ compare(
 )
 
 # %%
-# LLE unrolls the sheet, because its neighbours are all that it looks at. The autoencoder does not, though it rebuilds
-# the points far better than PCA does. Nothing in its objective speaks of distances: a code that *folds* the sheet, so
-# that the decoder can tell the layers apart, is as good for it as one that unrolls it, and is much nearer to the
-# projection where it starts. Do not read distances in an autoencoder's plane as distances along the data.
+# LLE unrolls the sheet, because it looks at neighbours only. The autoencoder does not, though it rebuilds the points
+# far better than PCA does. Its objective contains no distances. A code that *folds* the sheet, so that the decoder can tell
+# the layers apart, is as good for it as one that unrolls it, and is much nearer to the projection where it starts. Do
+# not read distances in an autoencoder's plane as distances along the data.
 #
 # Digits
 # ------
@@ -90,9 +90,9 @@ compare(
 )
 
 # %%
-# The order is reversed. LLE sends a few groups far out and crushes all the other rows into a narrow band: its
-# constraints are met, and little can be seen. The autoencoder's plane keeps several digits apart, keeps most
-# neighbours, and loses half of what PCA loses.
+# The order is reversed. LLE places a few groups far out and all the other rows in a narrow band: its constraints are
+# met, and little can be seen. The autoencoder's plane keeps several digits apart, keeps most neighbours, and has half
+# of PCA's error.
 #
 # What this does not show: each method ran with one setting on rows that it was fitted to. LLE depends on
 # ``n_neighbors``, the autoencoder on ``random_state``, and the autoencoder takes by far the longest.

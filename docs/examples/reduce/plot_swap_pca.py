@@ -2,8 +2,8 @@
 Swap PCA for an autoencoder
 ===========================
 
-:class:`~sk_autoenc.AutoencoderTransformer` has the methods of PCA: ``fit``, ``transform``, ``inverse_transform``. So
-one can take the place of the other, alone or in a pipeline. What does that change?
+:class:`~sk_autoenc.AutoencoderTransformer` has the methods of PCA: ``fit``, ``transform``, ``inverse_transform``.
+It can take PCA's place, alone or in a pipeline. What does that change?
 
 PCA finds the best *linear* code: no other linear map to as many numbers, and back, has a smaller squared error on the
 training rows. An autoencoder's code may be nonlinear. Training starts at the PCA solution, and only what improves rows
@@ -72,8 +72,7 @@ axes[1].get_legend().remove()
 # As features
 # -----------
 # Does a better reconstruction make a better feature? Not by itself: neither code was made for telling digits apart.
-# Here is what two classifiers make of 8 numbers per image, one that draws straight lines and one that looks at
-# neighbours:
+# Two classifiers of 8 numbers per image, a linear one and one that looks at neighbours:
 
 print("accuracy from 8 numbers    PCA  autoencoder")
 for classifier in (LogisticRegression(max_iter=5000), KNeighborsClassifier(5)):
@@ -90,8 +89,8 @@ for classifier in (LogisticRegression(max_iter=5000), KNeighborsClassifier(5)):
 # Was it trained for long enough?
 # -------------------------------
 # The loss is on the scale of the network, which divides all pixels by one number. Both curves are flat at the end,
-# since the learning rate falls to zero over ``max_iter`` epochs. The distance between them is what the network has
-# learned about its training rows alone: further rows would help more than further epochs.
+# because the learning rate falls to zero over ``max_iter`` epochs. The distance between them is what the network has
+# learned about its training rows alone. So more rows would help more than more epochs.
 
 LossCurveDisplay.from_estimator(autoencoder, log_scale=True)
 print("epochs:", autoencoder.n_iter_, " PCA kept:", autoencoder.linear_)
