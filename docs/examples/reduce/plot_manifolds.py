@@ -69,9 +69,9 @@ compare(
 
 # %%
 # LLE unrolls the sheet, because it looks at neighbours only. The autoencoder does not, though it rebuilds the points
-# far better than PCA does. Its objective contains no distances. A code that *folds* the sheet, so that the decoder can tell
-# the layers apart, is as good for it as one that unrolls it, and is much nearer to the projection where it starts. Do
-# not read distances in an autoencoder's plane as distances along the data.
+# far better than PCA does. Its objective contains no distances. A code that *folds* the sheet, so that the decoder can
+# tell the layers apart, is as good for it as one that unrolls it, and is much nearer to the projection where it starts.
+# Do not read distances in an autoencoder's plane as distances along the data.
 #
 # Digits
 # ------
