@@ -71,5 +71,15 @@ def quote_fitted_names(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"\b(\w+_)(?=[,)])", r"``\1``", line) if " : " in line else line for line in lines]
 
 
+def read_benchmarks(app, docname, source):
+    """The page of the benchmarks is their README; its links to files of the repository become names of these."""
+    if docname == "benchmarks":
+        readme = HERE.parent / "benchmarks" / "README.md"
+        app.env.note_dependency(readme, docname=docname)
+        text = re.sub(r"^<!--.*?-->\s*", "", readme.read_text(encoding="utf-8"), flags=re.DOTALL)
+        source[0] = re.sub(r"\[([^]]+)\]\((?!https?:|#)([^)]+)\)", r"\1 (`benchmarks/\2`)", text)
+
+
 def setup(app):
+    app.connect("source-read", read_benchmarks)
     app.connect("autodoc-process-docstring", quote_fitted_names, priority=100)  # before numpydoc

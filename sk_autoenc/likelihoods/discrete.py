@@ -138,7 +138,7 @@ class Poisson(Whole):
 
 
 class Multinomial(Whole):
-    """Counts with a known total for each row (words of a document): the output is a logit per feature.
+    """Counts of one draw per row of known size (words of a document): the output is a logit per feature.
 
     ``inverse_transform`` gives each feature's share of the row, ``reconstruct`` the share times the row's total.
 
