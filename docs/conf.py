@@ -1,19 +1,25 @@
 """How Sphinx builds the site: ``make docs``. Nothing is fetched from the network."""
 
 import importlib
+import os
 import re
 import sys
 from pathlib import Path
+
+# The examples' networks and tables are small, and one thread is fastest for them. NumPy and scikit-learn read this
+# when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 import torch
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 sk_autoenc = importlib.import_module("sk_autoenc")
+gallery_order = importlib.import_module("gallery_order")
 
 matplotlib.use("Agg")
-torch.set_num_threads(1)  # the examples' networks are small, and one thread is fastest for them
+torch.set_num_threads(1)
 
 project = "sk-autoenc"
 version = release = sk_autoenc.__version__
@@ -40,7 +46,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "within_subsection_order": "FileNameSortKey",
+    "subsection_order": [f"examples/{name}" for name in gallery_order.ORDER],
+    "within_subsection_order": "gallery_order.EasiestFirst",
     "doc_module": ("sk_autoenc",),
     "backreferences_dir": "api/generated/backreferences",
     "reference_url": {"sk_autoenc": None},
@@ -53,6 +60,8 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"sk-autoenc {version}"
+html_static_path = ["_static"]
+html_css_files = ["cards.css"]
 html_show_copyright = False
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 
@@ -62,5 +71,15 @@ def quote_fitted_names(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"\b(\w+_)(?=[,)])", r"``\1``", line) if " : " in line else line for line in lines]
 
 
+def read_benchmarks(app, docname, source):
+    """The page of the benchmarks is their README; its links to files of the repository become names of these."""
+    if docname == "benchmarks":
+        readme = HERE.parent / "benchmarks" / "README.md"
+        app.env.note_dependency(readme, docname=docname)
+        text = re.sub(r"^<!--.*?-->\s*", "", readme.read_text(encoding="utf-8"), flags=re.DOTALL)
+        source[0] = re.sub(r"\[([^]]+)\]\((?!https?:|#)([^)]+)\)", r"\1 (`benchmarks/\2`)", text)
+
+
 def setup(app):
+    app.connect("source-read", read_benchmarks)
     app.connect("autodoc-process-docstring", quote_fitted_names, priority=100)  # before numpydoc

@@ -1,7 +1,7 @@
-"""Judging samples: how far generated rows are from real ones, by tests, distances, neighbours and densities.
+"""Evaluating samples: how far generated rows are from real ones, by tests, distances, neighbours and densities.
 
-Rows that cannot be compared raise a ``ValueError``: each set needs two at least, all the same columns. What rests on
-distances wants columns of comparable scale. Pairs of rows are worked off in blocks of bounded memory.
+Rows that cannot be compared raise a ``ValueError``: each set needs at least two, and both need the same columns. What
+depends on distances needs columns of comparable scale. Pairs of rows are processed in blocks of bounded memory.
 """
 
 import inspect
@@ -124,7 +124,7 @@ def _mann_whitney(scores: np.ndarray, labels: np.ndarray) -> tuple[float, int, f
 
 
 def precision_recall_density_coverage(real: Rows, generated: Rows, *, n_neighbors: int = 5) -> SampleQuality:
-    """Say apart whether generated rows look real and whether they cover what is real.
+    """Measure separately whether generated rows look real and whether they cover what is real.
 
     A row's ball reaches to its ``n_neighbors``-th nearest other row of its own set. Precision is the share of
     generated rows in some real ball, recall the share of real rows in some generated ball [1]_; density is the mean
@@ -418,7 +418,7 @@ def _parzen_log_densities(rows: np.ndarray, centres: np.ndarray, bandwidths: np.
 def sample_scorer(
     metric: str = "energy", *, n_samples: int | None = None, random_state: Seed = 0, **options: Any
 ) -> Callable[..., float]:
-    """Make a scorer for ``GridSearchCV(scoring=...)`` that judges an estimator by rows of its ``sample``.
+    """Make a scorer for ``GridSearchCV(scoring=...)`` that evaluates an estimator by rows of its ``sample``.
 
     Parameters
     ----------
@@ -426,7 +426,7 @@ def sample_scorer(
         ``"energy"``, ``"mmd"`` or ``"frechet"``, scored by minus the distance; ``"classifier"``, by minus the AUROC's
         distance from 0.5; ``"precision"``, ``"recall"``, ``"density"`` or ``"coverage"``, by the value.
     n_samples : int or None, default=None
-        Number of rows to draw. None: as many as are judged.
+        Number of rows to draw. None: as many as the scored rows.
     random_state : int, RandomState instance or None, default=0
         Given to ``sample`` if it takes one. The classifier test has a seed of its own.
     **options

@@ -136,14 +136,14 @@ class GaussianMixturePrior(BaseEstimator):
 
     @classmethod
     def petals(cls, n_clusters: int = 10, *, radius: float = 2.5) -> "GaussianMixturePrior":
-        """Long and narrow normal distributions around the origin, like the petals of a flower; two components.
+        """Long and narrow normal distributions around the origin, a pinwheel; two components.
 
         Parameters
         ----------
         n_clusters : int, default=10
-            Number of petals.
+            Number of distributions.
         radius : float, default=2.5
-            Distance of their middles from the origin.
+            Distance of their means from the origin.
 
         Returns
         -------

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 import textwrap
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def test_code_blocks_run(path, monkeypatch, tmp_path):
 
 
 def test_guide_and_start_page_have_code_that_is_run():
-    for name in ("index.rst", "user_guide.rst"):
+    for name in ("index.rst", "guide/index.rst"):
         assert "from sk_autoenc import" in code_blocks(ROOT / "docs" / name)
 
 
@@ -227,11 +228,29 @@ def test_blocks_are_found_where_they_stand(tmp_path, suffix):
 
 
 def test_guide_states_the_numbers_of_rows_that_the_code_knows():
-    guide = (ROOT / "docs" / "user_guide.rst").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "guide" / "training.rst").read_text(encoding="utf-8")
     assert N_FOLDS == 4, "the guide speaks of quarters"
     for text in (f"* - {FEW_ROWS} or more", f"* - {MIN_ROWS} to {FEW_ROWS - 1}", f"* - fewer than {MIN_ROWS}"):
         assert text in guide
     assert f"With {MIN_ROWS} to {FEW_ROWS - 1} rows" in guide
+
+
+def test_links_of_the_readme_lead_to_files():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_example_has_a_place_in_the_gallery_and_every_page_one_in_the_guide():
+    order = runpy.run_path(str(ROOT / "docs" / "gallery_order.py"))["ORDER"]
+    examples = (ROOT / "docs" / "examples").glob("*/plot_*.py")
+    assert {(path.parent.name, path.stem) for path in examples} == {
+        (folder, name) for folder, names in order.items() for name in names
+    }
+    index = (ROOT / "docs" / "guide" / "index.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^   (\w+)$", index, flags=re.MULTILINE)
+    assert {path.stem for path in (ROOT / "docs" / "guide").glob("*.rst")} == {"index", *listed}
 
 
 # -- the list of what is public

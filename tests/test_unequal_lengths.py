@@ -24,7 +24,8 @@ from sk_autoenc import (
     load,
     save,
 )
-from sk_autoenc.data.series import fit_series_scaling, lengths_of, padded, trimmed
+from sk_autoenc.data.scaling import fit_series_scaling
+from sk_autoenc.data.series import lengths_of, padded, trimmed
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn import recurrent
 from sk_autoenc.nn.autoencoder import Autoencoder

@@ -15,10 +15,10 @@ from sk_autoenc.nn.convolution import Convolution, ImageLayout, Pair, ToMaps, To
 class Convolutional(Architecture):
     """Convolutional encoder of images or series and the mirrored decoder.
 
-    Every stage of the encoder is a convolution that shrinks the image by ``stride``; a linear layer makes the code of
-    what is left. The decoder goes the same way back. It enlarges images by repeating pixels before it convolves them,
-    so that no checkerboard appears [1]_, and comes back to the very height and width of the rows, odd ones included.
-    Series of one length are convolved along time.
+    Every stage of the encoder is a convolution that shrinks the image by ``stride``. A linear layer turns the last
+    stage's output into the code. The decoder is the mirror image. It enlarges images by repeating pixels before it
+    convolves them, so that no checkerboard appears [1]_. Its output has exactly the height and width of the rows, odd
+    ones included. Series of one length are convolved along time.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ class Convolutional(Architecture):
     kernel_size : int, default=3
         Side of the convolutions' kernels, an odd number of pixels or time points.
     stride : int, default=2
-        By how much a stage shrinks height and width, or length, rounded up.
+        Factor by which a stage shrinks height and width, or length; the result is rounded up.
     dilation : int or sequence of int, default=1
-        How far apart the pixels or time points are that a stage's kernel reads: for all stages, or one for each. With
+        Distance between the pixels or time points that a stage's kernel reads: for all stages, or one for each. With
         ``stride=1, dilation=(1, 2, 4, 8)`` stages see ever longer stretches of a series and keep all of its steps [2]_.
     input_shape : tuple of three or two int or None, default=None
-        What a row holds: channels, height and width of an image, or channels and length of a series. None where ``X``
-        has four axes and says it itself; one with three axes might be of grey images or of series. Rows may be flat, or
-        lack axes of length 1.
+        What a row holds: channels, height and width of an image, or channels and length of a series. None is enough if
+        ``X`` has four axes, but not if it has three, which might be grey images or series. Rows may be flat, or lack
+        axes of length 1.
     channels_last : bool, default=False
         Whether channels come last, in rows and in ``input_shape``.
     hidden_layer_sizes : sequence of int, default=()

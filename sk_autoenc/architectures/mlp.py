@@ -31,7 +31,7 @@ class MLP(Architecture):
         exact zeros, ``"sigmoid"`` codes in (0, 1).
     residual : bool, default=False
         Whether a hidden layer as wide as the one before it adds to its input, ``x + activation(W norm(x))``,
-        instead of replacing it. Deep networks train better so.
+        instead of replacing it. Deep networks train better this way.
 
     Examples
     --------

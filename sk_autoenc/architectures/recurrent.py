@@ -15,21 +15,21 @@ from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
 class Recurrent(Architecture):
     """Recurrent encoder of series or sequences of tokens, and a recurrent decoder.
 
-    The encoder reads a series step by step; a linear layer makes the code of its last states. The decoder's first state
-    is made of the code, and at every step it reads the code and the time, as sines and cosines [1]_; a linear layer
-    makes the values of all channels of its state. It never reads values that it has made, so errors do not add up
-    along the series. The encoder may read both ways; the decoder goes forward.
+    The encoder reads a series step by step, and a linear layer turns its last states into the code. The decoder's first
+    state is computed from the code. At every step it reads the code and a positional encoding of the time [1]_, and a
+    linear layer turns its state into the values of all channels. It never reads its own output, so errors do not add
+    up along the series. The encoder may read in both directions; the decoder goes forward.
 
     With ``likelihood="categorical"`` rows are sequences of tokens [4]_. Their decoder also reads the token before,
-    since which one comes next depends on what has come; what is decoded is, at each step, the most probable token.
+    because the next token depends on those that have come. Decoding takes the most probable token at each step.
 
     Parameters
     ----------
     hidden_size : int, default=64
         Length of a state.
     cell : {"gru", "lstm"}, default="gru"
-        How a state goes on: by gated recurrent units [2]_, or by long short-term memory [3]_, which has a third more
-        weights; on a CPU torch trains it faster nevertheless.
+        Gated recurrent units [2]_, or long short-term memory [3]_, which has a third more weights but trains faster in
+        torch on a CPU.
     num_layers : int, default=1
         Number of recurrent layers, each of which reads the states of the one below.
     bidirectional : bool, default=True
@@ -40,8 +40,8 @@ class Recurrent(Architecture):
     unequal_lengths : bool, default=False
         Whether series differ in length: ``X`` is then a list or a pandas Series of arrays of shape (channels,
         timepoints) or (timepoints,), or one array with NaN after the ends. The longest series of ``fit``, or
-        ``input_shape``, says how long one may be. Training starts at random. Codes of real values say no length; the
-        end of a sequence of tokens is learned and decoded like a token.
+        ``input_shape``, sets the largest length. Training starts at random. Codes of real values do not contain the
+        length. The end of a sequence of tokens is learned and decoded like a token.
     code_activation : {"identity", "relu", "sigmoid", "tanh", ...}, default="identity"
         Function applied to the code; any of the names that ``MLP`` takes.
 

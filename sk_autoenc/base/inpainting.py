@@ -24,18 +24,19 @@ class InpaintingAutoencoder(BaseAutoencoder):
     def inpaint(self, X, mask=None, *, max_passes=1):
         """Fill what is missing, or what a mask hides; the rest is returned as it is.
 
-        Hidden cells take their training means, the row goes through encoder and decoder, and hidden cells are taken
-        from what comes out. Train with ``noise_kind="block"``, or ``"masking"`` for scattered cells, so that the
-        network has learned to do without them.
+        Hidden cells are set to their training means. The row goes through encoder and decoder, and the hidden cells are
+        taken from the result. Which training suits:
 
-        One trained with normal noise has not; there let the filled row go through again until it stays as it is, by
-        ``max_passes=200``. What such a network changes in a row leads towards more probable rows [1]_. For the best
-        linear one with as many codes as features this ends at the ridge regression of the hidden cells on those that
-        are seen, with a penalty that grows as ``noise**2``. That filled a third of 300 faces, of 4096 pixels, better
-        than a network that had learned from blocks; on 50 to 1300 digits of 64 pixels blocks and masking were as good
-        or better. Try both on rows of which you know all. PCA, which a fit may have kept (``linear_``), has learned
-        nothing of the kind: with as many codes as features it gives the means back, with few a fit of its codes to
-        what is seen, which may be wild.
+        - ``noise_kind="block"``, or ``"masking"`` for scattered cells: the network learns to do without them, and fills
+          in one pass. On 50 to 1300 digits of 64 pixels this was as good or better.
+        - Normal noise, with ``max_passes=200``: the filled row goes through again until it no longer changes. Each pass
+          leads towards more probable rows [1]_. On a third of 300 faces, of 4096 pixels, this was better. For the best
+          linear network with as many codes as features it ends at the ridge regression of the hidden cells on those
+          that are seen, with a penalty that grows as ``noise**2``.
+
+        Try both on rows without missing cells. PCA, which a fit may have kept (``linear_``), has learned nothing about
+        missing cells. With as many codes as features it returns the means. With few it fits its codes to the cells that
+        are seen, and the result may be extreme.
 
         Parameters
         ----------
@@ -46,8 +47,8 @@ class InpaintingAutoencoder(BaseAutoencoder):
             as (height, width) for images of shape (channels, height, width), or (length, 1) for series of shape
             (length, channels). A DataFrame has the rows and columns of ``X``, in their order. None: cells that are NaN.
         max_passes : int, default=1
-            How often a row goes through the network at most. It ends before when a pass hardly moves it, or moves it
-            no less than the one before. Networks that have learned from holes fill in one pass.
+            How often a row goes through the network at most. It ends earlier if a pass hardly changes the row, or
+            changes it no less than the pass before. Networks trained on hidden cells fill in one pass.
 
         Returns
         -------

@@ -112,12 +112,14 @@ class PriorStart(Start):
 class AAETransformer(GenerativeAutoencoder):
     r"""Learn codes of rows that are distributed like a prior of your choice, held to it by a critic.
 
-    In turns [1]_, an encoder and a decoder learn to reconstruct rows, a critic learns to tell codes of rows from draws
-    of the prior, and the encoder learns to deceive the critic. A prior need not have a density: any shape that can be
-    sampled will do. Draws from it, decoded, are new rows.
+    Codes follow any prior that one can sample from. Reconstructions are less exact than an autoencoder's. New rows are
+    decoded draws of the prior.
 
-    No density of rows exists. What ``score_samples`` gives is a plausibility: the log-probability of the row given its
-    code plus the prior's log-density of that code.
+    Three networks take turns [1]_: encoder and decoder learn to reconstruct rows, a critic learns to tell codes of rows
+    from draws of the prior, and the encoder learns to deceive the critic.
+
+    This model has no density of rows. ``score_samples`` ranks rows by how plausible they are: it is the log-probability
+    of the row given its code plus the prior's log-density of that code.
 
     Sparse matrices are not accepted.
 
@@ -130,24 +132,25 @@ class AAETransformer(GenerativeAutoencoder):
         :class:`Convolutional` is for images and series, :class:`Recurrent` for series.
     likelihood : str or Likelihood, default="gaussian"
         What the decoder's output says about rows: a name or an object of the likelihoods. ``"gaussian"`` is short for
-        ``Gaussian("shared")`` here: deterministic codes with a variance of each row would only learn rows by heart.
+        ``Gaussian("shared")`` here, because with a variance for each row a network with deterministic codes overfits.
     critic : sequence of int or MLP, default=(128, 64)
-        Hidden layers of the critic; widths are short for an :class:`MLP` with ``activation="leaky_relu"``, whose units
-        do not fall silent while nothing tells codes from the prior.
+        Hidden layers of the critic; widths are short for an :class:`MLP` with ``activation="leaky_relu"``, whose
+        gradients do not vanish while codes look like the prior.
     critic_learning_rate : float or None, default=None
-        Rate of the critic; None is ``learning_rate``. Like that, it may change between fits that go on.
+        Learning rate of the critic; None is ``learning_rate``. Both may change when a fit is continued.
     n_critic : int, default=5
-        Steps of the critic for each of the encoder. A critic that lags behind lets codes keep a shape that it could
-        have told from the prior: five steps bring codes nearer to the prior than one, for about twice the time and at
-        some cost of reconstruction.
+        Steps of the critic for each step of the encoder. Five steps bring codes nearer to the prior than one. They take
+        about twice the time, and reconstructions are a little worse.
     prior : {"normal", "uniform", "gaussian_mixture", "swiss_roll"} or object, default="normal"
-        How codes are to be distributed: standard normal, uniform between -1 and 1, ten petals around the origin or a
-        spiral, both in two dimensions; or an object of the priors, or any with ``sample(n, generator)``.
+        How codes are to be distributed. ``"normal"``: standard normal. ``"uniform"``: between -1 and 1.
+        ``"gaussian_mixture"``: a pinwheel of ten narrow normal distributions around the origin, in two dimensions.
+        ``"swiss_roll"``: a spiral, in two dimensions. Or a prior of this library, or any object with
+        ``sample(n, generator)``.
     encoder : {"deterministic", "gaussian"}, default="deterministic"
         Whether each row has one code, or a normal distribution of codes whose mean is its code.
     init : {"auto", "pca", "random"}, default="auto"
-        ``"pca"`` starts at probabilistic PCA of the rows (whitened, shrunken codes), for real-valued likelihoods;
-        ``"auto"`` where that is possible.
+        ``"pca"``: training starts at probabilistic PCA of the rows (whitened, shrunken codes), for real-valued
+        likelihoods. ``"random"``: at random weights. ``"auto"``: ``"pca"`` where that is possible, else ``"random"``.
     max_iter : int, default=200
         Number of epochs.
     batch_size : int or "auto", default="auto"
@@ -159,20 +162,20 @@ class AAETransformer(GenerativeAutoencoder):
     optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
         The optimizer of every player.
     weight_decay : float, default=0.01
-        How strongly weights are drawn to zero at each step, biases and linear paths excepted; the encoder takes two
-        steps for each of the decoder.
+        Decay of the weights at each step, as ``optimizer`` defines it; not applied to biases nor to linear paths. The
+        encoder takes two steps for each step of the decoder.
     early_stopping : bool, default=False
-        Whether to stop, and return to the best weights, when rows that are held out are not reconstructed any better.
-        How well codes match the prior is not looked at, so leave it to ``max_iter`` where that is what matters.
+        Whether to stop, and return to the best weights, when held-out rows are not reconstructed any better. This does
+        not look at how well codes match the prior. If that is what matters, leave it off.
     validation_fraction : float, default=0.1
-        Share of rows held out, with ``early_stopping``, from 600 rows on; fewer are held out in four folds, by four
-        further fits that run all ``max_iter`` epochs.
+        Share of rows held out, with ``early_stopping``, from 600 rows on. Below 600 rows, four folds are held out in
+        turn, by four further fits of ``max_iter`` epochs.
     n_iter_no_change : int, default=20
-        Epochs without improvement before training stops, where there are no folds.
+        Epochs without improvement after which training stops; not used with folds.
     tol : float, default=1e-4
         Improvement in nats per row that counts.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from where the last one ended.
+        Whether ``fit`` continues the last fit or starts afresh.
     callbacks : list of skorch callbacks or None, default=None
         They see every epoch.
     net_params : dict or None, default=None
@@ -191,8 +194,8 @@ class AAETransformer(GenerativeAutoencoder):
     prior_ : object
         The prior that codes were held to.
     prior_mismatch_ : float
-        How well codes of up to 2000 training rows can be told from draws of the prior by their nearest neighbours:
-        ``2 * AUROC - 1``, 0 for equal distributions, 1 if all can be told apart; NaN for fewer than 10 rows.
+        How well nearest neighbours tell codes of up to 2000 training rows from draws of the prior: ``2 * AUROC - 1``.
+        It is 0 for equal distributions, 1 if all can be told apart, and NaN for fewer than 10 rows.
     n_iter_ : int
         Number of epochs.
     loss_curve_ : list of float

@@ -77,19 +77,20 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     r"""Reduce rows to a few numbers by a network that learns to reconstruct them.
 
     The nonlinear counterpart of :class:`~sklearn.decomposition.PCA`, with its methods. By default training starts
-    at the PCA solution and the result is PCA itself unless the network reconstructs held-out rows better.
+    at the PCA solution, and the result is PCA itself unless the network reconstructs held-out rows significantly
+    better.
 
     The network minimises, averaged over rows,
 
     .. math::
         \lVert x - g(f(\tilde x)) \rVert^2 + \lambda_s \Omega_s(f(\tilde x)) + \lambda_c \lVert J_f(\tilde x) \rVert_F^2
 
-    with encoder :math:`f`, decoder :math:`g`, and :math:`\tilde x` the row with noise added; sums run over
-    features and code units. Sparse matrices are not accepted.
+    with encoder :math:`f`, decoder :math:`g`, and :math:`\tilde x` the row with noise added. Sums run over
+    features and code units.
 
-    Rows are centred and divided by one scalar, the root of the features' mean
-    variance, before all this (for other likelihoods only where the encoder reads them); codes are in units of the
-    scaled rows.
+    Rows are first centred and divided by one scalar, the root of the features' mean variance. For likelihoods other
+    than the gaussian, only the encoder's input is. Codes are in units of the scaled rows. Sparse matrices are not
+    accepted.
 
     Parameters
     ----------
@@ -104,25 +105,25 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     init : {"auto", "pca", "random"}, default="auto"
         Where training starts. ``"pca"``: at the PCA solution, with a linear path beside the network, and with PCA
         as the result if the network's gain on held-out rows is not significant. ``"random"``: a plain network.
-        ``"auto"`` is ``"pca"`` for the gaussian likelihood with codes that are not squashed, else ``"random"``.
+        ``"auto"`` is ``"pca"`` for the gaussian likelihood without a ``code_activation``, else ``"random"``.
     noise : float, default=0.0
-        Amount of corruption of what the encoder sees in training, the target staying clean [1]_. For
-        ``"gaussian"`` the standard deviation, in units of the scaled rows; for ``"warp"`` the standard deviation
-        of the moves at the places that draw the curve, as a share of the length; otherwise the share of cells. With 0
-        there is none, whatever ``noise_kind`` says.
+        Amount of corruption of what the encoder sees in training; the target stays clean [1]_. For ``"gaussian"`` it
+        is the standard deviation, in units of the scaled rows. For ``"warp"`` it is the standard deviation of the moves
+        that define the curve, as a share of the length. Otherwise it is the share of cells. 0 is no corruption,
+        whatever ``noise_kind`` is.
     noise_kind : {"gaussian", "masking", "salt_and_pepper", "block", "warp"}, default="gaussian"
-        Add normal noise, set cells to the feature's mean, or set them to its lowest or highest training value.
-        ``"block"``: set a rectangle of each image, ``noise`` being its share of the area, to the mean, its shape and
-        place at random, or a stretch of each series; the training for :meth:`inpaint`. ``"warp"``: move the time
-        points of each series, or columns and rows of each image, by a random curve, much as in [4]_, so that codes
-        come to say what happens rather than when; from about 0.05 on, time goes back here and there. These two are for
-        ``architecture=Convolutional(...)``.
+        ``"gaussian"``: add normal noise. ``"masking"``: set cells to the feature's mean. ``"salt_and_pepper"``: set
+        cells to the feature's lowest or highest training value.
+        ``"block"``: set a rectangle of each image, or a stretch of each series, to the mean; shape and place are
+        random. It is the training for :meth:`inpaint`. ``"warp"``: move the time points of each series, or columns and
+        rows of each image, by a random curve, much as in [4]_. Codes then describe what happens rather than when. From
+        about 0.05 on, time runs backwards here and there. The last two are for ``architecture=Convolutional(...)``.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
-        are held to a norm of at most 1, or else the code could shrink and the decoder grow; even a tiny weight
-        brings this bound with it.
+        have a norm of at most 1. Without this bound the code could shrink and the decoder grow. Even a tiny weight
+        switches the bound on.
     sparsity_target : float or None, default=None
-        None: the penalty is the L1 norm of the code (for exact zeros, take ``MLP(code_activation="relu")``).
+        None: the penalty is the L1 norm of the code (for exact zeros, use ``MLP(code_activation="relu")``).
         A value in (0, 1): codes are sigmoids, and the penalty is the
         KL divergence from this to each unit's mean activation, summed over units [2]_.
     contraction : float, default=0.0
@@ -142,9 +143,9 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
     early_stopping : bool, default=True
         Whether rows are held out to find the epoch at which to stop, the one with the lowest mean root of their
-        losses. Up to 600 rows are held out in four folds, and the final network is trained on all of them; fewer
-        than 40 are too few to judge a network: at default penalties and noise, the result is then PCA. Folds cost
-        four further fits.
+        losses. Below 600 rows, four folds are held out in turn, which costs four further fits, and the final network
+        is trained on all rows. Fewer than 40 rows are too few to evaluate a network: at default penalties and noise,
+        the result is then PCA.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=20
@@ -180,7 +181,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"``, ``"sparsity"``, ``"contraction"``, each with its weight.
     linear_ : bool
-        Whether PCA was kept as the result; the loss curves are those of the network that was dropped for it.
+        Whether the result is PCA. The loss curves are then those of the network that was dropped.
     reconstruction_err_ : float
         Squared reconstruction error of a training row, summed over features, averaged over the rows.
     n_features_in_ : int
@@ -194,7 +195,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
 
     See Also
     --------
-    sklearn.decomposition.PCA : The linear map with the same methods, and the floor of this one.
+    sklearn.decomposition.PCA : The linear map with the same methods, and the linear baseline of this one.
 
     References
     ----------

@@ -94,11 +94,13 @@ def negative_bound(
 class VAETransformer(DensityAutoencoder):
     r"""Learn a density of rows with a few hidden causes, to compress, score and generate them.
 
-    Rows are explained by a code :math:`z` from a prior and a decoder that says how rows with this code are
-    distributed; an encoder gives each row the distribution of its code. By default training starts at factor
-    analysis or probabilistic PCA, whichever makes left-out rows more probable, and with ``beta=1`` the network stays
-    there unless it makes held-out rows more probable still. Then a mixture of normal distributions is fitted to the
-    codes, to be their prior, if it explains them better than the standard normal.
+    A code :math:`z` is drawn from a prior, and a decoder says how rows with this code are distributed. An encoder gives
+    each row the distribution of its code. After training a mixture of normal distributions is fitted to the codes and
+    becomes their prior, if it explains them better than the standard normal.
+
+    By default training starts at factor analysis or probabilistic PCA, whichever makes left-out rows more probable.
+    With ``early_stopping`` this linear model is the result unless the network lowers the loss of held-out rows
+    significantly.
 
     Training maximises, averaged over rows, the evidence lower bound [1]_
 
@@ -110,9 +112,10 @@ class VAETransformer(DensityAutoencoder):
     .. math::
         \mathbb{E}_{z_1 \dots z_K \sim q(z|x)} \log \frac1K \sum_k p(x|z_k) \Bigl(\frac{p(z_k)}{q(z_k|x)}\Bigr)^\beta .
 
-    Sums run over features and components. Real-valued rows are centred before all this, and each feature is divided by
-    its standard deviation, or, where all have one noise variance, all by the root of the mean variance; of other
-    rows only what the encoder reads. Scores are for the units of ``X`` nevertheless. Sparse matrices are not accepted.
+    Sums run over features and components. Real-valued rows are centred before training. Each feature is divided by its
+    standard deviation, or, if all features have one noise variance, all by the root of the mean variance. Of other rows
+    only the encoder's input is centred and scaled. Scores are for the units of ``X`` nevertheless. Sparse matrices are
+    not accepted.
 
     Parameters
     ----------
@@ -123,68 +126,60 @@ class VAETransformer(DensityAutoencoder):
         series, ``Recurrent(...)`` for series.
     likelihood : {"student_t", "gaussian", "bernoulli", ...} or Likelihood, default="student_t"
         How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
-        ``"student_t"`` learns how heavy the tails of the noise are, those of ``"gaussian"`` included. Objects say
-        more, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
+        ``"student_t"`` learns how heavy the tails of the noise are, down to those of ``"gaussian"``. Objects say more,
+        for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
     prior : {"auto", "normal", "gaussian_mixture"} or object with sample and log_prob, default="auto"
-        How codes are distributed. ``"normal"``: as training holds them to be, by the standard normal distribution.
-        ``"gaussian_mixture"``: so, too, until the network settles; then a mixture of up to 16 normal distributions is
-        fitted to draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of the last chunk),
-        as many as Akaike's corrected criterion says, and ``sample``, ``score_samples`` and ``elbo`` use it [5]_; it is
-        one standard normal where no mixture explains codes better. ``"auto"``: this after ``fit``; ``partial_fit``,
-        which knows one chunk alone, leaves the prior as it is. An object, such as ``GaussianMixturePrior(...)``,
-        stands while training; ``"auto"`` in ``init`` is then ``"random"``.
+        How codes are distributed. ``"normal"``: by the standard normal distribution.
+        ``"gaussian_mixture"``: training holds codes to the standard normal. Then a mixture of up to 16 normal
+        distributions is fitted to draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of
+        the last chunk) [5]_. Akaike's corrected criterion chooses how many; it is one standard normal if no mixture
+        explains codes better. ``sample``, ``score_samples`` and ``elbo`` use it.
+        ``"auto"``: ``"gaussian_mixture"`` in ``fit``; ``partial_fit``, which knows one chunk only, does not change the
+        prior. An object, such as ``GaussianMixturePrior(...)``, is used in training; ``"auto"`` in ``init`` is then
+        ``"random"``.
     beta : float, default=1.0
-        Weight of the KL divergence in training [3]_; scores are free of it.
+        Weight of the KL divergence in training [3]_; no score depends on it directly.
     n_warmup_epochs : int or "auto", default="auto"
-        Epochs over which the weight of the KL divergence rises to ``beta``. Held-out rows are judged at ``beta``, and
-        early stopping waits. ``"auto"``: a tenth of ``max_iter`` where training starts from random weights, or some
-        codes would be given up before they explain anything; half of it for sequences of tokens, whose decoder can do
-        much without codes; none where it starts at a linear model.
+        Epochs over which the weight of the KL divergence rises from 0 to ``beta``, so that codes are not given up
+        before they explain anything. Held-out rows are evaluated at ``beta``, and early stopping waits until ``beta``
+        is reached. ``"auto"``: see Notes.
     free_bits : float or "auto", default="auto"
         KL divergence in nats that each component may have at no cost in training, on average over a batch [4]_; keeps
-        components from collapsing. Held-out rows are judged without it. ``"auto"``: where training starts at a linear
-        model with ``beta=1``, one nat divided by ``n_components`` until the network settles, or a callback ends
-        training. Else, where nothing is kept for settling (as without ``early_stopping``), and with more than one code
-        drawn for each row, 0.
+        components from collapsing. Held-out rows are evaluated without it. ``"auto"``: see Notes.
     n_importance_samples : int or "auto", default="auto"
-        Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound.
-        ``"auto"``: 1; but where training starts at a linear model with ``beta=1``, and no ``free_bits`` are asked for,
-        16 divided by ``n_components``, up to 8, for held-out rows and while the network settles (rows of a step are
-        then decoded so many times). They tighten the bound the more, the fewer components a code has, and the bound of
-        the linear model, with which the network is compared, is tight. It may change with ``warm_start``: few first and
-        many in the end take a fraction of the time of many throughout; loss curves jump there, to those of another
-        bound.
+        Codes drawn for each row in a training step; above 1, training maximises the importance-weighted bound, and a
+        step decodes each row so many times. ``"auto"``: see Notes. It may change with ``warm_start``: few codes first
+        and many at the end take a fraction of the time of many throughout. Loss curves then jump, because the bound
+        changes.
     n_score_samples : int, default=128
         Codes for each row in ``score_samples``, ``score`` and ``elbo``.
     init : {"auto", "pca", "random"}, default="auto"
         Where training starts. ``"pca"``: at probabilistic PCA or factor analysis, with a linear path beside the
-        network, and with the linear model as the result if the network's gain on held-out rows is not significant;
-        units of an ``MLP`` bend the more sharply at the start, the more rows there are.
-        ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for real values with a prior given by name,
-        else ``"random"``.
+        network. The linear model is the result if the network's gain on held-out rows is not significant. The first
+        layer's weights of an ``MLP`` are multiplied by n / 600 for n rows, at least by 1 and at most by 4 (not with
+        ``"relu"`` and ``"leaky_relu"``). ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for real values with a
+        prior given by name, else ``"random"``.
     max_iter : int, default=125
-        Largest number of epochs; with ``early_stopping`` and a falling rate, the last fifth is kept for settling.
+        Largest number of epochs. With ``early_stopping`` and a falling rate, the last fifth is for the final phase.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.012
         Peak step size.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
-        ``"cosine"``: rises over the first tenth of the steps, settling left out, then falls to zero.
+        ``"cosine"``: rises over the first tenth of the steps before the final phase, then falls to zero.
     optimizer : {"adam", "adamw", "nadam", "radam", "sgd"}, default="adamw"
         Rule of the steps; its further options are set by ``net_params={"optimizer__...": ...}``.
     weight_decay : float, default=0.1
         Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
     early_stopping : bool, default=True
-        Whether rows are held out to find the epoch at which to stop, the one with their lowest mean loss. Up to 600
-        rows are held out in four folds, and the final network is trained on all of them; fewer than 40 are too few
-        to judge a network. Folds cost four further fits. Then the network settles: it is trained a quarter as long
-        again on all rows, held-out ones included, at rates that fall from half of ``learning_rate`` to zero (not with
-        a constant rate), and with the fitted prior in view if it started at a linear model with ``beta=1``. Training
-        that goes on from there, by ``warm_start`` or ``partial_fit``, has the objective of before.
+        Whether rows are held out to find the epoch at which to stop, the one with their lowest mean loss. Below 600
+        rows, four folds are held out in turn, which costs four further fits, and the final network is trained on all
+        rows. Fewer than 40 rows are too few to evaluate a network. At the end there is a final phase, see Notes.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=40
-        Epochs without improvement after which early stopping ends training. (Folds run all that are not for settling.)
+        Epochs without improvement after which early stopping ends training. (Folds run all epochs but those of
+        the final phase.)
     tol : float, default=1e-4
         Improvement of the mean loss in nats that counts as one.
     warm_start : bool, default=False
@@ -212,15 +207,15 @@ class VAETransformer(DensityAutoencoder):
     net_ : ObjectiveNet
         The skorch net; ``net_.module_`` is the torch module.
     n_iter_ : int
-        Number of epochs trained.
+        Number of epochs trained, those of the final phase included.
     loss_curve_ : list of float
-        Mean training loss of each epoch, settling included: minus the bound in nats, for the scaled rows, less what
-        ``free_bits`` add. It falls at once where settling begins with a fitted prior and several codes a row.
+        Mean training loss of each epoch, those of the final phase included: minus the bound in nats, for the scaled
+        rows, plus what ``free_bits`` add. It falls at once where the final phase begins with a fitted prior and several
+        codes a row.
     validation_loss_curve_ : list of float
-        Mean loss on the held-out rows after each epoch, codes being drawn in the same way at every epoch, but often
-        more of them than in training, and nothing is free: the bound is then tighter. Empty where none are held out.
-        With folds, each row's loss comes from the network that did not see it. While the network settles, nothing is
-        judged.
+        Mean loss on the held-out rows after each epoch. Codes are drawn in the same way at every epoch, often more of
+        them than in training, and without ``free_bits``, so the bound is tighter. Empty if no rows are held out. With
+        folds, each row's loss comes from the network that did not see it. The final phase adds nothing.
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"`` and ``"kl"``, with its weight. Of the importance-weighted bound
         the first is that of one draw picked by its weight, the second the rest.
@@ -247,6 +242,34 @@ class VAETransformer(DensityAutoencoder):
     sklearn.decomposition.PCA : The linear model with one noise variance, and the same ``score``.
     sklearn.mixture.GaussianMixture : A density without codes.
     AutoencoderTransformer : Codes and reconstructions without a density.
+
+    Notes
+    -----
+    **Final phase.** Early stopping goes back to the best epoch. If the network is kept, it is then trained a quarter as
+    long again on all rows, held-out ones included, at rates that fall from half of ``learning_rate`` to zero. If
+    training started at a linear model with ``beta=1``, this phase uses the fitted prior and several codes for each row.
+    There is none without ``early_stopping``, with a constant rate, or with ``max_iter`` below 5. A further fit by
+    ``warm_start`` or ``partial_fit`` has the objective from before this phase.
+
+    **What "auto" means.** "Linear start" is training that starts at a linear model, with ``beta=1`` and without
+    ``free_bits`` above 0.
+
+    ========================  =====================================================  ===================================
+    parameter                 when                                                   value
+    ========================  =====================================================  ===================================
+    ``n_warmup_epochs``       training starts at a linear model                      0
+    ..                        it starts from random weights                          a tenth of ``max_iter``
+    ..                        the same, with sequences of tokens                     half of ``max_iter``
+    ``free_bits``             linear start, one code drawn for each row, and a       1 divided by ``n_components``
+                              final phase to follow: until this phase
+    ..                        else                                                   0
+    ``n_importance_samples``  linear start: held-out rows and the final phase        16 divided by ``n_components``, at
+                                                                                     most 8
+    ..                        else                                                   1
+    ========================  =====================================================  ===================================
+
+    The bound of a linear model is tight, and the network is compared with it. Several codes for each row tighten the
+    network's bound, the more so the fewer components a code has.
 
     References
     ----------

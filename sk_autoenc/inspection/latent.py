@@ -28,7 +28,7 @@ class LatentDisplay:
     codes : array-like of shape (n_samples, 2)
         The two components.
     y : array-like of shape (n_samples,) or None, default=None
-        What colours the points: classes get a legend; real numbers, and whole numbers with more than 20 distinct
+        What colours the points: classes get a legend; real numbers, and integers with more than 20 distinct
         values, a colour bar.
     names : sequence of two str, default=("code 0", "code 1")
         Labels of the axes.

@@ -23,9 +23,9 @@ class LatentTraversalDisplay:
     rows : array-like of shape (n_tiers, n_steps, n_features) or (n_tiers, n_steps, n_channels, n_timepoints)
         What the decoder makes of the codes.
     tiers : sequence of str
-        What stands at the left of each tier.
+        Label at the left of each tier.
     steps : sequence of str
-        What stands below each column.
+        Label below each column.
     names : sequence of two str, default=("", "")
         Labels of the two axes, the horizontal one first.
     image_shape : tuple of two or three int or None, default=None

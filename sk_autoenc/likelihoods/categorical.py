@@ -15,13 +15,13 @@ from sk_autoenc.nn.tokens import Continuations
 class Categorical(IntegerValued):
     """Categories numbered 0, 1, 2, …, as an ``OrdinalEncoder`` gives them, each feature with its own number of them.
 
-    The encoder reads indicators, the decoder gives a logit for each category of each feature; ``inverse_transform``
-    and ``reconstruct`` give the most probable category. Both have weights for every category up to the highest number,
-    so leave out years and identifiers, or number what is there by an ``OrdinalEncoder``.
+    The encoder reads indicators, and the decoder gives a logit for each category of each feature. ``inverse_transform``
+    and ``reconstruct`` give the most probable category. Encoder and decoder have weights for every category up to the
+    highest number. So leave out years and identifiers, or renumber them by an ``OrdinalEncoder``.
 
-    With :class:`Recurrent`, rows are sequences of tokens: all positions have the same categories, each depends on those
-    before it, and with ``unequal_lengths=True`` a sequence may end before the last column, which is learned, too. What
-    is decoded has NaN after its end.
+    With :class:`Recurrent`, rows are sequences of tokens. All positions have the same categories, and each token
+    depends on those before it. With ``unequal_lengths=True`` a sequence may end before the last column. The end is
+    learned, and decoded rows have NaN after it.
 
     Parameters
     ----------

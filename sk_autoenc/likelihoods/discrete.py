@@ -26,8 +26,8 @@ class Bernoulli(Likelihood):
     Parameters
     ----------
     binarize : False or "dynamic", default=False
-        ``"dynamic"``: a model that draws sees zeros and ones drawn anew at every training step, a value being the
-        probability of a one [1]_; what it scores must be zeros and ones.
+        ``"dynamic"``: a model with ``sample`` is trained on zeros and ones that are drawn anew at every step; a value
+        is the probability of a one [1]_. Rows that it scores must be zeros and ones.
 
     References
     ----------

@@ -23,8 +23,8 @@ LEAST_VARIANCE = 1e-6
 class Gaussian(Likelihood):
     """Real values around the decoder's output, with normal noise.
 
-    A deterministic autoencoder minimises the squared error, whatever the noise; its score of a row is minus that
-    error, summed over features, in the squared units of the rows. Models with a density learn the noise, too.
+    A deterministic autoencoder minimises the squared error, whatever the noise. Its score of a row is minus that
+    error, summed over features, in the squared units of the rows. Models with a density also learn the noise.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class Gaussian(Likelihood):
         feature, which makes a linear model factor analysis. ``"shared"``: one for all, which makes it
         probabilistic PCA [1]_. A number is the variance itself, in the squared units of the rows.
     correlated : bool or "auto", default="auto"
-        Whether the noise of features may be correlated, in the same way for all rows but for its size, feature by
-        feature and axis by axis; codes are then the leading components and the rest is noise. ``"auto"``: with
-        ``variance="row"`` and up to 256 features.
+        Whether the noise of features may be correlated. The axes of the noise are the same for all rows; its size
+        along each axis and for each feature may differ. Codes are then the leading components, and the rest is noise.
+        ``"auto"``: True with ``variance="row"`` and up to 256 features.
 
     References
     ----------
@@ -183,15 +183,15 @@ def set_noise(head: GaussianNoise, covariance: np.ndarray) -> None:
 class StudentT(Gaussian):
     r"""Real values around the decoder's output, with noise of Student's t distribution.
 
-    For rows with rare far values. Under normal noise these decide the fit and are still next to impossible when they
-    come up again; here tails are learned, from those of a normal distribution to far heavier ones [1]_. With the noise
-    brought to independent entries of scale 1, the density of entry :math:`j` is
+    It suits rows with rare far values. Under normal noise these decide the fit, and are still next to impossible when
+    they occur again. Here tails are learned, from those of a normal distribution to far heavier ones [1]_. After the
+    noise is transformed to independent entries of scale 1, the density of entry :math:`j` is
 
     .. math::
         \frac{\Gamma((\nu_j + 1) / 2)}{\Gamma(\nu_j / 2) \sqrt{\pi \nu_j}}
         \left(1 + \frac{t^2}{\nu_j}\right)^{-(\nu_j + 1) / 2}
 
-    with degrees of freedom :math:`\nu_j > 1`, the same for all rows; the decoder's output is the mean of rows. Where
+    with degrees of freedom :math:`\nu_j > 1`, the same for all rows. The decoder's output is the mean of rows. If
     training starts at a linear model and that is kept, its noise is normal.
 
     Parameters
