@@ -45,6 +45,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             if request.X is not None:
                 request.data.likelihood.check(request.X)
             return request.data
+        assert request.X is not None, "a model that is loaded knows its rows"
         likelihood.check(request.X)
         return RowPreprocessor(
             likelihood.fitted_to(request.X),

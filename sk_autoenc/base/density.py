@@ -14,7 +14,7 @@ from torch.quasirandom import SobolEngine
 from sk_autoenc.base.generative import GenerativeAutoencoder
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.nn.blocks import SERIAL_CELLS
-from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
+from sk_autoenc.nn.variational import LatentVariableModel, Posterior
 from sk_autoenc.priors import NormalPrior
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
 from sk_autoenc.training.nets import ObjectiveNet
@@ -45,7 +45,7 @@ class RowEstimates(NamedTuple):
     log_ratio: Any
 
 
-def estimate(module: VariationalAutoencoder, prior: Any, x: Tensor, points: Tensor, n_wide: int = 0) -> RowEstimates:
+def estimate(module: LatentVariableModel, prior: Any, x: Tensor, points: Tensor, n_wide: int = 0) -> RowEstimates:
     """Estimates of log p(x), E log p(x|z) and E log p(z)/q(z|x), from codes at ``points`` of the posterior.
 
     ``points`` in [0, 1), of shape (n_points, n_components), are spread evenly; they are shifted for each row by a hash
@@ -65,7 +65,7 @@ def estimate(module: VariationalAutoencoder, prior: Any, x: Tensor, points: Tens
 
 
 def _estimate_piece(
-    module: VariationalAutoencoder,
+    module: LatentVariableModel,
     prior: Any,
     x: Tensor,
     posterior: Posterior,

@@ -22,7 +22,6 @@ from sk_autoenc.data.splits import Split, make_splits
 from sk_autoenc.data.validation import as_array, check_range, flattened, keep_shape
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
-    SCHEDULES,
     check_net_params,
     lack_of_memory_explained,
     resolve_device,
@@ -32,6 +31,7 @@ from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import OptimizerOptions, Phase, Plan
 from sk_autoenc.training.randomness import draw_seed, make_generator
 from sk_autoenc.training.run import Observer, Result, run
+from sk_autoenc.training.schedules import SCHEDULES
 
 #: What the net's history holds besides one loss per term.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}

@@ -61,10 +61,8 @@ class CorruptedStart(Start):
         self.start.set(module, rows)
         seen = summarize(rows, module.encoder_input)
         module.corruption.set_range(seen.low, seen.high)
-        if module.standardize is not None:
-            module.corruption.set_center(module.standardize.center / module.standardize.scale)
-        else:
-            module.corruption.set_center(torch.from_numpy(self.data.scaling.center / self.data.scaling.scale))
+        known: Any = self.data.scaling if module.standardize is None else module.standardize
+        module.corruption.set_center(torch.as_tensor(known.center / known.scale))
 
     def refit(self, module: Any, rows: Rows) -> None:
         self.start.refit(module, rows)

@@ -23,11 +23,11 @@ from sk_autoenc.initialization.start import MeanStart, Start
 from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
-from sk_autoenc.training.builder import SCHEDULES
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, PhaseUpdate, Plan
 from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.run import Result
+from sk_autoenc.training.schedules import SCHEDULES
 from sk_autoenc.training.selection import NATS, RowLosses
 
 #: Components whose KL is below this, in nats and all together, say nothing about rows.

@@ -29,7 +29,7 @@ from sk_autoenc.initialization.linear import (
 from sk_autoenc.initialization.start import Start
 from sk_autoenc.likelihoods.real import LEAST_VARIANCE, set_noise
 from sk_autoenc.nn.blocks import LinearPlusNonlinear
-from sk_autoenc.nn.variational import VariationalAutoencoder
+from sk_autoenc.nn.variational import LatentVariableModel
 
 _ENOUGH_ROWS, _N_FOLDS = 10_000, 5
 
@@ -200,7 +200,7 @@ def best_noise(rows: Rows, n_components: int, candidates: list[Noise]) -> Noise:
     return [noise for noise in candidates if scores[noise] >= highest - 1e-9 * abs(highest)][-1]
 
 
-def start_at_linear_gaussian(module: VariationalAutoencoder, model: LinearGaussian, rows: Rows) -> None:
+def start_at_linear_gaussian(module: LatentVariableModel, model: LinearGaussian, rows: Rows) -> None:
     """Set the linear paths and the noise to the model, and let the nonlinear paths contribute nothing yet."""
     encoder, decoder = module.encoder, module.decoder
     into, back = linear_path(encoder), linear_path(decoder)

@@ -1,6 +1,7 @@
 """Random weights from a private generator: every parameter of a module is filled, or refused by its name."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,7 +54,7 @@ def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None
                 initialize(generator)
 
 
-def _initialize_linear(layer: nn.Module, generator: torch.Generator) -> None:
+def _initialize_linear(layer: Any, generator: torch.Generator) -> None:
     """Uniform within one over the root of the number of inputs."""
     bound = 1 / math.sqrt(layer.weight[0].numel())
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

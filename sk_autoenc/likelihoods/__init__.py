@@ -38,4 +38,4 @@ def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
 
 def likelihood_class(likelihood: str | Likelihood) -> type[Likelihood]:
     """The class of a likelihood given by name or as an object, for what all of its objects share."""
-    return LIKELIHOODS.get(likelihood, Likelihood) if isinstance(likelihood, str) else type(likelihood)
+    return LIKELIHOODS.get(likelihood, Gaussian) if isinstance(likelihood, str) else type(likelihood)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_autoenc.nn.autoencoder import AutoencoderOutput
-from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder
+from sk_autoenc.nn.variational import LatentVariableModel, Posterior
 
 
 class DrawnOutput(NamedTuple):
@@ -17,7 +17,7 @@ class DrawnOutput(NamedTuple):
     log_likelihood: Tensor  # (batch,): log p(x | code)
 
 
-class AdversarialAutoencoder(VariationalAutoencoder):
+class AdversarialAutoencoder(LatentVariableModel):
     """Encoder, decoder and noise as in a variational autoencoder; a critic takes the place of the KL divergence.
 
     Inside, codes have mean 0 and variance 1 under the prior, whatever its place and scale.
@@ -25,7 +25,7 @@ class AdversarialAutoencoder(VariationalAutoencoder):
     Parameters
     ----------
     encoder, decoder, **options
-        As for :class:`VariationalAutoencoder`; the encoder of deterministic codes has no log-scales.
+        As for :class:`LatentVariableModel`; the encoder of deterministic codes has no log-scales.
     n_components : int
         Length of a code.
     critic : nn.Module

@@ -41,8 +41,8 @@ class VariationalOutput(NamedTuple):
     log_ratio: Tensor | None  # (..., batch): log p(z) - log q(z | x); None where the KL is known in closed form
 
 
-class VariationalAutoencoder(nn.Module):
-    """Encoder, decoder, noise and prior; with a generator it draws codes, without one nothing is random.
+class LatentVariableModel(nn.Module):
+    """Encoder, decoder, noise and prior of a model whose codes follow a prior.
 
     Parameters
     ----------
@@ -106,6 +106,10 @@ class VariationalAutoencoder(nn.Module):
         if self.missing_cells:
             raw, x = self.likelihood.without_missing(raw, x)
         return self.likelihood.log_prob(raw, x)
+
+
+class VariationalAutoencoder(LatentVariableModel):
+    """With a generator it draws codes from the posterior, without one nothing is random."""
 
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, *, n_draws: int = 1, prior: Any = None

@@ -15,7 +15,7 @@ from sk_autoenc.training.adversarial import AdversarialNet, Game
 from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 from sk_autoenc.training.schedules import SHAPES
-from sk_autoenc.training.selection import Selection
+from sk_autoenc.training.selection import BY_ROW, Selection
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -116,7 +116,7 @@ def build_net(
     device: str,
     batch_size: int,
     seed: int,
-    selection: Selection | None = None,
+    selection: Selection = BY_ROW,
     n_warmup_epochs: int = 0,
     evaluation_arguments: Mapping[str, Any] | None = None,
     game: Game | None = None,

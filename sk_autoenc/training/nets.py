@@ -17,10 +17,9 @@ from torch import Tensor
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutFigures, RateSchedule, StopTraining
 from sk_autoenc.training.randomness import make_generator
-from sk_autoenc.training.selection import RowLosses, Selection
+from sk_autoenc.training.selection import BY_ROW, Selection
 
 _NOTHING: Mapping[str, Any] = {}
-_BY_ROW = RowLosses(patience=1, tol=0.0)
 
 _BATCH_EVENTS = ("on_batch_begin", "on_grad_computed", "on_batch_end")
 
@@ -91,7 +90,7 @@ class ObjectiveNet(NeuralNet):
         criterion,
         *,
         seed=0,
-        selection: Selection = _BY_ROW,
+        selection: Selection = BY_ROW,
         n_warmup_epochs=0,
         evaluation_arguments: Mapping[str, Any] = _NOTHING,
         **kwargs,

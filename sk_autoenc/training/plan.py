@@ -11,7 +11,7 @@ from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.start import Start
 from sk_autoenc.training.adversarial import Game
 from sk_autoenc.training.nets import Objective
-from sk_autoenc.training.selection import RowLosses, Selection
+from sk_autoenc.training.selection import BY_ROW, RowLosses, Selection
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Plan:
         What turns rows into a dataset and back; fitted on training rows.
     splits : sequence of Split
         Rows to train on and to hold out: one split, folds, or none.
-    selection : Selection or None
-        How held-out rows are evaluated; may be None where there are none.
+    selection : Selection
+        How held-out rows are evaluated.
     keeps_start_unevaluated : bool
         Whether the start is kept where no rows are held out, because they are too few to evaluate a network.
     phases : tuple of Phase
@@ -107,7 +107,7 @@ class Plan:
     start: Start = field(default_factory=Start)
     data: Any = None
     splits: Sequence[Split] = ()
-    selection: Selection | None = None
+    selection: Selection = BY_ROW
     keeps_start_unevaluated: bool = False
     phases: tuple[Phase, ...] = (Phase(1),)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
@@ -119,8 +119,6 @@ class Plan:
     def __post_init__(self) -> None:
         if self.objective is None and self.game is None:
             raise ValueError("A plan needs an objective or a game.")
-        if self.splits and self.selection is None:
-            raise ValueError("A plan that holds rows out needs a selection, which evaluates them.")
         if self.splits and self.objective is None and isinstance(self.selection, RowLosses):
             raise ValueError(
                 "selection=RowLosses needs the losses of held-out rows, but players have losses of their own and there "

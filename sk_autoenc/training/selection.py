@@ -108,6 +108,10 @@ class RowLosses(Selection):
         return self.comparison.is_significant(before, after)
 
 
+#: Where nothing else is asked for.
+BY_ROW = RowLosses(patience=1, tol=0.0)
+
+
 @dataclass(frozen=True)
 class WholeFigure(Selection):
     """By one figure of all held-out data together, such as a distance between samples and rows, or minus a score.
