@@ -45,6 +45,7 @@ from benchmarks.common import (
     use_threads,
 )
 from sk_autoenc import AutoencoderTransformer, Convolutional, Recurrent
+from sk_autoenc.data.dataset import Batch
 
 AEON = importlib.metadata.version("aeon") if installed("aeon") else None
 
@@ -267,14 +268,14 @@ def hand_written(X, epochs: int) -> None:
 def training_steps(model, X):
     """All batches of an epoch as training steps of the fitted model's net, and nothing else."""
     model.fit(X)
-    net, rows = model.net_, torch.from_numpy(model._data.to_network(model._validate(X, reset=False)))
+    net, rows = model.net_, model._data.dataset(model._validate(X, reset=False), "cpu").data
     batches = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))].split(128)
 
     def run():
         net.module_.train()
         net._n_rows, net._sums = {}, {}
         for batch in batches:
-            net.train_step(batch)
+            net.train_step(Batch(batch))
 
     return run
 

@@ -210,14 +210,14 @@ def both():
     layer = built(LinearPlusNonlinear(Linear(3, 2), multilayer_perceptron([3, 8, 2], "silu")))
     layer.low.copy_(torch.tensor([-1.0, -2.0, 0.0]))
     layer.high.copy_(torch.tensor([1.0, 2.0, 5.0]))
-    layer.spread.copy_(torch.tensor([0.5, 1.0, 4.0]))
+    layer.std.copy_(torch.tensor([0.5, 1.0, 4.0]))
     layer.gain.copy_(torch.tensor([3.0, 0.5]))
     return layer
 
 
 def test_inside_the_range_both_paths_add_up(both):
     x = both.low + torch.rand(64, 3, generator=seeded()) * (both.high - both.low)
-    network_part = both.gain * both.nonlinear(torch.asinh(x / both.spread))
+    network_part = both.gain * both.nonlinear(torch.asinh(x / both.std))
     torch.testing.assert_close(both(x), both.linear_path(x) + network_part)
     assert network_part.abs().max() > 0.01
 
@@ -227,7 +227,7 @@ def test_sharper_units_bend_more_and_say_as_much(both):
 
     def curved_and_spread():
         with torch.no_grad():
-            hidden = both.nonlinear[:2](torch.asinh(x / both.spread)) @ both.nonlinear[2].weight.T
+            hidden = both.nonlinear[:2](torch.asinh(x / both.std)) @ both.nonlinear[2].weight.T
         return hidden.diff(n=2, dim=0).abs().max(), hidden.std()
 
     (bent, spread), _ = curved_and_spread(), both.scale_first_layer(4.0)
@@ -239,11 +239,11 @@ def test_sharper_units_bend_more_and_say_as_much(both):
 def test_far_away_only_the_linear_path_goes_on(both):
     direction = torch.sign(normal(64, 3))
     edge = torch.where(direction > 0, both.high, both.low)
-    expected = both.gain * both.nonlinear(torch.asinh(edge / both.spread))
+    expected = both.gain * both.nonlinear(torch.asinh(edge / both.std))
     for far, tolerance in ((10.0, 1e-5), (1e3, 1e-3)):
         network_part = both(far * direction) - both.linear_path(far * direction)
         torch.testing.assert_close(network_part, expected, atol=tolerance, rtol=0)
 
 
-def test_range_spread_and_gain_are_part_of_the_state(both):
-    assert {"low", "high", "spread", "gain"} <= set(both.state_dict())
+def test_range_std_and_gain_are_part_of_the_state(both):
+    assert {"low", "high", "std", "gain"} <= set(both.state_dict())

@@ -115,7 +115,7 @@ def test_gradients_at_extreme_residuals_are_finite_and_bounded(far):
     head = StudentNoise(2, "row", correlated=True)
     with torch.no_grad():
         head.set(torch.eye(2))
-        head.loosen()
+        head.init_tails()
     out = torch.zeros(1, 6, requires_grad=True)
     log_prob = StudentT().log_prob(head(out), torch.full((1, 2), far)).sum()
     log_prob.backward()
@@ -163,7 +163,7 @@ def test_training_starts_with_tails_and_the_variance_that_was_set():
     with torch.no_grad():
         head.set(torch.tensor([0.25]))
         assert head(torch.zeros(1, 1)).degrees > 1e12
-        head.loosen()
+        head.init_tails()
         raw = head(torch.zeros(1, 1))
     assert float(raw.degrees) == pytest.approx(30)
     assert stats.t.var(float(raw.degrees), scale=float(raw.log_scale.exp())) == pytest.approx(16)
@@ -173,7 +173,7 @@ def test_a_scale_that_the_user_gave_stays():
     head = StudentNoise(1, 0.5, correlated=False)
     with torch.no_grad():
         head.set(torch.tensor([0.25]))
-        head.loosen()
+        head.init_tails()
     assert float(head.start) == 0.25
 
 

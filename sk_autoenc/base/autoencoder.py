@@ -65,7 +65,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     # -- results
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
-        self.linear_ = result.kept_start
         with torch.inference_mode():
             errors = torch.cat([self._errors(batch.x) for batch in WholeBatches(rows, LARGE_BLOCK)])
         self.reconstruction_err_ = float(errors.mean())

@@ -22,6 +22,7 @@ from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.nn.corruption import NOISE_KINDS, OF_IMAGES, Corruption
 from sk_autoenc.training.plan import Plan
+from sk_autoenc.training.run import Result
 from sk_autoenc.training.selection import ROOT_LOSS, RowLosses
 
 
@@ -314,6 +315,10 @@ class AutoencoderTransformer(InpaintingAutoencoder):
             optimizer=self._optimizer_options(),
             verbose=self.verbose,
         )
+
+    def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
+        super()._describe(result, rows, whole=whole)
+        self.linear_ = result.kept_start
 
     def _starts_linear(self, architecture: Architecture, likelihood: Likelihood) -> bool:
         """Whether training starts at PCA; ``ValueError`` where that is asked for and cannot be."""

@@ -484,6 +484,7 @@ class VAETransformer(DensityAutoencoder):
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         super()._describe(result, rows, whole=whole)
+        self.linear_ = result.kept_start
         posterior, parameters = posterior_of(self.net_, rows), self._parameters
         by_name = isinstance(parameters.prior, str)
         self.kl_per_component_ = kl_per_component(posterior, NormalPrior() if by_name else parameters.prior)

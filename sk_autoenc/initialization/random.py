@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 _NORMALIZATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 
 
 def mark_unset(module: nn.Module) -> None:

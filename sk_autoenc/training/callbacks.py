@@ -26,7 +26,7 @@ class FiniteGuard(Callback):
     def on_epoch_end(self, net, **kwargs):
         # The epoch's losses were measured before its last step, so the weights are tried once more.
         epoch = net.history[-1]
-        if math.isfinite(epoch["train_loss"]) and self._is_finite(net):
+        if math.isfinite(epoch["train_loss"]) and net.is_finite(self.sample_):
             self._keep(net)
             return
         net.plain_module.load_state_dict(self.weights_)
@@ -40,12 +40,6 @@ class FiniteGuard(Callback):
 
     def on_train_end(self, net, **kwargs):
         del self.weights_, self.sample_
-
-    def _is_finite(self, net):
-        """Whether some rows have finite losses, or, of a game without an objective, whether all weights are finite."""
-        if net.criterion is not None:
-            return net.losses(self.sample_).isfinite().all()
-        return all(weight.isfinite().all() for weight in net.plain_module.parameters())
 
     def _keep(self, net):
         self.weights_ = {name: value.clone() for name, value in net.plain_module.state_dict().items()}

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -337,21 +337,32 @@ class ObjectiveNet(NeuralNet):
                 "Held-out rows have no losses of their own here, because players have losses instead of one objective; "
                 "select by WholeFigure, or train without held-out rows."
             )
+        losses, start = torch.empty(len(rows), dtype=torch.float64, device=rows.data.device), 0
+        for found, n_rows in self._batch_losses(rows):
+            if found.ndim == 0:
+                raise ValueError(
+                    "The objective has terms of whole batches alone, so held-out rows have no losses of their own; "
+                    "return a term of shape (n,), or select by WholeFigure."
+                )
+            losses[start : start + n_rows] = found
+            start += n_rows
+        return losses.cpu()
+
+    def is_finite(self, rows: Rows) -> bool:
+        """Whether the objective of these rows is finite, or, of a game without one, all weights are."""
+        if self.criterion is None:
+            return all(bool(weight.isfinite().all()) for weight in self.plain_module.parameters())
+        return all(bool(found.isfinite().all()) for found, _ in self._batch_losses(rows))
+
+    def _batch_losses(self, rows: Rows) -> Iterator[tuple[Tensor, int]]:
+        """The objective of each batch, ``(n,)`` or ``()``, and its number of rows."""
         noise = make_generator(self.seed, "validation", self.device)
         self._set_training(False)
-        with torch.no_grad():
-            losses, start = torch.empty(len(rows), dtype=torch.float64, device=rows.data.device), 0
-            for batch in WholeBatches(rows, self.batch_size):
+        for batch in WholeBatches(rows, self.batch_size):
+            with torch.no_grad():
                 output = self.module_(batch.x, noise, **self.evaluation_arguments)
                 found = total_per_row(self.criterion_(output, batch))
-                if found.ndim == 0:
-                    raise ValueError(
-                        "The objective has terms of whole batches alone, so held-out rows have no losses of their own; "
-                        "return a term of shape (n,), or select by WholeFigure."
-                    )
-                losses[start : start + len(batch)] = found
-                start += len(batch)
-        return losses.cpu()
+            yield found, len(batch)
 
     def _record_evaluation(self, validation: Rows) -> None:
         figures = self.evaluation_ = self.selection.evaluate(self, validation)

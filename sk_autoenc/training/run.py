@@ -126,7 +126,7 @@ class _Run:
         except KeyboardInterrupt:
             self.observer.record(net)
             evaluated, interrupted = None, True
-        is_untrained = len(net.history) == n_before
+        is_untrained = not any("train_loss" in epoch for epoch in net.history[n_before:])
         kept = (
             is_first and plan.start.is_model and (is_untrained or (not interrupted and self._prefers_start(evaluated)))
         )
