@@ -10,7 +10,7 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor
 
 from sk_autoenc.data.dataset import Batch, WholeBatches
-from sk_autoenc.training.nets import ObjectiveNet
+from sk_autoenc.training.nets import ObjectiveNet, clear_gradients
 
 
 class Player(NamedTuple):
@@ -121,6 +121,8 @@ class AdversarialNet(ObjectiveNet):
     def _play(self, batches: FreshBatches) -> None:
         """One round; a loss moves the parts of its player and nothing else."""
         for name, loss in self.game.turns(self.module_, batches, self.state_):
+            clear_gradients(self.optimizer_[name])
             moved = [p for p in self.moved_[name] if p.requires_grad]  # all but those that a callback froze
-            self._step(self.optimizer_[name], loss, self._parameters_of(self.game.players[name]), moved)
+            parameters = iter(self._parameters_of(self.game.players[name]))
+            self._descend(loss, self.optimizer_[name], parameters, moved=moved)
             self._add_to_losses({name: loss}, batches.n_rows)

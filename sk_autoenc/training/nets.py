@@ -50,6 +50,13 @@ def _listens(callback: Callback, event: str) -> bool:
     return getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
 
 
+def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """As ``zero_grad``, which takes as long as several operations of a small network."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
 class ObjectiveNet(NeuralNet):
     """Trains ``module`` on the sum of the terms that ``criterion`` returns, averaged over rows.
 
@@ -287,27 +294,19 @@ class ObjectiveNet(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         """One step; without skorch's closure, which only optimizers that are not offered here call twice."""
-        terms = self.criterion_(
-            self.module_(batch.x, self.noise_, **self._module_arguments), batch, **self._loss_arguments
-        )
-        means = {name: term.mean() for name, term in terms.items()}
+        clear_gradients(self.optimizer_)
+        output = self.module_(batch.x, self.noise_, **self._module_arguments)
+        means = {name: term.mean() for name, term in self.criterion_(output, batch, **self._loss_arguments).items()}
         self._add_to_losses(means, len(batch))
         loss = reduce(torch.add, means.values())
-        self._step(self.optimizer_, loss, self.get_all_learnable_params(), batch=batch)
+        self._descend(loss, self.optimizer_, self.get_all_learnable_params(), batch=batch)
         return {"loss": loss, "y_pred": None}
 
-    def _step(self, optimizer, loss: Tensor, named_parameters: Iterable, moved=None, **seen) -> None:
-        """One step of an optimizer down the gradient of a loss; with ``moved`` of these parameters alone.
-
-        Setting gradients to None here costs less than ``zero_grad``, which takes as long as several operations of a
-        small network.
-        """
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+    def _descend(self, loss: Tensor, optimizer, named_parameters: Iterable, *, moved=None, **seen) -> None:
+        """One step of an optimizer down the gradient of a loss; with ``moved`` of these parameters alone."""
         if moved is None or moved:  # of a player all of whose parameters are frozen, none
             loss.backward(inputs=moved)
-        self.notify("on_grad_computed", named_parameters=TeeGenerator(iter(named_parameters)), training=True, **seen)
+        self.notify("on_grad_computed", named_parameters=TeeGenerator(named_parameters), training=True, **seen)
         optimizer.step()
 
     def _add_to_losses(self, means: Terms, n_rows: int) -> None:
