@@ -120,10 +120,16 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _hint(self, refusal: str) -> str | None:
         """What scikit-learn's refusal of rows does not say about series and categories."""
         architecture = self._current.architecture
-        if refusal.startswith("Input X contains NaN") and getattr(architecture, "reads_sequences", False):
+        if refusal.startswith("Input X contains NaN"):
+            if getattr(architecture, "reads_sequences", False):
+                return (
+                    "Input X contains NaN. Series that end early, with NaN after their ends, need "
+                    f"Recurrent(..., unequal_lengths=True), got architecture={architecture!r}."
+                )
+            inpaint = ", and inpaint fills cells of rows like those of fit" if hasattr(self, "inpaint") else ""
             return (
-                "Input X contains NaN. Series that end early, with NaN after their ends, need "
-                f"Recurrent(..., unequal_lengths=True), got architecture={architecture!r}."
+                f"Input X contains NaN. {type(self).__name__} needs every cell: make_pipeline(SimpleImputer(), ...) "
+                f"fills them before it{inpaint}."
             )
         if refusal.startswith("could not convert string"):
             hint = self._current._likelihood_for(as_architecture(architecture)).string_hint()

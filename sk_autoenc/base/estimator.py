@@ -4,6 +4,8 @@ An estimator says two things. ``_make_plan`` reads the parameters, once, and ret
 a copy of the parameters, never on the fitted estimator. ``_describe`` turns the result into fitted attributes.
 """
 
+import functools
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.base.state import FittedState
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.splits import Split, make_splits
-from sk_autoenc.data.validation import as_array, check_range, flattened, keep_shape
+from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
     check_net_params,
@@ -49,6 +51,8 @@ class FitRequest:
         Rows as they were validated; None where a model is loaded.
     y : object
         Targets, for estimators that have these.
+    groups : ndarray or None
+        The number of each row's group; rows of one group are held out together.
     shape : tuple of int
         Shape of a row as the user sees it.
     data : object or None
@@ -64,11 +68,28 @@ class FitRequest:
     seed: int
     X: np.ndarray | None = None
     y: Any = None
+    groups: np.ndarray | None = None
     shape: tuple[int, ...] = ()
     data: Any = None
     is_first: bool = True
     is_chunk: bool = False
     seen_all: bool = False
+
+
+def names_its_class(fit):
+    """Let a call with an unknown argument name the public class, not the one that defines the method."""
+    signature = inspect.signature(fit)
+
+    @functools.wraps(fit)
+    def checked(self, *args, **kwargs):
+        try:
+            signature.bind(self, *args, **kwargs)
+        except TypeError as error:
+            hint = "; rows cannot be weighted here, repeat them instead" if "sample_weight" in kwargs else ""
+            raise TypeError(f"{type(self).__name__}.{fit.__name__}: {error}{hint}.") from None
+        return fit(self, *args, **kwargs)
+
+    return checked
 
 
 class NeuralEstimator(CallbackSupportMixin, FittedState):
@@ -120,8 +141,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     # -- public
 
+    @names_its_class
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, groups=None):
         """Train on the rows of ``X``.
 
         Parameters
@@ -131,6 +153,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             float64.
         y : None
             Ignored.
+        groups : array-like of shape (n_samples,) or None, default=None
+            A label for each row, such as a person; rows that share one are held out together, so that training is
+            evaluated on groups that it has not seen.
 
         Returns
         -------
@@ -140,10 +165,11 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         root = self._init_callback_context(max_subtasks=self.max_iter)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         fresh = not (self.warm_start and hasattr(self, "net_"))
-        self._fit(X, y, fresh=fresh, is_chunk=False, observer=LiveFit(self, root, X, y))
+        self._fit(X, y, groups, fresh=fresh, is_chunk=False, observer=LiveFit(self, root, X, y))
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
 
+    @names_its_class
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """Train for one epoch on the rows of ``X``, at a constant rate and without early stopping.
@@ -163,12 +189,12 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         self : object
             The estimator, trained further.
         """
-        self._fit(X, y, fresh=not hasattr(self, "net_"), is_chunk=True, observer=LiveFit(self))
+        self._fit(X, y, None, fresh=not hasattr(self, "net_"), is_chunk=True, observer=LiveFit(self))
         return self
 
     # -- the flow
 
-    def _fit(self, X, y, *, fresh: bool, is_chunk: bool, observer: "LiveFit") -> None:
+    def _fit(self, X, y, groups, *, fresh: bool, is_chunk: bool, observer: "LiveFit") -> None:
         """Validate, plan, run, describe."""
         with lack_of_memory_explained(self.device, self.batch_size), self._rolled_back_on_error(fresh):
             if fresh:
@@ -183,6 +209,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 seed=draw_seed(self.random_state) if fresh else self._seed,
                 X=X,
                 y=y,
+                groups=check_groups(groups, len(X)),
                 shape=self.input_shape_,
                 data=None if fresh else self._data,
                 is_first=is_first,
@@ -229,6 +256,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             make_generator(request.seed, "split"),
             is_first=request.is_first,
             seen_all=request.seen_all,
+            groups=request.groups,
         )
 
     def _optimizer_options(self) -> OptimizerOptions:

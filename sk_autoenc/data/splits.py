@@ -1,5 +1,6 @@
 """Which rows train and which are held out: one split, folds of few rows, none of too few."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,20 +16,31 @@ Split = tuple[Tensor, Tensor]
 
 
 def make_splits(
-    n_rows: int, fraction: float, generator: torch.Generator, *, is_first: bool, seen_all: bool
+    n_rows: int,
+    fraction: float,
+    generator: torch.Generator,
+    *,
+    is_first: bool,
+    seen_all: bool,
+    groups: np.ndarray | None = None,
 ) -> tuple[Split, ...]:
     """One split, folds of few rows, or nothing where held-out rows could not evaluate training.
 
     ``is_first``: training begins at its start. A network that goes on after folds, or after a phase on all rows
-    (``seen_all``), has seen every row, so none of them can evaluate it.
+    (``seen_all``), has seen every row, so none of them can evaluate it. ``groups``: the number of each row's group;
+    rows of one group are held out together, and a single group cannot be split.
     """
-    if n_rows < MIN_ROWS:
+    if n_rows < MIN_ROWS or (groups is not None and groups.max() == 0):
         return ()
     if n_rows < FEW_ROWS:
-        return tuple(fold_rows(n_rows, generator)) if is_first else ()
+        if not is_first:
+            return ()
+        return tuple(fold_rows(n_rows, generator) if groups is None else fold_groups(groups, generator))
     if seen_all and not is_first:
         return ()
-    return (split_rows(n_rows, fraction, generator),)
+    if groups is None:
+        return (split_rows(n_rows, fraction, generator),)
+    return (split_groups(groups, fraction, generator),)
 
 
 def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> Split:
@@ -43,3 +55,29 @@ def fold_rows(n_rows: int, generator: torch.Generator) -> list[Split]:
     parts = torch.randperm(n_rows, generator=generator).tensor_split(N_FOLDS)
     everything = torch.arange(n_rows)
     return [(everything[~torch.isin(everything, part)], part.sort().values) for part in parts]
+
+
+def split_groups(groups: np.ndarray, fraction: float, generator: torch.Generator) -> Split:
+    """One split of whole groups: as many are held out as come nearest to the fraction of the rows, one at least."""
+    sizes = np.bincount(groups)
+    order = torch.randperm(len(sizes), generator=generator).numpy()
+    held = np.cumsum(sizes[order])
+    n_held_out = 1 + int(np.abs(held[:-1] - fraction * len(groups)).argmin())
+    return _by_group(groups, order[:n_held_out])
+
+
+def fold_groups(groups: np.ndarray, generator: torch.Generator) -> list[Split]:
+    """Splits in which every group is held out once; the largest groups first, each joins the fold of fewest rows."""
+    sizes = np.bincount(groups)
+    order = torch.randperm(len(sizes), generator=generator).numpy()
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    folds: list[list[int]] = [[] for _ in range(min(N_FOLDS, len(sizes)))]
+    for group in order:
+        min(folds, key=lambda fold: sizes[fold].sum()).append(int(group))
+    return [_by_group(groups, np.array(fold)) for fold in folds]
+
+
+def _by_group(groups: np.ndarray, held_out: np.ndarray) -> Split:
+    """Rows of the other groups, and rows of these."""
+    is_held_out = torch.from_numpy(np.isin(groups, held_out))
+    return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]

@@ -32,6 +32,16 @@ def check_range(X: np.ndarray, name: str) -> None:
         )
 
 
+def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
+    """The number of each row's group, from 0 on; None where no groups are given."""
+    if groups is None:
+        return None
+    found = np.asarray(as_array(groups))
+    if found.shape != (n_rows,):
+        raise ValueError(f"groups must be one label for each of the {n_rows} rows of X, got shape {found.shape}.")
+    return np.unique(found, return_inverse=True)[1]
+
+
 def keep_shape(estimator: Any, shape: tuple[int, ...], flat: tuple[int, ...], *, reset: bool) -> None:
     """Set ``input_shape_`` of the estimator, or refuse rows that have neither this shape nor are flat."""
     if reset:
