@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.mixture import GaussianMixture
@@ -212,6 +213,16 @@ class GaussianMixturePrior(BaseEstimator):
         cluster = torch.multinomial(weights, n, replacement=True, generator=generator)
         noise = _randn(n, means.shape[1], generator)
         return means[cluster] + (factors[cluster] @ noise[:, :, None])[:, :, 0]
+
+    def responsibilities(self, code: np.ndarray) -> np.ndarray:
+        """Probability of each distribution given a code, ``(n, n_components) -> (n, n_clusters)``, float64."""
+        weights, means, factors = self._parts()
+        logs = np.empty((len(code), len(weights)))
+        for cluster, (weight, mean, factor) in enumerate(zip(weights, means, factors, strict=True)):
+            # No matrix product: its last bits would depend on where a row stands.
+            white = ((code - mean)[:, None, :] * np.linalg.inv(factor)).sum(2)
+            logs[:, cluster] = np.log(weight) - np.log(factor.diagonal()).sum() - 0.5 * np.square(white).sum(1)
+        return softmax(logs, axis=1)
 
     def log_prob(self, code: Tensor) -> Tensor:
         """Log-density; ``(..., n_components) -> (...)``."""

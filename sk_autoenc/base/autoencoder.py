@@ -1,5 +1,6 @@
 """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,20 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         weight = torch.from_numpy(scale / scale.max()).float().to(x.device)
         errors = self._data.likelihood.error(self.net_.module_(x).raw, x, weight).cpu().double()
         return errors if self._data.likelihood.is_sequential else errors * scale.max() ** 2
+
+    @property
+    def encoder_(self) -> Callable[[Tensor], Tensor]:
+        """The encoder as a differentiable function of torch tensors: flat rows in the units of ``X``, to codes."""
+        check_is_fitted(self)
+        center, scale = self._data.affine(self.device_)
+        return lambda rows: self.net_.module_.encode((rows - center) / scale)
+
+    @property
+    def decoder_(self) -> Callable[[Tensor], Tensor]:
+        """The decoder as a differentiable function of torch tensors: codes, to the mean of flat rows."""
+        check_is_fitted(self)
+        center, scale = self._data.affine(self.device_)
+        return lambda codes: self._data.likelihood.mean(self.net_.module_.decode(codes)) * scale + center
 
     # -- rows in
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.utils import check_array, check_scalar
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_autoenc._compat import in_chosen_container
@@ -30,6 +31,13 @@ class Resolved(NamedTuple):
     architecture: Architecture
     data: RowPreprocessor
     is_linear: bool  # training starts at a linear model
+
+
+def _has_mixture(estimator: "GenerativeAutoencoder") -> bool:
+    prior = getattr(estimator, "prior_", estimator.prior)
+    if hasattr(prior, "responsibilities"):
+        return True
+    raise AttributeError(f"The prior of codes is {prior!r}, no mixture whose distributions could be told apart.")
 
 
 class GenerativeAutoencoder(BaseAutoencoder):
@@ -133,6 +141,9 @@ class GenerativeAutoencoder(BaseAutoencoder):
     def sample(self, n_samples=1, random_state=None, *, mean=False):
         """Draw rows: codes from the prior, decoded, with the noise that the likelihood has.
 
+        It returns the rows alone, where ``GaussianMixture.sample`` returns rows and the numbers of their components:
+        write ``X = model.sample(n)``, not ``X, y = model.sample(n)``.
+
         Parameters
         ----------
         n_samples : int, default=1
@@ -223,3 +234,36 @@ class GenerativeAutoencoder(BaseAutoencoder):
         self._check_values(rows, "a and b")
         self._data.likelihood.check(rows)
         return rows
+
+    @available_if(_has_mixture)
+    def predict_proba(self, X):
+        """Probability of each distribution of the prior, as clusters of rows; there where ``prior_`` is a mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_clusters)
+            The probability of each distribution given the row's mean code; float64, each row sums to 1.
+        """
+        check_is_fitted(self)
+        return self.prior_.responsibilities(self._encode(self._validate(X, reset=False)).astype(np.float64))
+
+    @available_if(_has_mixture)
+    def predict(self, X):
+        """The most probable distribution of a mixture prior, as the cluster of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of int of shape (n_samples,)
+            Numbers of the distributions in ``prior_``.
+        """
+        return self.predict_proba(X).argmax(axis=1)

@@ -1,5 +1,6 @@
 """Rows as the network reads them, and back: dtype, shape, centre and scale of the columns that have these."""
 
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -105,6 +106,12 @@ class RowPreprocessor:
         rows = rows.astype(dtype, copy=False)
         rows = rows if self.scaling is None else self.scaling.undo(rows)
         return rows.reshape(-1, *self.shape)
+
+    def affine(self, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Centre and scale of every column as tensors, float32; 0 and 1 where a column has none."""
+        center = np.zeros(self.n_features) if self.scaling is None else self.scaling.center
+        as_tensor = partial(torch.tensor, dtype=torch.float32, device=device)
+        return as_tensor(center), as_tensor(self.scale.copy())
 
     def log_scale(self, X: np.ndarray) -> np.ndarray | float:
         """By how much the log-density of scaled rows is above that of rows: the logarithms of their cells' scales."""
