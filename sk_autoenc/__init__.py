@@ -6,7 +6,16 @@ from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.vae import VAETransformer
-from sk_autoenc.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial, Poisson, StudentT
+from sk_autoenc.likelihoods import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    ZeroInflatedNegativeBinomial,
+)
 from sk_autoenc.persistence import load, save
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 
@@ -22,6 +31,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixturePrior",
     "Multinomial",
+    "NegativeBinomial",
     "NormalPrior",
     "Poisson",
     "ReconstructionOutlierDetector",
@@ -31,6 +41,7 @@ __all__ = [
     "UniformPrior",
     "VAETransformer",
     "Vocabulary",
+    "ZeroInflatedNegativeBinomial",
     "load",
     "save",
 ]

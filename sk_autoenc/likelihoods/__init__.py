@@ -4,6 +4,7 @@ from sklearn.base import clone
 
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.likelihoods.categorical import Categorical, Tokens
+from sk_autoenc.likelihoods.counts import NegativeBinomial, ZeroInflatedNegativeBinomial
 from sk_autoenc.likelihoods.discrete import Bernoulli, Multinomial, Poisson
 from sk_autoenc.likelihoods.real import Gaussian, StudentT
 
@@ -14,9 +15,11 @@ __all__ = [
     "Gaussian",
     "Likelihood",
     "Multinomial",
+    "NegativeBinomial",
     "Poisson",
     "StudentT",
     "Tokens",
+    "ZeroInflatedNegativeBinomial",
     "as_likelihood",
     "likelihood_class",
 ]
@@ -28,6 +31,8 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "categorical": Categorical,
     "poisson": Poisson,
     "multinomial": Multinomial,
+    "negative_binomial": NegativeBinomial,
+    "zero_inflated": ZeroInflatedNegativeBinomial,
 }
 
 
