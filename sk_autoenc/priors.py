@@ -135,7 +135,7 @@ class GaussianMixturePrior(BaseEstimator):
         self.weights = weights
 
     @classmethod
-    def petals(cls, n_clusters: int = 10, *, radius: float = 2.5) -> "GaussianMixturePrior":
+    def pinwheel(cls, n_clusters: int = 10, *, radius: float = 2.5) -> "GaussianMixturePrior":
         """Long and narrow normal distributions around the origin, a pinwheel; two components.
 
         Parameters

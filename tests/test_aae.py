@@ -165,7 +165,7 @@ def test_the_schedule_is_that_of_every_player():
             yield player, module.left.weight.sum() + module.right.weight.sum()
 
     net = duel_net(turns)
-    net.tune(0.2, 0.0, 1)
+    net.set_optimizer_options(0.2, 0.0, 1)
     callbacks = fit_callbacks(schedule="cosine", n_steps=20)
     net.train(Rows(torch.zeros(10, 1)), epochs=2, callbacks=callbacks)
     left, right, both = np.array(rates).T

@@ -36,7 +36,7 @@ def square(side):
 
 
 def plan(shape=(2, 6, 9), channels=(4, 5), **options):
-    return Convolutional(channels, **options).fitted_to(shape)
+    return Convolutional(channels, **options).bind(shape)
 
 
 # -- rows and images
@@ -291,24 +291,24 @@ def test_rows_that_do_not_fit_are_refused():
         ValueError,
         match=r"rows of shape \(64,\) do not say.*input_shape as \(channels, height, width\) or \(channels, length",
     ):
-        Convolutional().fitted_to((64,))
+        Convolutional().bind((64,))
     with pytest.raises(ValueError, match=r"rows of shape \(8, 8\) do not say"):  # a grey image, or a series
-        Convolutional().fitted_to((8, 8))
+        Convolutional().bind((8, 8))
     with pytest.raises(ValueError, match=r"input_shape=\(1, 8, 8\) has 64 cells, but rows have shape \(65,\)"):
-        Convolutional(input_shape=(1, 8, 8)).fitted_to((65,))
+        Convolutional(input_shape=(1, 8, 8)).bind((65,))
     with pytest.raises(ValueError, match=r"input_shape=\(1, 8, 8\).*rows have shape \(8, 8, 1\)"):
-        Convolutional(input_shape=(1, 8, 8)).fitted_to((8, 8, 1))
+        Convolutional(input_shape=(1, 8, 8)).bind((8, 8, 1))
 
 
 def test_images_too_small_for_their_stages_are_refused():
     with pytest.raises(ValueError, match=r"1 x 9 pixels have a side of 1 after 0 of the 2 stages.*use MLP"):
-        Convolutional().fitted_to((3, 1, 9))
+        Convolutional().bind((3, 1, 9))
     with pytest.raises(ValueError, match=r"6 x 3 pixels.*after 2 of the 3 stages.*stride=2; use fewer stages"):
-        Convolutional((4, 4, 4)).fitted_to((1, 6, 3))
-    Convolutional((4, 4)).fitted_to((1, 6, 3))
-    Convolutional((4, 4, 4), stride=1).fitted_to((1, 2, 2))
+        Convolutional((4, 4, 4)).bind((1, 6, 3))
+    Convolutional((4, 4)).bind((1, 6, 3))
+    Convolutional((4, 4, 4), stride=1).bind((1, 2, 2))
     with pytest.raises(ValueError, match=r"series of 3 time points have a side of 1 after 2 of the 3 stages"):
-        Convolutional((4, 4, 4), input_shape=(2, 3)).fitted_to((2, 3))
+        Convolutional((4, 4, 4), input_shape=(2, 3)).bind((2, 3))
 
 
 # -- series

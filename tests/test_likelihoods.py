@@ -136,13 +136,13 @@ CATEGORIES = np.array([[0, 1], [2, 0], [1, 1], [2, 1]], dtype=float)
 
 
 def fitted_categorical():
-    return Categorical().fitted_to(CATEGORIES)
+    return Categorical().resolve(CATEGORIES)
 
 
 def test_categories_are_counted_in_the_rows_or_given():
     assert fitted_categorical().n_categories == [3, 2]
-    assert Categorical(4).fitted_to(CATEGORIES).n_categories == [4, 4]
-    assert Categorical([3, 5]).fitted_to(CATEGORIES).n_categories == [3, 5]
+    assert Categorical(4).resolve(CATEGORIES).n_categories == [4, 4]
+    assert Categorical([3, 5]).resolve(CATEGORIES).n_categories == [3, 5]
     assert fitted_categorical().n_inputs(2) == fitted_categorical().n_outputs(2, noise=True) == 5
 
 
@@ -201,7 +201,7 @@ def test_draws_of_counts():
 
 
 def test_draws_of_counts_with_a_total():
-    likelihood = Multinomial().fitted_to(np.array([[1.0, 1.0, 0.0], [4.0, 3.0, 2.0], [9.0, 9.0, 9.0]]))
+    likelihood = Multinomial().resolve(np.array([[1.0, 1.0, 0.0], [4.0, 3.0, 2.0], [9.0, 9.0, 9.0]]))
     assert likelihood.total == 9
     drawn = draws(likelihood, np.log([0.5, 0.3, 0.2]))
     assert (drawn.sum(1) == 9).all()

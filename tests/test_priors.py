@@ -16,14 +16,14 @@ MEANS = np.array([[-2.0, 1.0], [1.0, 0.5], [0.0, -1.5]])
 COVARIANCES = np.array([[[0.5, 0.2], [0.2, 0.3]], [[0.2, 0.0], [0.0, 1.0]], [[1.0, -0.6], [-0.6, 0.5]]])
 WEIGHTS = np.array([1.0, 2.0, 5.0])
 MIXTURE = GaussianMixturePrior(MEANS, COVARIANCES, weights=WEIGHTS)
-PETALS = GaussianMixturePrior.petals(5)
+PINWHEEL = GaussianMixturePrior.pinwheel(5)
 
 PRIORS = {
     "normal": NormalPrior(n_components=2),
     "wide": NormalPrior(2.5, n_components=2),
     "uniform": UniformPrior(-1.0, 3.0, n_components=2),
     "mixture": MIXTURE,
-    "petals": PETALS,
+    "pinwheel": PINWHEEL,
 }
 SWISS_ROLL = SwissRollPrior()
 
@@ -40,7 +40,7 @@ DENSITIES = {
     "wide": lambda code: stats.norm(scale=2.5).pdf(code).prod(-1),
     "uniform": lambda code: stats.uniform(-1, 4).pdf(code).prod(-1),
     "mixture": lambda code: mixture_density(MIXTURE, code),
-    "petals": lambda code: mixture_density(PETALS, code),
+    "pinwheel": lambda code: mixture_density(PINWHEEL, code),
 }
 
 
@@ -102,7 +102,7 @@ def test_a_number_is_the_variance_of_all():
 
 
 def test_petals_point_away_from_the_origin():
-    prior = GaussianMixturePrior.petals(6, radius=3.0)
+    prior = GaussianMixturePrior.pinwheel(6, radius=3.0)
     np.testing.assert_allclose(np.linalg.norm(prior.means, axis=1), 3.0)
     assert len(np.unique(np.round(prior.means, 6), axis=0)) == 6
     for mean, covariance in zip(prior.means, prior.covariances, strict=True):

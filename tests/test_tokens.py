@@ -23,15 +23,15 @@ from sk_autoenc import (
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.likelihoods import Tokens
 from sk_autoenc.nn.packing import Packing
-from sk_autoenc.nn.recurrent import CELLS, go_on
-from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
+from sk_autoenc.nn.recurrent import CELLS, continue_from
+from sk_autoenc.nn.tokens import TokenDecoder, TokenEncoder
 from sk_autoenc.training.randomness import draw_seed, make_generator
 
 NAN = float("nan")
 
 
-def decoder(cell="gru", n_layers=1, *, n_tokens=2, n_timepoints=3, may_end=True, size=5) -> WriteTokens:
-    made = WriteTokens(2, n_timepoints, n_tokens, cell, size, n_layers, may_end=may_end)
+def decoder(cell="gru", n_layers=1, *, n_tokens=2, n_timepoints=3, may_end=True, size=5) -> TokenDecoder:
+    made = TokenDecoder(2, n_timepoints, n_tokens, cell, size, n_layers, may_end=may_end)
     generator = make_generator(0, "initialization")
     initialize_parameters(made, generator)
     return made.eval()
@@ -106,7 +106,7 @@ def test_a_decoder_reads_the_time():
     state = [torch.zeros(1, 1, 5)]
     time, code = writer._clock(torch.zeros(1, 2)), torch.zeros(1, 2)
     read = [writer._read(code, torch.tensor([1]), time[step : step + 1]) for step in (0, 1)]
-    first, second = (go_on(writer.cell, x[None], tuple(state))[0] for x in read)
+    first, second = (continue_from(writer.cell, x[None], tuple(state))[0] for x in read)
     assert not torch.allclose(first, second)
 
 
@@ -137,7 +137,7 @@ def test_training_sees_the_same_probabilities(cell):
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_a_reader_stops_at_the_end(cell):
-    reader = ReadTokens(3, cell, 4, 2, bidirectional=True)
+    reader = TokenEncoder(3, cell, 4, 2, bidirectional=True)
     initialize_parameters(reader, make_generator(0, "initialization"))
     reader.eval()
     short = reader(torch.tensor([[0.0, 2.0]]))

@@ -30,7 +30,7 @@ from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn import recurrent
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.noise import NoiseOutput
-from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, run
+from sk_autoenc.nn.recurrent import SeriesEncoder, SeriesLayout, run
 from sk_autoenc.nn.variational import VariationalAutoencoder
 
 rng = np.random.default_rng(0)
@@ -129,7 +129,7 @@ def test_centre_and_scale_are_those_of_what_is_there():
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("training", [True, False])
 def test_each_series_is_read_to_its_own_end(cell, training):
-    reader = ReadSeries(SeriesLayout(2, 11), cell, 5, 2, bidirectional=True, unequal=True).train(training)
+    reader = SeriesEncoder(SeriesLayout(2, 11), cell, 5, 2, bidirectional=True, unequal=True).train(training)
     rows = torch.from_numpy(padded(X)).float().flatten(1)
     found = reader(rows)
     for i in (0, 5, 17):
@@ -143,7 +143,7 @@ def test_each_series_is_read_to_its_own_end(cell, training):
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradient(cell):
-    plan = Recurrent(5, cell=cell, num_layers=2, unequal_lengths=True).fitted_to((2, 11))
+    plan = Recurrent(5, cell=cell, num_layers=2, unequal_lengths=True).bind((2, 11))
     module = Autoencoder(
         plan.make_encoder(22, 3, linear_path=False), plan.make_decoder(3, 22, linear_path=False, bounded=False)
     ).train()
@@ -166,7 +166,7 @@ def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradien
 
 @pytest.mark.parametrize("n_draws", [1, 3])
 def test_densities_skip_the_same_steps_and_have_the_same_loss_and_gradient(n_draws, monkeypatch):
-    plan = Recurrent(5, unequal_lengths=True).fitted_to((2, 11))
+    plan = Recurrent(5, unequal_lengths=True).bind((2, 11))
     module = VariationalAutoencoder(
         plan.make_encoder(22, 6, linear_path=False),
         plan.make_decoder(3, 44, linear_path=False, bounded=False),
@@ -218,7 +218,7 @@ def test_a_series_is_bit_equal_in_any_company(any_estimator):
 
 
 def test_room_that_no_series_needs_changes_no_code(estimator):
-    """Weights do not depend on the longest possible length here, as both lengths have the same clock."""
+    """Weights do not depend on the longest possible length here, as both lengths have the same positional encoding."""
     estimator.set_params(noise=0.0)  # whose draws go by the shape of rows
     short = clone(estimator).set_params(architecture__input_shape=(2, 11)).fit(X)
     long = estimator.set_params(architecture__input_shape=(2, 16)).fit(X)

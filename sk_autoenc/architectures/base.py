@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from torch import nn
 
-from sk_autoenc.nn.blocks import Activation, Linear, LinearPlusNonlinear, SteadyNetwork
+from sk_autoenc.nn.blocks import Activation, BatchInvariantNetwork, Linear, LinearPlusNonlinear
 from sk_autoenc.nn.convolution import ImageLayout
 
 
@@ -50,7 +50,7 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
 
-    def fitted_to(self, row_shape: tuple[int, ...]) -> Self:
+    def bind(self, row_shape: tuple[int, ...]) -> Self:
         """This architecture for rows of this shape; ``ValueError`` if they do not fit."""
         return self
 
@@ -105,7 +105,7 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
     @staticmethod
     def _maybe_with_linear_path(
-        network: SteadyNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
+        network: BatchInvariantNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
     ) -> nn.Module:
         return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
 

@@ -8,7 +8,14 @@ from sklearn.base import clone
 from torch import nn
 
 from sk_autoenc.architectures.base import Architecture
-from sk_autoenc.nn.blocks import ACTIVATIONS, Activation, BoundedLinear, Linear, SteadyNetwork, multilayer_perceptron
+from sk_autoenc.nn.blocks import (
+    ACTIVATIONS,
+    Activation,
+    BatchInvariantNetwork,
+    BoundedLinear,
+    Linear,
+    multilayer_perceptron,
+)
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, Pair, ToMaps, ToRows, UpsampledConvolution
 
 
@@ -126,7 +133,7 @@ class Convolutional(Architecture):
             else "(channels, height, width) or (channels, length)"
         )
 
-    def fitted_to(self, row_shape: tuple[int, ...]) -> "Convolutional":
+    def bind(self, row_shape: tuple[int, ...]) -> "Convolutional":
         """This architecture with the shape of the images, where rows of this shape hold some."""
         shape = row_shape if self.input_shape is None else tuple(int(side) for side in self.input_shape)
         if self.input_shape is None and len(row_shape) != 3:
@@ -152,7 +159,7 @@ class Convolutional(Architecture):
         return ImageLayout(n_channels, height, width, self.channels_last)
 
     def _known_layout(self) -> ImageLayout:
-        assert self.layout is not None, "fitted_to comes first"
+        assert self.layout is not None, "bind comes first"
         return self.layout
 
     @property
@@ -203,7 +210,9 @@ class Convolutional(Architecture):
         height, width = self._sides()[-1]
         layers.append(nn.Flatten())
         layers += self._dense([n_in * height * width, *self.hidden_layer_sizes, n_components], Linear)
-        encoder = self._maybe_with_linear_path(SteadyNetwork(*layers), n_features, n_components, linear_path, Linear)
+        encoder = self._maybe_with_linear_path(
+            BatchInvariantNetwork(*layers), n_features, n_components, linear_path, Linear
+        )
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
@@ -220,7 +229,9 @@ class Convolutional(Architecture):
             n_in = n_out
         n_images = n_outputs // layout.n_cells
         layers.append(ToRows(n_in, layout, n_images, *sizes, first, bounded=bounded))
-        return self._maybe_with_linear_path(SteadyNetwork(*layers), n_components, n_outputs, linear_path, linear)
+        return self._maybe_with_linear_path(
+            BatchInvariantNetwork(*layers), n_components, n_outputs, linear_path, linear
+        )
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:
         norm = [nn.GroupNorm(1, n_channels, affine=False)] if self.normalization == "layer" else []

@@ -7,9 +7,9 @@ from sklearn.base import clone
 from torch import nn
 
 from sk_autoenc.architectures.base import Architecture
-from sk_autoenc.nn.blocks import ACTIVATIONS, Linear, SteadyNetwork
-from sk_autoenc.nn.recurrent import CELLS, ReadSeries, SeriesDecoder, SeriesLayout, ToSeries, UnrollCode
-from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
+from sk_autoenc.nn.blocks import ACTIVATIONS, BatchInvariantNetwork, Linear
+from sk_autoenc.nn.recurrent import CELLS, CodeUnroller, SeriesDecoder, SeriesEncoder, SeriesLayout, ToSeries
+from sk_autoenc.nn.tokens import TokenDecoder, TokenEncoder
 
 
 class Recurrent(Architecture):
@@ -100,7 +100,7 @@ class Recurrent(Architecture):
                     f"Recurrent: input_shape must be (channels, timepoints), two integers, got {self.input_shape!r}."
                 )
 
-    def fitted_to(self, row_shape: tuple[int, ...]) -> "Recurrent":
+    def bind(self, row_shape: tuple[int, ...]) -> "Recurrent":
         """This architecture with the shape of the series, where rows of this shape hold some."""
         if self.input_shape is not None:
             shape = tuple(int(side) for side in self.input_shape)
@@ -123,7 +123,7 @@ class Recurrent(Architecture):
         return self.input_shape
 
     def _series_layout(self) -> SeriesLayout:
-        assert self.input_shape is not None, "fitted_to comes first"
+        assert self.input_shape is not None, "bind comes first"
         return SeriesLayout(*self.input_shape)
 
     def make_coders(
@@ -159,14 +159,14 @@ class Recurrent(Architecture):
             raise ValueError(
                 f"likelihood='categorical': sequences of tokens have one channel, but rows hold {n_channels}."
             )
-        reader = ReadTokens(n_tokens, self.cell, self.hidden_size, self.num_layers, bidirectional=self.bidirectional)
-        network = SteadyNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
+        reader = TokenEncoder(n_tokens, self.cell, self.hidden_size, self.num_layers, bidirectional=self.bidirectional)
+        network = BatchInvariantNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
         return self._with_code_activation(network)
 
     def make_token_decoder(self, n_components: int, n_tokens: int, *, bounded: bool) -> nn.Module:
         """``(..., n_components)`` to the sequences of tokens that they may stand for; a bound on columns is refused."""
         self._refuse_bound(bounded)
-        return WriteTokens(
+        return TokenDecoder(
             n_components,
             self._series_layout().n_timepoints,
             n_tokens,
@@ -183,7 +183,7 @@ class Recurrent(Architecture):
             raise ValueError(
                 f"Recurrent: the encoder would read {n_features} columns where a series has {layout.n_cells} cells."
             )
-        reader = ReadSeries(
+        reader = SeriesEncoder(
             layout,
             self.cell,
             self.hidden_size,
@@ -191,7 +191,7 @@ class Recurrent(Architecture):
             bidirectional=self.bidirectional,
             unequal=self.unequal_lengths,
         )
-        network = SteadyNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
+        network = BatchInvariantNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
         encoder = self._maybe_with_linear_path(network, n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
@@ -199,7 +199,7 @@ class Recurrent(Architecture):
         """``(..., n_components) -> (..., n_outputs)``; a bound on columns is refused, since gates have none."""
         self._refuse_bound(bounded)
         layout = self._series_layout()
-        states = UnrollCode(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
+        states = CodeUnroller(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
         network = SeriesDecoder(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
         return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)

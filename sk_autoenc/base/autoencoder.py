@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.preprocessing import RowPreprocessor
@@ -48,7 +48,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         assert request.X is not None, "a model that is loaded knows its rows"
         likelihood.check(request.X)
         return RowPreprocessor(
-            likelihood.fitted_to(request.X),
+            likelihood.resolve(request.X),
             request.shape,
             request.X.dtype.name,
             series_shape=architecture.series_shape if architecture.unequal_lengths else None,
@@ -92,7 +92,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """Channels and timepoints of rows that may end early."""
         if hasattr(self, "_data"):
             return self._data.series_shape
-        return self.architecture.fitted_to(self.input_shape_).series_shape
+        return self.architecture.bind(self.input_shape_).series_shape
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
         if is_list_of_series(X):
@@ -154,8 +154,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             The estimator.
         """
         nested = any(name.startswith("architecture__") for name in params)
-        if nested and "architecture" not in params and not isinstance(self.architecture, Architecture):
-            self.architecture = as_architecture(self.architecture)
+        if nested and "architecture" not in params:
+            self.architecture = architecture_object(self.architecture)
         return super().set_params(**params)
 
     # -- public

@@ -26,7 +26,7 @@ from sk_autoenc.training.builder import (
     lack_of_memory_explained,
     resolve_device,
 )
-from sk_autoenc.training.callbacks import EpochTasks
+from sk_autoenc.training.callbacks import SklearnCallbackBridge
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import OptimizerOptions, Phase, Plan
 from sk_autoenc.training.randomness import draw_seed, make_generator
@@ -261,7 +261,7 @@ class LiveFit(Observer):
     def callbacks(self) -> list[Callback]:
         if self.root is None:
             return []
-        return [EpochTasks(self.root, self.record, estimator=self.estimator, **self.seen)]
+        return [SklearnCallbackBridge(self.root, self.record, estimator=self.estimator, **self.seen)]
 
     def held_out_curve(self, losses: Sequence[float]) -> None:
         self.estimator.validation_loss_curve_ = list(losses)

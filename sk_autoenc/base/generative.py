@@ -60,7 +60,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             "real values and tokens: likelihood='gaussian', 'student_t' or 'categorical'",
         )
         likelihood = likelihood.for_start(is_linear=is_linear, may_end_early=architecture.unequal_lengths)
-        architecture = architecture.fitted_to(request.shape)
+        architecture = architecture.bind(request.shape)
         data = self._preprocessor(request, architecture, likelihood, by_feature=likelihood.scales_by_feature)
         return Resolved(architecture, data, is_linear)
 

@@ -16,8 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, Architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.architectures import MLP, Architecture, as_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
 from sk_autoenc.data.dataset import Batch, Rows
@@ -38,7 +37,7 @@ from sk_autoenc.training.selection import NATS, RowLosses
 _ADAM_OPTIONS = {"betas": (0.5, 0.99)}
 
 #: Draws that tell place and scale of the prior.
-_N_READ = 10_000
+_N_PRIOR_DRAWS = 10_000
 
 #: Rows and draws that are compared for ``prior_mismatch_``, and from where on it is worth a warning.
 _N_COMPARED, _MISMATCH = 2000, 0.5
@@ -53,7 +52,7 @@ _SILENT = 1e-6
 _PRIORS: dict[str, Callable[[], Any]] = {
     "normal": NormalPrior,
     "uniform": UniformPrior,
-    "gaussian_mixture": GaussianMixturePrior.petals,
+    "gaussian_mixture": GaussianMixturePrior.pinwheel,
     "swiss_roll": SwissRollPrior,
 }
 
@@ -106,7 +105,7 @@ class PriorStart(Start):
 
     def set(self, module: Any, rows: Rows) -> None:
         self.start.set(module, rows)
-        module.read_prior(self.prior.sample(_N_READ, make_generator(self.seed, "prior")))
+        module.set_prior_moments(self.prior.sample(_N_PRIOR_DRAWS, make_generator(self.seed, "prior")))
 
 
 class AAETransformer(GenerativeAutoencoder):
@@ -239,7 +238,7 @@ class AAETransformer(GenerativeAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **GenerativeAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
@@ -335,8 +334,8 @@ class AAETransformer(GenerativeAutoencoder):
             return Gaussian("shared", correlated=False)
         return super()._likelihood_for(architecture)
 
-    def _critic_architecture(self) -> MLP:
-        critic = self.critic if isinstance(self.critic, MLP) else MLP(tuple(self.critic), activation="leaky_relu")
+    def _critic_architecture(self) -> Architecture:
+        critic = as_architecture(self.critic, activation="leaky_relu")
         try:
             critic.check()
         except ValueError as error:
@@ -348,7 +347,7 @@ class AAETransformer(GenerativeAutoencoder):
             )
         return critic
 
-    def _make_module(self, resolved: Resolved, critic: MLP, prior: Any) -> AdversarialAutoencoder:
+    def _make_module(self, resolved: Resolved, critic: Architecture, prior: Any) -> AdversarialAutoencoder:
         deterministic = self.encoder == "deterministic"
         return AdversarialAutoencoder(
             **self._make_parts(resolved, n_encoded=self.n_components * (1 if deterministic else 2)),

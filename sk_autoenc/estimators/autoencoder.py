@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, as_architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
+from sk_autoenc.base.autoencoder import make_standardize
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
 from sk_autoenc.data.dataset import Batch, Rows
@@ -216,7 +216,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **InpaintingAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
@@ -292,7 +292,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         likelihood = self._likelihood_for(architecture)
         is_linear = self._starts_linear(architecture, likelihood)
         self._check_combinations(architecture, likelihood)
-        architecture = architecture.fitted_to(request.shape)
+        architecture = architecture.bind(request.shape)
         data = self._preprocessor(request, architecture, likelihood)
         is_plain = not (self.noise or self.sparsity or self.contraction)
         splits = self._splits(request)

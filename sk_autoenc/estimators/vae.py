@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.density import DensityAutoencoder, kl_per_component, posterior_of
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import Resolved
@@ -36,7 +35,7 @@ _COLLAPSED = 0.25
 #: Of networks that start at a linear model: nats of KL divergence that are free until they settle, an equal share to
 #: each component, and codes drawn for each row when they are judged and when they settle, times the length of a code,
 #: up to a largest number. Chosen for density, see benchmarks/README.md.
-_FREE_NATS, _DRAWS_TIMES_COMPONENTS, _MOST_DRAWS = 1.0, 16, 8
+_FREE_BITS_BUDGET, _DRAWS_TIMES_COMPONENTS, _MOST_DRAWS = 1.0, 16, 8
 
 #: Share of ``max_iter`` that is kept for a last cycle on all rows, and its length as a share of the best epoch.
 _FINAL_SHARE, _SHARE_OF_BEST = 0.2, 0.25
@@ -295,7 +294,7 @@ class VAETransformer(DensityAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **DensityAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
@@ -387,7 +386,7 @@ class VAETransformer(DensityAutoencoder):
         final = self._final_phase(request.seed, n_evaluated if aims_at_density else None) if splits else None
         free_bits = asked_free_bits
         if self.free_bits == "auto" and n_draws == 1 and final is not None and aims_at_density:
-            free_bits = _FREE_NATS / self.n_components
+            free_bits = _FREE_BITS_BUDGET / self.n_components
         return Plan(
             module=partial(self._make_module, resolved, prior),
             objective=partial(negative_bound, beta=self.beta, free_bits=0.0),

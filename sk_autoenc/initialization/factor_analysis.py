@@ -21,8 +21,8 @@ from sk_autoenc.initialization.linear import (
     last_layer,
     linear_path,
     moments,
-    read_range,
     set_first_layer_gain,
+    set_input_range,
     set_linear,
     summarize,
 )
@@ -224,7 +224,7 @@ def start_at_linear_gaussian(module: LatentVariableModel, model: LinearGaussian,
                 set_linear(last_layer(path.nonlinear), 0.0, 0.0)
                 path.gain.fill_(1.0)
             decoder.gain[:n_features] = torch.from_numpy(std)
-            read_range(encoder, summarize(rows, module.encoder_input))
+            set_input_range(encoder, summarize(rows, module.encoder_input))
             decoder.low.fill_(-_FARTHEST_CODE)
             decoder.high.fill_(_FARTHEST_CODE)
             decoder.std.fill_(1.0)

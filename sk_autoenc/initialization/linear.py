@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.nn.blocks import Linear, LinearPlusNonlinear
-from sk_autoenc.nn.tokens import WriteTokens
+from sk_autoenc.nn.tokens import TokenDecoder
 
 _BLOCK = 4096
 
@@ -52,7 +52,7 @@ def linear_path(network: nn.Module) -> Linear:
 
 def last_layer(network: nn.Module) -> Linear:
     """The layer that the output comes from."""
-    return network.last if isinstance(network, WriteTokens) else cast(Linear, cast(nn.Sequential, network)[-1])
+    return network.last if isinstance(network, TokenDecoder) else cast(Linear, cast(nn.Sequential, network)[-1])
 
 
 def set_linear(linear: Linear, weight: Tensor | np.ndarray | float, bias: Tensor | np.ndarray | float) -> None:
@@ -97,7 +97,7 @@ def or_one(std: Tensor) -> Tensor:
     return torch.where(std > 1e-6 * std.max(), std, 1.0)
 
 
-def read_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
+def set_input_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
     """Let the path's network read values of this range and standard deviation; ``room`` is a share of the range."""
     room_beside = room * (seen.high - seen.low)
     path.low.copy_(seen.low - room_beside)

@@ -17,8 +17,8 @@ from sk_autoenc.initialization.linear import (
     mean_of,
     moments,
     or_one,
-    read_range,
     set_first_layer_gain,
+    set_input_range,
     set_linear,
     summarize,
 )
@@ -61,10 +61,10 @@ def start_at_pca(module: Autoencoder, rows: Rows) -> None:
             for path in (encoder, decoder):
                 set_linear(last_layer(path.nonlinear), 0.0, 0.0)
                 path.gain.zero_()
-            read_range(encoder, summarize(rows, module.encoder_input))
+            set_input_range(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
             encoder.gain.copy_(or_one(codes.std))
-            read_range(decoder, codes, room=0.5)  # training moves the codes
+            set_input_range(decoder, codes, room=0.5)  # training moves the codes
             residual = summarize(rows, lambda block: block - module(block).raw)
             decoder.gain.fill_(float(or_one(residual.std.square().mean().sqrt())))
 

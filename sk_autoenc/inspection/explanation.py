@@ -109,7 +109,7 @@ class OutlierExplanationDisplay:
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
         if names is None:
             there = np.equal(values, values)  # but for NaN after the end of a series
-            of_series = getattr(estimator, "_series_shape", None) is not None
+            of_series = getattr(estimator, "series_shape_", None) is not None
             if of_series or parts.ndim > 1:  # series and images: cells by their place
                 axes = ("channel ", "time ")[-parts.ndim :] if of_series else ("",) * parts.ndim
                 names = [", ".join(map("{}{}".format, axes, place)) for place in np.argwhere(there)]

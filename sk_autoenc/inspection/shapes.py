@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 
 from sk_autoenc.architectures import as_architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.data.series import is_list_of_series, padded
 
 _N_COLORS = 3
@@ -37,9 +36,9 @@ def form_of_rows(estimator: Any, rows: Any, image_shape: tuple[int, ...] | None)
     step = estimator
     while isinstance(step, Pipeline):
         step = step.steps[-1][1]
-    if not isinstance(step, BaseAutoencoder):
+    if not (hasattr(step, "architecture") and hasattr(step, "input_shape_")):
         return Form()
-    architecture = as_architecture(step.architecture).fitted_to(step.input_shape_)
+    architecture = as_architecture(step.architecture).bind(step.input_shape_)
     shape = getattr(architecture, "input_shape", None)
     if shape is None or is_list_of_series(rows) or math.prod(np.shape(rows)[1:]) != math.prod(shape):
         return Form()

@@ -58,7 +58,7 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         """Which columns are centred and scaled before the network, and scaled back behind it; bool, (n_features,)."""
         return np.zeros(n_features, dtype=bool)
 
-    def fitted_to(self, X: np.ndarray) -> Self:
+    def resolve(self, X: np.ndarray) -> Self:
         """This likelihood, with what is left to the training rows filled in."""
         return self
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.likelihoods.discrete import IntegerValued, is_count
-from sk_autoenc.nn.tokens import Continuations
+from sk_autoenc.nn.tokens import AutoregressiveOutput
 
 
 class Categorical(IntegerValued):
@@ -60,7 +60,7 @@ class Categorical(IntegerValued):
                 f"{sizes[column]} categories, from 0 on, are known; give Categorical(n_categories=...) in fit."
             )
 
-    def fitted_to(self, X: np.ndarray) -> "Categorical":
+    def resolve(self, X: np.ndarray) -> "Categorical":
         """With the number of categories of each feature."""
         found = X.max(axis=0).astype(int) + 1 if self.n_categories is None else self.n_categories
         return Categorical([int(size) for size in np.broadcast_to(found, X.shape[1])])
@@ -72,9 +72,9 @@ class Categorical(IntegerValued):
         if as_sequences:
             tokens = Tokens(may_end=True)
             tokens.check(X)
-            return Categorical(tokens.fitted_to(X).n_tokens)
+            return Categorical(tokens.resolve(X).n_tokens)
         self.check(X)
-        return self.fitted_to(X)
+        return self.resolve(X)
 
     def of_sequences(self, *, may_end: bool) -> Likelihood:
         """The likelihood of sequences of these categories; ``ValueError`` if positions have different ones."""
@@ -165,7 +165,7 @@ class Tokens(IntegerValued):
                 "0 on, are known; give Categorical(n_categories=...) in fit."
             )
 
-    def fitted_to(self, X: np.ndarray) -> "Tokens":
+    def resolve(self, X: np.ndarray) -> "Tokens":
         """With the number of tokens."""
         return self if self.n_tokens is not None else Tokens(int(np.nanmax(X)) + 1, may_end=self.may_end)
 
@@ -181,7 +181,7 @@ class Tokens(IntegerValued):
     @property
     def n_outcomes(self) -> int:
         """What may come at a step: a token, or the end."""
-        assert self.n_tokens is not None, "fitted_to comes first"
+        assert self.n_tokens is not None, "resolve comes first"
         return self.n_tokens + self.may_end
 
     def shares(self, rows: Tensor) -> np.ndarray:
@@ -191,19 +191,19 @@ class Tokens(IntegerValued):
             counts[-1] += rows.isnan().any(1).sum()
         return (counts / counts.sum()).numpy()
 
-    def log_prob(self, raw: Continuations, x: Tensor) -> Tensor:
+    def log_prob(self, raw: AutoregressiveOutput, x: Tensor) -> Tensor:
         """Log-probability of the row, summed over its tokens and its end."""
         return raw.log_prob(x)
 
-    def error(self, raw: Continuations, x: Tensor, weight: Tensor) -> Tensor:
+    def error(self, raw: AutoregressiveOutput, x: Tensor, weight: Tensor) -> Tensor:
         """How many tokens of each row are not the most probable ones after those before them."""
         return raw.n_wrong(x)
 
-    def mean(self, raw: Continuations) -> Tensor:
+    def mean(self, raw: AutoregressiveOutput) -> Tensor:
         """At each step the most probable token after those before it."""
         return raw.most_probable()
 
-    def draw(self, raw: Continuations, generator: torch.Generator) -> Tensor:
+    def draw(self, raw: AutoregressiveOutput, generator: torch.Generator) -> Tensor:
         """Tokens drawn one after the other."""
         return raw.draw(generator)
 

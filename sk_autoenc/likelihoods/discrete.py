@@ -165,7 +165,7 @@ class Multinomial(IntegerValued):
     def __init__(self, total: int | None = None):
         self.total = total
 
-    def fitted_to(self, X: np.ndarray) -> "Multinomial":
+    def resolve(self, X: np.ndarray) -> "Multinomial":
         """With the total of a sampled row; ``ValueError`` if it is given and no whole number of 1 or more."""
         if self.total is None:
             return Multinomial(int(np.median(X.sum(axis=1))))  # 0 where most rows are empty

@@ -52,7 +52,7 @@ class AdversarialAutoencoder(LatentVariableModel):
         self.register_buffer("center", torch.zeros(n_components))
         self.register_buffer("scale", torch.ones(n_components))
 
-    def read_prior(self, codes: Tensor) -> None:
+    def set_prior_moments(self, codes: Tensor) -> None:
         """Take place and scale of the prior from draws."""
         scale, center = torch.std_mean(codes, dim=0)
         self.center.copy_(center)

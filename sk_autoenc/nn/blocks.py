@@ -145,13 +145,13 @@ class LinearPlusNonlinear(nn.Module):
     def __init__(self, linear_path: Linear, nonlinear: nn.Sequential):
         super().__init__()
         self.linear_path, self.nonlinear = linear_path, nonlinear
-        self.shorten = Activation("asinh")
+        self.input_activation = Activation("asinh")
         for name in ("low", "high", "std"):
             self.register_buffer(name, torch.ones(linear_path.in_features))
         self.register_buffer("gain", torch.ones(linear_path.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.shorten(x.clamp(self.low, self.high) / self.std)
+        seen = self.input_activation(x.clamp(self.low, self.high) / self.std)
         return self.linear_path(x) + self.gain * self.nonlinear(seen)
 
     @torch.no_grad()
@@ -167,7 +167,7 @@ class LinearPlusNonlinear(nn.Module):
         second.weight.div_(factor)
 
 
-class SteadyNetwork(nn.Sequential):
+class BatchInvariantNetwork(nn.Sequential):
     """Layers between rows and codes whose evaluation gives a row the same bits in any company.
 
     ``(..., n, n_in) -> (..., n, n_out)``.

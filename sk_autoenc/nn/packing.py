@@ -61,7 +61,7 @@ class Packing(NamedTuple):
         ends = self.begins[self.lengths - 1] + torch.arange(len(self.order), device=packed.device)
         return packed[ends[self.order.argsort()]]
 
-    def turned(self, packed: Tensor) -> Tensor:
+    def time_reversed(self, packed: Tensor) -> Tensor:
         """Each series turned round within its own length; what follows its end stays where it is."""
         back = self.lengths[self.places] - 1 - self.times
         return packed.index_select(0, self.begins[torch.where(back >= 0, back, self.times)] + self.places)

@@ -11,15 +11,15 @@ from sk_autoenc.nn.packing import Packing, initial_state
 from sk_autoenc.nn.recurrent import (
     CELLS,
     FirstState,
-    clock,
-    go_on,
-    n_hands,
-    read_to_the_end,
+    continue_from,
+    last_states,
+    positional_encoding,
+    positional_encoding_size,
     run_packed,
 )
 
 
-class ReadTokens(nn.Module):
+class TokenEncoder(nn.Module):
     """Rows of token numbers as the last states of a recurrent layer: ``(n, n_timepoints) -> (n, n_directions * size)``.
 
     Rows may end early, all cells after that being NaN; the last states are those at their own ends, 0 for empty rows.
@@ -35,11 +35,11 @@ class ReadTokens(nn.Module):
         lengths = (~rows.isnan()).sum(1)
         packing = Packing.of(lengths.clamp_min(1), rows.shape[1], training=self.training)
         tokens = packing.pack(rows).nan_to_num(0.0).long()
-        states = read_to_the_end(self.cell, self.embedding(tokens), packing)
+        states = last_states(self.cell, self.embedding(tokens), packing)
         return torch.where(lengths[:, None] > 0, states, 0.0)
 
 
-class WriteTokens(nn.Module):
+class TokenDecoder(nn.Module):
     """Codes as sequences of tokens, each of which depends on the code, the time and all tokens before it [1]_.
 
     ``may_end``: at every step a sequence may also end, so that all sequences of up to ``n_timepoints`` tokens, the
@@ -55,11 +55,13 @@ class WriteTokens(nn.Module):
         self.n_timepoints, self.n_tokens, self.may_end = n_timepoints, n_tokens, may_end
         self.start = FirstState(n_components, size, n_layers)
         self.embedding = nn.Embedding(n_tokens + 1, size)  # the last one stands for what is before the first token
-        self.cell = CELLS[cell](size + n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
+        self.cell = CELLS[cell](
+            size + n_components + positional_encoding_size(n_timepoints), size, n_layers, batch_first=True
+        )
         self.last = Linear(size, n_tokens + may_end)  # the last outcome is the end
 
-    def forward(self, code: Tensor) -> "Continuations":
-        return Continuations(self, code)
+    def forward(self, code: Tensor) -> "AutoregressiveOutput":
+        return AutoregressiveOutput(self, code)
 
     def log_prob(self, code: Tensor, x: Tensor) -> Tensor:
         """Log-probability of each row of tokens given its code; ``(..., n, n_components) -> (..., n)``."""
@@ -100,11 +102,11 @@ class WriteTokens(nn.Module):
     def _logits(self, code: Tensor, outcomes: Tensor, packing: Packing) -> Tensor:
         """Of all outcomes at each step, given what came before it; ``(n_packed, n_tokens + may_end)``."""
         before = torch.cat([torch.full_like(outcomes[:, :1], self.n_tokens), outcomes[:, :-1]], dim=1)
-        read = self._read(code[packing.rows], packing.pack(before), self._clock(code)[packing.times])
+        read = self._read(code[packing.rows], packing.pack(before), self._times(code)[packing.times])
         return self.last(run_packed(self.cell, read, self.start(code), packing))
 
-    def _clock(self, code: Tensor) -> Tensor:
-        return clock(self.n_timepoints, code.device).to(code.dtype)
+    def _times(self, code: Tensor) -> Tensor:
+        return positional_encoding(self.n_timepoints, code.device).to(code.dtype)
 
     def _read(self, code: Tensor, before: Tensor, time: Tensor) -> Tensor:
         """What the cell reads at a step: the token before, the code, the time."""
@@ -127,11 +129,11 @@ class WriteTokens(nn.Module):
     def _write(self, code: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
         rows = code.new_full((len(code), self.n_timepoints), torch.nan)
         token = torch.full((len(code),), self.n_tokens, device=code.device)
-        state, time = initial_state(self.cell, self.start(code)), self._clock(code)
+        state, time = initial_state(self.cell, self.start(code)), self._times(code)
         alive = torch.ones_like(token, dtype=torch.bool)
         for step in range(self.n_timepoints):
             read = self._read(code, token, time[step].expand(len(code), -1))
-            hidden, state = go_on(self.cell, read[:, None], state)
+            hidden, state = continue_from(self.cell, read[:, None], state)
             token = choose(self.last(hidden[:, 0]))
             alive &= token < self.n_tokens
             rows[:, step] = torch.where(alive, token, torch.nan)
@@ -140,8 +142,8 @@ class WriteTokens(nn.Module):
         return rows
 
 
-class Continuations(NamedTuple):
-    """The sequences that codes may stand for: what :class:`WriteTokens` returns, to be asked for probabilities."""
+class AutoregressiveOutput(NamedTuple):
+    """The sequences that codes may stand for: what :class:`TokenDecoder` returns, to be asked for probabilities."""
 
     decoder: Any
     code: Tensor  # (..., n, n_components)
@@ -162,10 +164,10 @@ class Continuations(NamedTuple):
         """Rows of tokens, each drawn with its probability."""
         return self.decoder.draw(self.code, generator)
 
-    def double(self) -> "Continuations":
+    def double(self) -> "AutoregressiveOutput":
         """Itself: probabilities have the precision of the rows that they are asked for."""
         return self
 
-    def cpu(self) -> "Continuations":
+    def cpu(self) -> "AutoregressiveOutput":
         """Itself: the decoder stays where it is."""
         return self

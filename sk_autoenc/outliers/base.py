@@ -204,7 +204,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         if self._series_shape is None:
-            self._series_shape = self.autoencoder.architecture.fitted_to(self.input_shape_).input_shape
+            self._series_shape = self.autoencoder.architecture.bind(self.input_shape_).input_shape
         lengths_of(X, self._series_shape[0], may_be_empty=self._may_be_empty)
         check_range(np.nan_to_num(X), "X")
         return X

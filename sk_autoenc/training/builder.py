@@ -12,7 +12,7 @@ from skorch.callbacks import Callback, PrintLog
 from torch import Tensor, nn
 
 from sk_autoenc.training.adversarial import AdversarialNet, Game
-from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
+from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, FiniteGuard, RateSchedule
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 from sk_autoenc.training.schedules import SHAPES
 from sk_autoenc.training.selection import BY_ROW, Selection
@@ -164,7 +164,7 @@ def fit_callbacks(
         callbacks.append(RateSchedule(shape, n_steps))
     if selection is not None:
         options = {"threshold": selection.tol, "threshold_mode": selection.threshold_mode, "sink": _silent}
-        callbacks.append(Patience(n_warmup_epochs, start, patience=selection.patience, **options))
+        callbacks.append(EarlyStoppingAfterWarmup(n_warmup_epochs, start, patience=selection.patience, **options))
     return callbacks
 
 

@@ -71,7 +71,7 @@ class RateSchedule(Callback):
         return self.shape((step + 0.5) / self.n_steps)
 
 
-class Patience(EarlyStopping):
+class EarlyStoppingAfterWarmup(EarlyStopping):
     """Early stopping that does not lose patience before the warm-up is over.
 
     Parameters
@@ -105,7 +105,7 @@ class Patience(EarlyStopping):
         super().on_epoch_end(net, **kwargs)
 
 
-class EpochTasks(Callback):
+class SklearnCallbackBridge(Callback):
     """Shows every epoch to scikit-learn's callbacks as a task of ``fit``; one of them may ask to stop.
 
     Parameters

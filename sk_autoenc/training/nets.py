@@ -15,7 +15,7 @@ from skorch.utils import TeeGenerator
 from torch import Tensor
 
 from sk_autoenc.data.dataset import Rows, WholeBatches
-from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutFigures, RateSchedule, StopTraining
+from sk_autoenc.training.callbacks import FiniteGuard, HeldOutFigures, RateSchedule, SklearnCallbackBridge, StopTraining
 from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.selection import BY_ROW, Selection
 
@@ -33,7 +33,7 @@ def total_per_row(terms: Terms) -> Tensor:
     return reduce(torch.add, terms.values())
 
 
-def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
+def _is_stop_request(error: KeyboardInterrupt) -> bool:
     """Whether a skorch callback raised the interrupt in a method of its own: skorch's way to ask for the end.
 
     A real Ctrl-C arrives in whatever code is running, which is deeper than that for all but moments.
@@ -42,10 +42,10 @@ def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     who = trace.tb_frame.f_locals.get("self") if trace is not None else None
-    return isinstance(who, Callback) and not isinstance(who, EpochTasks | FiniteGuard | HeldOutFigures)
+    return isinstance(who, Callback) and not isinstance(who, SklearnCallbackBridge | FiniteGuard | HeldOutFigures)
 
 
-def _listens(callback: Callback, event: str) -> bool:
+def _overrides(callback: Callback, event: str) -> bool:
     """Whether a callback has a method of its own for the event."""
     return getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
 
@@ -187,7 +187,7 @@ class ObjectiveNet(NeuralNet):
             except StopTraining:
                 stopped_by.add(type(callback))
             except KeyboardInterrupt as error:
-                if not _is_wish_to_stop(error):
+                if not _is_stop_request(error):
                     raise
                 stopped_by.add(type(callback))
         if stopped_by:
@@ -195,10 +195,10 @@ class ObjectiveNet(NeuralNet):
             raise StopTraining
 
     @contextlib.contextmanager
-    def _telling_listeners_alone(self):
+    def _notify_only_listeners(self):
         """Within an epoch, tell of batches only those callbacks that have a method for it: most have none."""
         callbacks = [callback for _, callback in self.callbacks_]
-        self._listeners = {event: [it for it in callbacks if _listens(it, event)] for event in _BATCH_EVENTS}
+        self._listeners = {event: [it for it in callbacks if _overrides(it, event)] for event in _BATCH_EVENTS}
         try:
             yield
         finally:
@@ -208,7 +208,7 @@ class ObjectiveNet(NeuralNet):
         """Every optimizer, with its rate in units of ``lr``."""
         return [(self.optimizer_, 1.0)]
 
-    def tune(self, learning_rate: float, weight_decay: float, batch_size: int) -> None:
+    def set_optimizer_options(self, learning_rate: float, weight_decay: float, batch_size: int) -> None:
         """Set what the next call of ``train`` uses; the moments of the optimizer go on."""
         self.lr, self.batch_size = learning_rate, batch_size
         for optimizer, rate in self.optimizers():
@@ -259,7 +259,7 @@ class ObjectiveNet(NeuralNet):
                     self.history.record("phase", phase)
                     if self.annealed_:
                         self.annealed_["kl_weight"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
-                    with self._telling_listeners_alone():
+                    with self._notify_only_listeners():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
                         self._record_evaluation(validation)

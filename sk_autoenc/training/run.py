@@ -10,7 +10,7 @@ from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.random import check_is_set, initialize_parameters, mark_unset
 from sk_autoenc.training.builder import build_net, fit_callbacks
-from sk_autoenc.training.callbacks import HeldOutFigures, Patience
+from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, HeldOutFigures
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, Plan
 from sk_autoenc.training.randomness import make_generator
@@ -154,15 +154,17 @@ class _Run:
         if is_first and plan.start.is_model and not plan.splits and plan.keeps_start_unevaluated:
             epochs = 1  # the network will be dropped; one epoch, so that there is a record
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
-        self._tune(net, train)
+        self._set_optimizer_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
         n_before = len(net.history)
         self._train(net, train, held_out, epochs, [*callbacks, *self.observer.callbacks()], phase)
-        if not net.stopped_by_ <= {Patience}:
+        if not net.stopped_by_ <= {EarlyStoppingAfterWarmup}:
             best = 0  # a callback broke off, so no later phase follows
         else:
-            best = epochs if held_out is None else callbacks[-1].best_epoch_ - n_before  # Patience comes last
+            best = (
+                epochs if held_out is None else callbacks[-1].best_epoch_ - n_before
+            )  # EarlyStoppingAfterWarmup comes last
         if before is not None:
             return Evaluated(best, before, plan.selection.evaluate(net, held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
@@ -174,7 +176,7 @@ class _Run:
         for chosen, others in splits:
             train, held_out, figures = self.data.subset(chosen), self.data.subset(others), HeldOutFigures()
             net = make_net(plan, train, seed=self.seed, device=self.device)
-            self._tune(net, train, net.batch_size)
+            self._set_optimizer_options(net, train, net.batch_size)
             before.append(plan.selection.evaluate(net, held_out))
             callbacks = [figures, *self._callbacks(net, train, phase, phase.epochs)]
             net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
@@ -194,7 +196,7 @@ class _Run:
         """A later phase: a bit more training on all rows, because held-out rows have much to teach."""
         epochs = phase.epochs if phase.share_of_best is None else max(1, int(best * phase.share_of_best))
         epochs = min(phase.epochs, epochs)
-        self._tune(net, self.data)
+        self._set_optimizer_options(net, self.data)
         arguments = _arguments(phase, number)
         if phase.prepare is not None:
             update = phase.prepare(net, self.data)
@@ -216,11 +218,13 @@ class _Run:
         finally:
             self.observer.record(net)
 
-    def _tune(self, net: ObjectiveNet, rows: Rows, batch_size: int | None = None) -> None:
+    def _set_optimizer_options(self, net: ObjectiveNet, rows: Rows, batch_size: int | None = None) -> None:
         """Give the net the callbacks and options that may change from one call to the next."""
         options = self.plan.optimizer
         net.take_callbacks(self.callbacks)
-        net.tune(options.learning_rate, options.weight_decay, batch_size or options.rows_per_step(len(rows)))
+        net.set_optimizer_options(
+            options.learning_rate, options.weight_decay, batch_size or options.rows_per_step(len(rows))
+        )
 
     def _callbacks(
         self, net, rows, phase: Phase, epochs: int, held_out=None, threshold=None, verbose: int = 0
