@@ -174,7 +174,7 @@ def test_a_series_gets_the_same_bits_at_any_place_and_with_any_threads(cell, siz
         ({"bidirectional": "yes"}, "bidirectional must be True or False, got 'yes'"),
         ({"code_activation": "sin"}, "code_activation must be one of .* got 'sin'"),
         ({"input_shape": (1, 2, 3)}, r"input_shape must be \(channels, timepoints\).* got \(1, 2, 3\)"),
-        ({"input_shape": (3, 5)}, r"input_shape=\(3, 5\) has 15 cells, but rows have shape \(2, 11\)"),
+        ({"input_shape": (3, 5)}, r"shape \(3, 5\) or 15 cells because of input_shape, got shape \(2, 11\)"),
     ],
 )
 def test_parameters_out_of_range_are_named(options, message):
@@ -184,13 +184,15 @@ def test_parameters_out_of_range_are_named(options, message):
 
 @pytest.mark.parametrize("penalty", [{"contraction": 0.1}, {"sparsity": 0.1}])
 def test_penalties_that_need_a_bounded_decoder_are_refused(penalty):
-    with pytest.raises(ValueError, match="does not go with contraction, nor with sparsity without a target"):
+    with pytest.raises(
+        ValueError, match="cannot be combined with contraction, nor with sparsity without sparsity_target"
+    ):
         AutoencoderTransformer(**_CHEAP, **penalty).fit(X)
     AutoencoderTransformer(**_CHEAP, sparsity=0.1, sparsity_target=0.2).fit(X)
 
 
 def test_images_are_refused():
-    with pytest.raises(ValueError, match=r"rows of shape \(2, 3, 4\) hold no series"):
+    with pytest.raises(ValueError, match=r"X must have the axes .* got rows of shape \(2, 3, 4\)"):
         AutoencoderTransformer(**_CHEAP).fit(rng.standard_normal((60, 2, 3, 4)))
 
 

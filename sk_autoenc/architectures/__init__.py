@@ -1,4 +1,4 @@
-"""Architectures: parameters in, a matching encoder and decoder out."""
+"""Architectures: parameters from which a matching encoder and decoder are built."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """The linear baseline of autoencoders: training starts at PCA, which is kept unless the network is better.
 
 PCA is the best linear autoencoder (Baldi & Hornik 1989, https://doi.org/10.1016/0893-6080(89)90014-2).
-A network with a linear path starts at its solution, the nonlinear path at zero.
+The linear path of a network starts at its solution, and the nonlinear path at zero.
 """
 
 from typing import Any
@@ -50,7 +50,7 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
 
 
 def start_at_pca(module: Autoencoder, rows: Rows) -> None:
-    """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
+    """Set the linear path to PCA of the rows, and the last layer of the nonlinear path to zero."""
     encoder, decoder = module.encoder, module.decoder
     into, back = linear_path(encoder), linear_path(decoder)
     mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, into.out_features))
@@ -70,12 +70,12 @@ def start_at_pca(module: Autoencoder, rows: Rows) -> None:
 
 
 class PCAStart(Start):
-    """At PCA, with a network beside it that contributes nothing yet.
+    """PCA, beside networks whose output is still zero.
 
     Parameters
     ----------
     has_first_layer_gain : bool
-        Whether the networks' first layers begin with a gain that grows with the number of rows.
+        Whether the first layers' weights of the networks are multiplied by a gain that grows with the number of rows.
     """
 
     is_model = True

@@ -1,4 +1,4 @@
-"""Recurrent networks on rows that hold series: the layers, and how a series lies in a row; torch only."""
+"""Recurrent layers on rows that hold series, and the layout of these rows; torch only."""
 
 import math
 from typing import NamedTuple, cast
@@ -14,7 +14,7 @@ CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM
 
 
 class SeriesLayout(NamedTuple):
-    """How a row holds a series, channel after channel, or several of one shape one after the other."""
+    """How a row holds a series, channel after channel, or several series of one shape one after the other."""
 
     n_channels: int
     n_timepoints: int
@@ -38,9 +38,9 @@ class SeriesLayout(NamedTuple):
 
 
 class SeriesEncoder(nn.Module):
-    """Rows as the last states of a recurrent layer that reads them: ``(n, n_cells) -> (n, n_directions * size)``.
+    """The last states of a recurrent layer over each row: ``(n, n_cells) -> (n, n_directions * size)``.
 
-    ``unequal``: series may end early, all cells after that being NaN; the last states are those at their own ends.
+    ``unequal``: series may have NaN after their ends; the last state is that at the series' own end.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SeriesEncoder(nn.Module):
 
 
 class FirstState(nn.Module):
-    """Codes as the state that a recurrent layer begins with: ``(n, n_components) -> (n_layers, n, size)``."""
+    """Codes as initial states of recurrent layers: ``(n, n_components) -> (n_layers, n, size)``."""
 
     def __init__(self, n_components: int, size: int, n_layers: int):
         super().__init__()
@@ -73,7 +73,7 @@ class FirstState(nn.Module):
 class CodeUnroller(nn.Module):
     """Codes as states over time: ``(n, n_components) -> (n, n_timepoints, size)``.
 
-    The first state is made of the code, and every step reads the code and the time, never what came out before: so all
+    The initial state is computed from the code. Every step reads the code and the time, but no earlier output. So all
     steps are one call, and training and decoding are the same.
     """
 
@@ -109,7 +109,7 @@ def run(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor | None = None) -> tuple
 def continue_from(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
     """States of the last layer over time, and the state after the last step.
 
-    In evaluation states are padded with silent units to an aligned width, which gives a row the same bits anywhere.
+    In evaluation, states are padded with units that stay at zero, to an aligned width: batch-invariant.
     """
     size, n_directions, spare = cell.hidden_size, 1 + cell.bidirectional, _spare(cell)
     if spare == 0:
@@ -121,14 +121,14 @@ def continue_from(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tens
 
 
 def run_packed(cell: nn.GRU | nn.LSTM, packed: Tensor, first: Tensor, packing: Packing) -> Tensor:
-    """States of the last layer at packed steps, from these first states ``(n_layers, n, size)``."""
+    """States of the last layer at packed steps, from initial states ``(n_layers, n, size)``."""
     return run_layers(cell, _weights(cell), packed, F.pad(first, (0, _spare(cell))), packing)[:, : cell.hidden_size]
 
 
 def last_states(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Tensor:
-    """Last states of the last layer, each series read to its own end; ``(n, n_directions * size)``.
+    """Last states of the last layer, at each series' own end; ``(n, n_directions * size)``.
 
-    Whoever reads backwards reads the series turned round, so that what follows the end comes after it, too.
+    The backward direction reads reversed series, so that steps after the end also come last.
     """
     n_directions, weights = 1 + cell.bidirectional, _weights(cell)
     first = packed.new_zeros(1, len(packing.order), cell.hidden_size + _spare(cell))
@@ -145,7 +145,7 @@ def last_states(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Ten
 
 
 def _spare(cell: nn.GRU | nn.LSTM) -> int:
-    """How many silent units evaluation adds to the states."""
+    """Number of units that evaluation adds to the states."""
     return 0 if cell.training else -cell.hidden_size % ALIGNED_WIDTH
 
 
@@ -163,9 +163,9 @@ def _padded(name: str, weight: Tensor, cell: nn.GRU | nn.LSTM, spare: int) -> Te
 
 
 class ToSeries(Linear):
-    """The last layer of a decoder: states over time as rows, with a bias of its own for each of their columns.
+    """The last layer of a decoder: states over time as rows, with a bias for each of their columns.
 
-    ``unequal``: the bias is that of a channel, since few series may reach the last columns.
+    ``unequal``: a bias for each channel instead, because few series may reach the last columns.
     """
 
     def __init__(self, size: int, layout: SeriesLayout, n_series: int, *, unequal: bool = False):
@@ -186,7 +186,7 @@ class ToSeries(Linear):
 
 
 class SeriesDecoder(BatchInvariantNetwork):
-    """Codes as series: states over time, and the values of all channels made of them."""
+    """Codes as series: states over time, and a linear layer that gives the values of all channels."""
 
     def __init__(self, states: CodeUnroller, to_rows: ToSeries):
         super().__init__(states, to_rows)
@@ -195,8 +195,8 @@ class SeriesDecoder(BatchInvariantNetwork):
     def forward(self, code: Tensor, like: Tensor | None = None) -> Tensor:
         """``(..., n, n_components) -> (..., n, n_cells)``.
 
-        ``like``: the rows that the codes are of, ``(n, n_cells)``. In training, where these may end early, what
-        follows their ends is of no account, and hardly computed.
+        ``like``: the encoded rows, ``(n, n_cells)``. In training with unequal lengths, cells after their ends have no
+        effect on the loss, so most of these are not computed.
         """
         if like is None or not (self.training and self.unequal):
             return super().forward(code)

@@ -122,8 +122,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         if not hasattr(self, "calibration_scores_"):
             raise ValueError(
-                "predict_pvalue needs rows that were held out of fit, but calibration_fraction was None; set it, "
-                "for instance to 0.2, and fit again."
+                "calibration_fraction must be set in fit for predict_pvalue, which needs held-out rows, got None; "
+                "set it, for instance to 0.2, and fit again."
             )
         scores = self._score(self._validate(X, reset=False))
         n_below = np.searchsorted(self.calibration_scores_, scores, side="right")
@@ -176,8 +176,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             return self._validate_series(X, reset=reset)
         if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
             raise ValueError(
-                "X has series of unequal lengths, which need an autoencoder with "
-                f"architecture=Recurrent(unequal_lengths=True), got {self.autoencoder!r}."
+                "autoencoder must have architecture=Recurrent(unequal_lengths=True) for series of unequal lengths, got "
+                f"{self.autoencoder!r}."
             )
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
@@ -242,7 +242,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
                 changed[np.arange(len(rows)), columns] = self._medians[columns]
                 parts[rows, columns] = total[rows] + self._score(changed)
             is_infinite = np.isposinf(total)
-            # Where a median makes a possible row impossible, the change is infinite and no part of the row's own score.
+            # If a median makes a finite score infinite, the change is no part of the row's own score.
             parts[~is_infinite[:, None] & np.isinf(parts)] = 0.0
             shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
             found = parts + shared[:, None]

@@ -115,12 +115,12 @@ def test_pvalues_hold_their_level():
 
 def test_pvalues_need_held_out_rows():
     found = ReconstructionOutlierDetector(n_steps=1, random_state=0).fit(X)
-    with pytest.raises(ValueError, match="calibration_fraction was None; set it"):
+    with pytest.raises(ValueError, match=r"calibration_fraction must be set in fit .* got None; set it"):
         found.predict_pvalue(X)
 
 
 def test_too_few_rows_for_small_p_values_are_told():
-    with pytest.warns(UserWarning, match=r"9 rows, so no p-value can be below 0\.1; a p-value of 0\.05 needs 19"):
+    with pytest.warns(UserWarning, match=r"9 rows, so p-values are at least 0\.1; a p-value of 0\.05 needs 19"):
         detector = ReconstructionOutlierDetector(calibration_fraction=0.1, random_state=0).fit(X)
     assert detector.predict_pvalue(np.full((1, 6), 1e3)) == pytest.approx(0.1)
 
