@@ -287,11 +287,11 @@ def test_check_accepts(name, X, dtype):
         ("bernoulli", [[0.0, 1.5]], r"likelihood='bernoulli'.*\[0, 1\].*1\.5"),
         ("bernoulli", [[-0.25, 1.0]], r"likelihood='bernoulli'.*\[0, 1\].*-0\.25"),
         ("poisson", [[0.0, -2.0]], r"likelihood='poisson'.*0 or more.*-2"),
-        ("poisson", [[0.0, 2.5]], r"likelihood='poisson'.*whole.*2\.5"),
+        ("poisson", [[0.0, 2.5]], r"likelihood='poisson'.*integer-valued.*2\.5"),
         ("multinomial", [[4.0, -1.0]], r"likelihood='multinomial'.*0 or more.*-1"),
-        ("multinomial", [[4.0, 0.125]], r"likelihood='multinomial'.*whole.*0\.125"),
+        ("multinomial", [[4.0, 0.125]], r"likelihood='multinomial'.*integer-valued.*0\.125"),
         ("categorical", [[4.0, -1.0]], r"likelihood='categorical'.*from 0.*-1"),
-        ("categorical", [[4.0, 0.5]], r"likelihood='categorical'.*whole.*0\.5"),
+        ("categorical", [[4.0, 0.5]], r"likelihood='categorical'.*integer-valued.*0\.5"),
     ],
 )
 def test_check_refuses_and_names_parameter_bound_and_value(name, X, message):

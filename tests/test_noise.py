@@ -241,7 +241,7 @@ def test_a_linear_model_that_is_kept_has_normal_noise(rng, likelihood, variance,
 
 @pytest.mark.parametrize("likelihood", ["student_t", StudentT(), StudentT("feature")])
 def test_the_deterministic_autoencoder_refuses_noise(likelihood):
-    with pytest.raises(ValueError, match=r"likelihood=.*[sS]tudent.*no effect"):
+    with pytest.raises(ValueError, match=r"no effect.*[sS]tudent"):
         AutoencoderTransformer(likelihood=likelihood).fit(np.eye(3))
 
 

@@ -59,10 +59,10 @@ def test_what_is_refused(options, call, message):
 
 def test_a_fit_that_fails_leaves_what_was_there():
     vocabulary = Vocabulary(max_length=2).fit(["ab"])
-    with pytest.raises(ValueError, match="max_length is 2"):
+    with pytest.raises(ValueError, match="max_length=2"):
         vocabulary.fit(["xyz"])
     assert vocabulary.transform(["ba"]).tolist() == [[1, 0]]
     unfitted = Vocabulary(max_length=2)
-    with pytest.raises(ValueError, match="max_length is 2"):
+    with pytest.raises(ValueError, match="max_length=2"):
         unfitted.fit(["xyz"])
     assert not hasattr(unfitted, "tokens_")

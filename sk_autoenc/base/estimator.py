@@ -33,7 +33,7 @@ from sk_autoenc.training.randomness import draw_seed, make_generator
 from sk_autoenc.training.run import Observer, Result, run
 from sk_autoenc.training.schedules import SCHEDULES
 
-#: What the net's history holds besides one loss per term.
+#: Entries of the net's history that are no losses of terms.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}
 
 
@@ -126,8 +126,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Training rows, such as images with axes of their own; float32 and float64 are kept, other numbers become
-            float64.
+            Training rows, which may have more axes, such as images. float32 and float64 are kept; other numbers
+            become float64.
         y : None
             Ignored.
 

@@ -152,7 +152,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     tol : float, default=1e-4
         Relative improvement of the mean root that counts as one.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the last fit, with its centre and scale, or starts afresh.
+        Whether ``fit`` continues the last fit, with its centre and scale, or starts again.
     callbacks : list of skorch callbacks or None, default=None
         Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
         are set by ``set_callbacks``, and see the epochs of the final network.)

@@ -166,7 +166,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
     lengths may have NaN, after their ends.
 
     scikit-learn's callbacks (``set_callbacks``) see one task for each tenth of the networks' steps, or for each clone.
-    A callback that asks to stop ends the training of the networks; of clones, all are fitted.
+    If a callback stops the fit, the training of the networks ends; clones are all fitted.
 
     References
     ----------

@@ -117,8 +117,8 @@ class VAETransformer(DensityAutoencoder):
         \mathbb{E}_{z_1 \dots z_K \sim q(z|x)} \log \frac1K \sum_k p(x|z_k) \Bigl(\frac{p(z_k)}{q(z_k|x)}\Bigr)^\beta .
 
     Sums run over features and components. Real-valued rows are centred before training. Each feature is divided by its
-    standard deviation, or, if all features have one noise variance, all by the root of the mean variance. Of other rows
-    only the encoder's input is centred and scaled. Scores are for the units of ``X`` nevertheless. Sparse matrices are
+    standard deviation, or, if all features have one noise variance, all by the root of the mean variance. For other
+    likelihoods only the encoder's input is centred and scaled. Scores are in the units of ``X``. Sparse matrices are
     not accepted.
 
     Parameters
@@ -187,7 +187,7 @@ class VAETransformer(DensityAutoencoder):
     tol : float, default=1e-4
         Improvement of the mean loss in nats that counts as one.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the last fit, with its centre and scale, or starts afresh.
+        Whether ``fit`` continues the last fit, with its centre and scale, or starts again.
     callbacks : list of skorch callbacks or None, default=None
         Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
         are set by ``set_callbacks``, and see the epochs of the final network.)
@@ -207,7 +207,7 @@ class VAETransformer(DensityAutoencoder):
     kl_per_component_ : ndarray of shape (n_components,)
         KL divergence of each component's posterior from the prior of training, in nats, averaged over the training
         rows; from the normal distribution with the mean and variance of all codes, if the prior is an object other
-        than a ``NormalPrior``. Components near 0 have collapsed; a warning tells when all together are below 0.25.
+        than a ``NormalPrior``. Components near 0 have collapsed. ``fit`` warns if all together are below 0.25.
     net_ : ObjectiveNet
         The skorch net; ``net_.module_`` is the torch module.
     n_iter_ : int
@@ -496,8 +496,8 @@ class VAETransformer(DensityAutoencoder):
         self.kl_per_component_ = kl_per_component(posterior, NormalPrior() if by_name else parameters.prior)
         if self.kl_per_component_.sum() < _COLLAPSED:
             warnings.warn(
-                f"Codes have collapsed: they carry no information about rows (the KL of all components together is "
-                f"{self.kl_per_component_.sum():.2g} nats, below {_COLLAPSED}). Perhaps rows have no structure. Otherwise "
+                "Codes have collapsed: they carry no information about rows (the KL of all components together is "
+                f"{self.kl_per_component_.sum():.2g} nats, below {_COLLAPSED}). If rows have structure, "
                 f"try {'free_bits=0.5, ' if by_name else ''}n_warmup_epochs, or a smaller beta than "
                 f"{parameters.beta:g}.",
                 ConvergenceWarning,

@@ -51,7 +51,7 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : estimator with ``loss_curve_``
-            Fitted. Its ``validation_loss_curve_`` is drawn too, when it holds anything.
+            Fitted. Its ``validation_loss_curve_`` is drawn as well, if it is not empty.
         terms : bool, default=False
             Whether to add a curve for each term of the training loss, from ``loss_curves_``.
         log_scale : bool, default=False

@@ -42,7 +42,7 @@ ROWS_AT_ONCE = 64
 
 
 class Linear(nn.Linear):
-    """A linear layer; in evaluation, a row's result is equal to the bit at every position of the block."""
+    """A linear layer; in evaluation, a row's result is equal bit for bit at every position of the block."""
 
     def weights(self) -> Tensor:
         return self.weight
@@ -56,7 +56,7 @@ class Linear(nn.Linear):
 
 
 class Activation(nn.Module):
-    """An elementwise function; in evaluation, a cell's result is equal to the bit at every position of the block."""
+    """An elementwise function; in evaluation, a cell's result is equal bit for bit at every position of the block."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -167,7 +167,7 @@ class LinearPlusNonlinear(nn.Module):
 
 
 class BatchInvariantNetwork(nn.Sequential):
-    """Layers whose evaluation is batch-invariant: a row's result is equal to the bit whatever the other rows are.
+    """Layers whose evaluation is batch-invariant: a row's result is equal bit for bit whatever the other rows are.
 
     ``(..., n, n_in) -> (..., n, n_out)``.
     """

@@ -44,6 +44,11 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
     _series_shape: tuple[int, int] | None = None  # channels and longest length of series of unequal lengths
     _may_be_empty: bool = False  # whether such series may have length 0
 
+    @property
+    def series_shape_(self) -> tuple[int, int] | None:
+        """Channels and largest length of series of unequal lengths; None for all other rows."""
+        return self._series_shape
+
     # -- rows in, scores out
 
     def score_samples(self, X):

@@ -17,7 +17,7 @@ def map_blocks(
     """Results of ``function`` for every row, computed in blocks of few shapes.
 
     torch may choose a kernel by the number of rows. So every block has a multiple of 64 rows, and the last one repeats
-    its first row. A row's result is then equal to the bit whatever the other rows of ``X`` are.
+    its first row. A row's result is then equal bit for bit whatever the other rows of ``X`` are.
 
     Parameters
     ----------

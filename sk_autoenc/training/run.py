@@ -154,17 +154,17 @@ class _Run:
         if is_first and plan.start.is_model and not plan.splits and plan.keeps_start_unevaluated:
             epochs = 1  # the network will be dropped; one epoch gives loss curves
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
-        self._set_optimizer_options(net, train)
+        self._set_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
         n_before = len(net.history)
         self._train(net, train, held_out, epochs, [*callbacks, *self.observer.callbacks()], phase)
         if not net.stopped_by_ <= {EarlyStoppingAfterWarmup}:
-            best = 0  # a callback broke off, so no later phase follows
+            best = 0  # another callback stopped the training, so no later phase follows
+        elif held_out is None:
+            best = epochs
         else:
-            best = (
-                epochs if held_out is None else callbacks[-1].best_epoch_ - n_before
-            )  # EarlyStoppingAfterWarmup comes last
+            best = callbacks[-1].best_epoch_ - n_before  # early stopping is the last callback
         if before is not None:
             return Evaluated(best, before, plan.selection.evaluate(net, held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
@@ -176,7 +176,7 @@ class _Run:
         for chosen, left_out in splits:
             train, held_out, figures = self.data.subset(chosen), self.data.subset(left_out), HeldOutFigures()
             net = make_net(plan, train, seed=self.seed, device=self.device)
-            self._set_optimizer_options(net, train, net.batch_size)
+            self._set_options(net, train, net.batch_size)
             before.append(plan.selection.evaluate(net, held_out))
             callbacks = [figures, *self._callbacks(net, train, phase, phase.epochs)]
             net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
@@ -196,7 +196,7 @@ class _Run:
         """A later phase: some more training on all rows, so that the network also learns the held-out ones."""
         epochs = phase.epochs if phase.share_of_best is None else max(1, int(best * phase.share_of_best))
         epochs = min(phase.epochs, epochs)
-        self._set_optimizer_options(net, self.data)
+        self._set_options(net, self.data)
         arguments = _arguments(phase, number)
         if phase.prepare is not None:
             update = phase.prepare(net, self.data)
@@ -218,13 +218,12 @@ class _Run:
         finally:
             self.observer.record(net)
 
-    def _set_optimizer_options(self, net: ObjectiveNet, rows: Rows, batch_size: int | None = None) -> None:
+    def _set_options(self, net: ObjectiveNet, rows: Rows, batch_size: int | None = None) -> None:
         """Set the net's callbacks and the options that may change from one fit to the next."""
         options = self.plan.optimizer
         net.take_callbacks(self.callbacks)
-        net.set_optimizer_options(
-            options.learning_rate, options.weight_decay, batch_size or options.rows_per_step(len(rows))
-        )
+        batch_size = batch_size or options.rows_per_step(len(rows))
+        net.set_optimizer_options(options.learning_rate, options.weight_decay, batch_size)
 
     def _callbacks(
         self, net, rows, phase: Phase, epochs: int, held_out=None, threshold=None, verbose: int = 0
