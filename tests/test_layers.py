@@ -140,6 +140,9 @@ def test_private_names_are_read_by_their_owners_alone(path):
     tree = ast.parse(path.read_text())
     owned, bases = _defined_names(tree), _base_names(tree)
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("sk_autoenc"):
+            hidden = [alias.name for alias in node.names if alias.name.startswith("_")]
+            assert not hidden, f"{path.name}:{node.lineno} imports {hidden}"
         if isinstance(node, ast.Attribute):
             owner, name = node.value, node.attr
         elif _is_call_of(node, "getattr", "hasattr", "setattr") and isinstance(node.args[1], ast.Constant):
