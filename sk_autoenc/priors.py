@@ -1,7 +1,7 @@
-"""What codes should look like: normal, uniform, a mixture of normals, a Swiss roll.
+"""Priors of codes: normal, uniform, a mixture of normals, a Swiss roll.
 
-A prior draws by ``sample(n, generator)``, a tensor of shape (n, n_components) on the generator's device. One that a
-density model can use also has ``log_prob(code)``. Any object with the first, or both, will do.
+A prior has ``sample(n, generator)``, which returns a tensor of shape (n, n_components) on the generator's device. For
+models with a density it also has ``log_prob(code)``. Any object with these methods can be a prior.
 """
 
 import copy
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 from sk_autoenc.nn.variational import normal_log_prob
 
-#: Codes that each distribution of a fitted mixture must have, for each of its dimensions and one more.
+#: Least number of codes of each distribution of a fitted mixture, divided by the number of dimensions plus one.
 _LEAST_SHARE = 2
 
 
@@ -34,7 +34,7 @@ class NormalPrior(BaseEstimator):
     scale : float, default=1.0
         Their standard deviation, above 0.
     n_components : int or None, default=None
-        Length of a code; None is the model's.
+        Length of a code; None takes the model's.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class NormalPrior(BaseEstimator):
     def _check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
         if not _is_number(self.scale) or self.scale <= 0:
-            raise ValueError(f"NormalPrior: scale must be a positive number, got {self.scale!r}.")
+            raise ValueError(f"NormalPrior: scale must be a number above 0, got {self.scale!r}.")
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
@@ -72,7 +72,7 @@ class UniformPrior(BaseEstimator):
     high : float, default=1.0
         The upper bound, above ``low``.
     n_components : int or None, default=None
-        Length of a code; None is the model's.
+        Length of a code; None takes the model's.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class UniformPrior(BaseEstimator):
         """Raise ``ValueError`` for parameters out of range."""
         if not _is_number(self.low) or not _is_number(self.high) or self.low >= self.high:
             raise ValueError(
-                "UniformPrior: low and high must be numbers, low below high, "
+                "UniformPrior: low and high must be numbers with low < high, "
                 f"got low={self.low!r} and high={self.high!r}."
             )
 
@@ -110,12 +110,12 @@ class UniformPrior(BaseEstimator):
 class GaussianMixturePrior(BaseEstimator):
     """A mixture of normal distributions.
 
-    ``VAETransformer`` fits one of these to the codes of the training rows, unless the standard normal is as good.
+    ``VAETransformer`` fits such a mixture to the codes of the training rows, unless the standard normal is as good.
 
     Parameters
     ----------
     means : array-like of shape (n_clusters, n_components)
-        Where the distributions lie.
+        Means of the distributions.
     covariances : array-like of shape (n_clusters, n_components, n_components) or float, default=1.0
         Their covariance matrices; a number is the variance of all components.
     weights : array-like of shape (n_clusters,) or None, default=None
@@ -136,8 +136,8 @@ class GaussianMixturePrior(BaseEstimator):
         self.weights = weights
 
     @classmethod
-    def petals(cls, n_clusters: int = 10, *, radius: float = 2.5) -> "GaussianMixturePrior":
-        """Long and narrow normal distributions around the origin, a pinwheel; two components.
+    def pinwheel(cls, n_clusters: int = 10, *, radius: float = 2.5) -> "GaussianMixturePrior":
+        """A pinwheel of long and narrow normal distributions around the origin; two components.
 
         Parameters
         ----------
@@ -178,16 +178,16 @@ class GaussianMixturePrior(BaseEstimator):
         covariances, wanted = np.asarray(self.covariances), (n_clusters, n_components, n_components)
         if covariances.shape not in ((), wanted) or not _are_numbers(covariances):
             raise ValueError(
-                f"GaussianMixturePrior: covariances must be a number or numbers of shape {wanted}, "
+                f"GaussianMixturePrior: covariances must be one number, or numbers of shape {wanted}, "
                 f"got {self.covariances!r}."
             )
         if covariances.ndim and not np.allclose(covariances, np.swapaxes(covariances, 1, 2)):
-            raise ValueError("GaussianMixturePrior: covariances must be symmetric, one is not.")
+            raise ValueError(f"GaussianMixturePrior: covariances must be symmetric, got {self.covariances!r}.")
         weights = np.ones(n_clusters) if self.weights is None else np.asarray(self.weights)
         in_range = weights.shape == (n_clusters,) and _are_numbers(weights) and (weights >= 0).all()
         if not in_range or weights.sum() == 0:
             raise ValueError(
-                f"GaussianMixturePrior: weights must be {n_clusters} numbers of 0 or more, not all 0, "
+                f"GaussianMixturePrior: weights must be {n_clusters} numbers of 0 or more with a sum above 0, "
                 f"got {self.weights!r}."
             )
         try:
@@ -232,7 +232,7 @@ class GaussianMixturePrior(BaseEstimator):
         log_det = np.log(np.diagonal(whiteners, axis1=1, axis2=2)).sum(axis=1)
         matrix = torch.from_numpy(whiteners.reshape(-1, n_components)).to(code)
         shift = torch.from_numpy(np.einsum("cij,cj->ci", whiteners, means).ravel()).to(code)
-        # Padded so that a code's density does not depend on where it stands among the others.
+        # Padded, so that a code's density does not depend on its position.
         spare = -len(matrix) % ALIGNED_WIDTH
         whitened = F.linear(code, F.pad(matrix, (0, 0, 0, spare)))[..., : len(matrix)] - shift
         parts = normal_log_prob(whitened.unflatten(-1, (n_clusters, n_components)))  # (..., n_clusters)
@@ -242,7 +242,7 @@ class GaussianMixturePrior(BaseEstimator):
 
 
 class SwissRollPrior(BaseEstimator):
-    """A spiral in two dimensions; it has no density, so only models that need none take it.
+    """A spiral in two dimensions. It has no ``log_prob``, so models with a density cannot use it.
 
     Parameters
     ----------
@@ -268,16 +268,15 @@ class SwissRollPrior(BaseEstimator):
     def _check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
         if not _is_number(self.scale) or self.scale <= 0:
-            raise ValueError(f"SwissRollPrior: scale must be a positive number, got {self.scale!r}.")
+            raise ValueError(f"SwissRollPrior: scale must be a number above 0, got {self.scale!r}.")
         if not _is_number(self.noise) or self.noise < 0:
             raise ValueError(f"SwissRollPrior: noise must be a number of 0 or more, got {self.noise!r}.")
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, 2)."""
         device = generator.device
-        share = torch.rand(
-            n, dtype=torch.float32, generator=generator, device=device
-        ).sqrt()  # as many on each stretch of the line
+        # The root gives equally many draws on each stretch of the line.
+        share = torch.rand(n, dtype=torch.float32, generator=generator, device=device).sqrt()
         angle = 3 * math.pi * share
         line = self.scale * share[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
         return line + self.noise * _randn(n, 2, generator)
@@ -286,8 +285,8 @@ class SwissRollPrior(BaseEstimator):
 def fitted_mixture(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> GaussianMixturePrior | None:
     """The mixture that fits codes best by Akaike's corrected criterion; None if the standard normal is as good.
 
-    The criterion (Hurvich & Tsai 1989, https://doi.org/10.1093/biomet/76.2.297) estimates how probable fresh codes are.
-    Mixtures with a distribution of few codes do not count: its covariance would be that of chance, or singular.
+    The criterion (Hurvich & Tsai 1989, https://doi.org/10.1093/biomet/76.2.297) estimates the log-density of new codes.
+    Mixtures with a distribution of few codes are left out, because its covariance would be random, or singular.
 
     Parameters
     ----------
@@ -300,10 +299,8 @@ def fitted_mixture(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> G
     """
     codes = codes.astype(np.float64)  # mixtures compute in the dtype of their rows
     n, n_components = codes.shape
-    least, best = (
-        -2 * normal_log_prob(torch.from_numpy(codes)).sum().item(),
-        None,
-    )  # the standard normal has no parameters
+    # The standard normal has no parameters.
+    least, best = -2 * normal_log_prob(torch.from_numpy(codes)).sum().item(), None
     for size in n_clusters:
         n_parameters = size * (1 + n_components + n_components * (n_components + 1) // 2) - 1
         if n_parameters >= n - 1:
@@ -316,7 +313,7 @@ def fitted_mixture(codes: np.ndarray, n_clusters: Sequence[int], seed: int) -> G
     return None if best is None else GaussianMixturePrior(best.means_, best.covariances_, weights=best.weights_)
 
 
-_OWN = (NormalPrior, UniformPrior, GaussianMixturePrior, SwissRollPrior)
+_OWN = (NormalPrior, UniformPrior, GaussianMixturePrior, SwissRollPrior)  # their parameters are checked
 
 
 def _is_number(value: Any) -> bool:
@@ -328,13 +325,13 @@ def _are_numbers(values: np.ndarray) -> bool:
 
 
 def as_prior(prior: Any, n_components: int) -> Any:
-    """A copy of the prior for codes of this length; anything that can sample may be one."""
+    """A copy of the prior for codes of this length; any object with ``sample`` can be a prior."""
     if not hasattr(prior, "sample") or isinstance(
         prior, type | nn.Module | GaussianMixture | torch.distributions.Distribution
     ):
         raise ValueError(
-            f"prior must be a name or an object with sample(n, generator), got {prior!r}; classes, networks, "
-            "distributions of torch and mixtures of scikit-learn have another sample: wrap it in a class of your own."
+            f"prior must be a name or an object with sample(n, generator), got {prior!r}; the sample method of classes,"
+            " networks, distributions of torch and mixtures of scikit-learn differs, so write a class that calls it."
         )
     if isinstance(prior, BaseEstimator):
         prior = clone(prior)
@@ -348,18 +345,18 @@ def as_prior(prior: Any, n_components: int) -> Any:
         found = tuple(prior.sample(2, torch.Generator().manual_seed(0)).shape)
     if found != (2, n_components):
         raise ValueError(
-            f"prior={type(prior).__name__} gives codes of shape {found} for two draws, but n_components={n_components} "
-            f"asks for {(2, n_components)}."
+            f"prior={type(prior).__name__} must return shape {(2, n_components)} for two draws because of "
+            f"n_components={n_components}, got {found}."
         )
     return prior
 
 
 def _randn(n: int, n_components: int, generator: torch.Generator) -> Tensor:
-    """Standard normal draws in the network's precision, whatever torch's default."""
+    """Standard normal draws in float32, whatever torch's default dtype is."""
     return torch.randn(n, n_components, dtype=torch.float32, generator=generator, device=generator.device)
 
 
 def _known(prior: NormalPrior | UniformPrior) -> int:
     if prior.n_components is None:
-        raise ValueError(f"{type(prior).__name__}: n_components is None and not filled in; give it.")
+        raise ValueError(f"{type(prior).__name__}: n_components must be an integer to draw codes, got None.")
     return prior.n_components

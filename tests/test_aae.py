@@ -165,7 +165,7 @@ def test_the_schedule_is_that_of_every_player():
             yield player, module.left.weight.sum() + module.right.weight.sum()
 
     net = duel_net(turns)
-    net.tune(0.2, 0.0, 1)
+    net.set_optimizer_options(0.2, 0.0, 1)
     callbacks = fit_callbacks(schedule="cosine", n_steps=20)
     net.train(Rows(torch.zeros(10, 1)), epochs=2, callbacks=callbacks)
     left, right, both = np.array(rates).T
@@ -360,7 +360,7 @@ def test_mismatch_is_that_of_drawn_codes(X, monkeypatch):
 
 
 def test_a_critic_that_wins_is_told(X):
-    with pytest.warns(ConvergenceWarning, match="critic has won"):
+    with pytest.warns(ConvergenceWarning, match="critic separates codes"):
         AAETransformer(
             2,
             **{**CHEAP, "max_iter": 150, "critic": (32, 32)},
@@ -372,7 +372,7 @@ def test_a_critic_that_wins_is_told(X):
 
 def test_a_silent_critic_is_told(X, monkeypatch):
     monkeypatch.setattr(AdversarialAutoencoder, "log_odds", lambda module, code: 0 * module.critic(code)[:, 0])
-    with pytest.warns(ConvergenceWarning, match="critic has fallen silent.*critic_learning_rate.*max_iter than 3"):
+    with pytest.warns(ConvergenceWarning, match="critic is constant.*critic_learning_rate.*max_iter than 3"):
         AAETransformer(2, **CHEAP).fit(X)
 
 
@@ -453,8 +453,8 @@ def test_counts_are_sampled_as_counts():
         ({"prior": "swiss_roll", "n_components": 3}, r"n_components=3"),
         ({"prior": 1.0}, r"prior must be a name or an object with sample\(n, generator\), got 1.0"),
         ({"net_params": {"compile": True}}, "'compile' would have no effect"),
-        ({"init": "pca", "likelihood": "poisson"}, "init='pca' does not go with likelihood='poisson'"),
-        ({"critic": (0,)}, "hidden_layer_sizes must hold integers of 1 or more"),
+        ({"init": "pca", "likelihood": "poisson"}, "init='pca' cannot be combined with likelihood='poisson'"),
+        ({"critic": (0,)}, "hidden_layer_sizes must have integers of 1 or more"),
     ],
 )
 def test_errors_name_what_is_wrong(X, options, message):

@@ -261,7 +261,7 @@ def test_a_pickle_of_a_gpu_model_opens_here(estimator):
     if torch.cuda.is_available():
         pytest.skip("needs a machine without CUDA")
     estimator.device_ = "cuda"
-    with pytest.warns(UserWarning, match="opens on the CPU"):
+    with pytest.warns(UserWarning, match="it uses the CPU"):
         opened = pickle.loads(pickle.dumps(estimator))
     assert_same(outputs(opened, X), expected)
 
@@ -353,7 +353,7 @@ def test_partial_fit_goes_on(estimator):
     with pytest.raises(ValueError, match="features"):
         estimator.partial_fit(X[:, :3])
     estimator.set_params(n_components=3)
-    with pytest.raises(ValueError, match="n_components was 2"):
+    with pytest.raises(ValueError, match="n_components must be 2"):
         estimator.partial_fit(X)
 
 

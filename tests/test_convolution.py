@@ -36,7 +36,7 @@ def square(side):
 
 
 def plan(shape=(2, 6, 9), channels=(4, 5), **options):
-    return Convolutional(channels, **options).fitted_to(shape)
+    return Convolutional(channels, **options).bind(shape)
 
 
 # -- rows and images
@@ -263,10 +263,10 @@ def test_dilated_stages_see_ever_longer_stretches():
     ("options", "message"),
     [
         ({"dilation": 0}, "dilation must be an integer of 1 or more, got 0"),
-        ({"dilation": (1, 2, 4)}, r"dilation must be a number or one for each of the 2 stages.*got \(1, 2, 4\)"),
-        ({"dilation": (1, 0)}, r"dilation must hold integers of 1 or more, got 0 in \(1, 0\)"),
-        ({"channels": ()}, "channels must have one entry or more"),
-        ({"channels": (8, 0)}, r"channels must hold integers of 1 or more, got 0 in \(8, 0\)"),
+        ({"dilation": (1, 2, 4)}, r"dilation must be one integer, or 2 integers for the stages.*got \(1, 2, 4\)"),
+        ({"dilation": (1, 0)}, r"dilation must have integers of 1 or more, got 0 in \(1, 0\)"),
+        ({"channels": ()}, "channels must have 1 entry or more"),
+        ({"channels": (8, 0)}, r"channels must have integers of 1 or more, got 0 in \(8, 0\)"),
         ({"channels": 8}, "channels must be a sequence of integers, got 8"),
         ({"kernel_size": 4}, "kernel_size must be odd, got 4"),
         ({"kernel_size": 0}, "kernel_size must be an integer of 1 or more, got 0"),
@@ -274,7 +274,7 @@ def test_dilated_stages_see_ever_longer_stretches():
         ({"normalization": "batch"}, "normalization must be one of.*got 'batch'"),
         ({"activation": "swish"}, "activation must be one of.*got 'swish'"),
         ({"code_activation": None}, "code_activation must be one of.*got None"),
-        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must hold integers of 1 or more"),
+        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must have integers of 1 or more"),
         ({"input_shape": (1, 2, 28, 28)}, r"input_shape must be \(channels, height, width\) or.*got \(1, 2, 28, 28\)"),
         ({"input_shape": (28,), "channels_last": True}, r"input_shape must be \(height, width, channels\)"),
     ],
@@ -289,26 +289,26 @@ def test_parameters_that_are_refused(options, message):
 def test_rows_that_do_not_fit_are_refused():
     with pytest.raises(
         ValueError,
-        match=r"rows of shape \(64,\) do not say.*input_shape as \(channels, height, width\) or \(channels, length",
+        match=r"input_shape must be .* or \(channels, length\) for rows of shape \(64,\), got None",
     ):
-        Convolutional().fitted_to((64,))
-    with pytest.raises(ValueError, match=r"rows of shape \(8, 8\) do not say"):  # a grey image, or a series
-        Convolutional().fitted_to((8, 8))
-    with pytest.raises(ValueError, match=r"input_shape=\(1, 8, 8\) has 64 cells, but rows have shape \(65,\)"):
-        Convolutional(input_shape=(1, 8, 8)).fitted_to((65,))
-    with pytest.raises(ValueError, match=r"input_shape=\(1, 8, 8\).*rows have shape \(8, 8, 1\)"):
-        Convolutional(input_shape=(1, 8, 8)).fitted_to((8, 8, 1))
+        Convolutional().bind((64,))
+    with pytest.raises(ValueError, match=r"for rows of shape \(8, 8\), got None"):  # a grey image, or a series
+        Convolutional().bind((8, 8))
+    with pytest.raises(ValueError, match=r"shape \(1, 8, 8\) or 64 cells because of input_shape, got shape \(65,\)"):
+        Convolutional(input_shape=(1, 8, 8)).bind((65,))
+    with pytest.raises(ValueError, match=r"shape \(1, 8, 8\) or .* got shape \(8, 8, 1\)"):
+        Convolutional(input_shape=(1, 8, 8)).bind((8, 8, 1))
 
 
 def test_images_too_small_for_their_stages_are_refused():
-    with pytest.raises(ValueError, match=r"1 x 9 pixels have a side of 1 after 0 of the 2 stages.*use MLP"):
-        Convolutional().fitted_to((3, 1, 9))
-    with pytest.raises(ValueError, match=r"6 x 3 pixels.*after 2 of the 3 stages.*stride=2; use fewer stages"):
-        Convolutional((4, 4, 4)).fitted_to((1, 6, 3))
-    Convolutional((4, 4)).fitted_to((1, 6, 3))
-    Convolutional((4, 4, 4), stride=1).fitted_to((1, 2, 2))
-    with pytest.raises(ValueError, match=r"series of 3 time points have a side of 1 after 2 of the 3 stages"):
-        Convolutional((4, 4, 4), input_shape=(2, 3)).fitted_to((2, 3))
+    with pytest.raises(ValueError, match=r"2 stages .* 1 x 9 pixels have a side of 1 after 0 stages; use MLP"):
+        Convolutional().bind((3, 1, 9))
+    with pytest.raises(ValueError, match=r"3 stages with stride=2.*6 x 3 pixels.*after 2 stages; use fewer stages"):
+        Convolutional((4, 4, 4)).bind((1, 6, 3))
+    Convolutional((4, 4)).bind((1, 6, 3))
+    Convolutional((4, 4, 4), stride=1).bind((1, 2, 2))
+    with pytest.raises(ValueError, match=r"3 stages .*series of 3 time points have a side of 1 after 2 stages"):
+        Convolutional((4, 4, 4), input_shape=(2, 3)).bind((2, 3))
 
 
 # -- series

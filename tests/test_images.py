@@ -63,7 +63,7 @@ def test_flat_rows_are_read_by_a_model_of_images(estimator):
 
 def test_rows_of_another_shape_are_refused(estimator):
     estimator.fit(X)
-    with pytest.raises(ValueError, match=r"shape \(5, 1, 8\), but .* fitted on rows of shape \(1, 5, 8\)"):
+    with pytest.raises(ValueError, match=r"shape \(1, 5, 8\), on which .* was fitted, got rows of shape \(5, 1, 8\)"):
         estimator.transform(X.reshape(-1, 5, 1, 8))
     with pytest.raises(ValueError, match="features"):
         estimator.transform(X[:, :, 1:])
@@ -91,7 +91,7 @@ def test_the_order_of_channels_is_the_users(kind):
     architecture = Convolutional((4,), channels_last=True)
     model = kind(2, architecture=architecture, max_iter=1, random_state=0, device="cpu").fit(colour)
     assert model.reconstruct(colour).shape == colour.shape
-    with pytest.raises(ValueError, match="fitted on rows of shape"):
+    with pytest.raises(ValueError, match="was fitted, got rows of shape"):
         model.transform(colour.transpose(0, 3, 1, 2))
 
 
@@ -103,12 +103,12 @@ def test_pixels_of_bytes_are_taken_as_numbers():
     assert as_bytes.reconstruct(pixels).dtype == np.float64
     counts = clone(model).set_params(likelihood="poisson").fit(pixels % 5)
     assert (counts.reconstruct(pixels % 5) > 0).all()
-    with pytest.raises(ValueError, match=r"needs values in \[0, 1\].*255"):
+    with pytest.raises(ValueError, match=r"must have values in \[0, 1\].*255"):
         clone(model).set_params(likelihood="bernoulli").fit(pixels)
 
 
 def test_categories_are_refused_with_convolutions():
-    with pytest.raises(ValueError, match="categories do not go with convolutions"):
+    with pytest.raises(ValueError, match="categories cannot be combined with convolutions"):
         clone(IMAGES[0]).set_params(likelihood="categorical").fit(rng.integers(0, 3, (60, 1, 5, 8)))
 
 
@@ -318,12 +318,12 @@ def test_what_inpainting_refuses(painter):
         painter.inpaint(SMOOTH, MASK.astype(int))
     with pytest.raises(ValueError, match=r"mask must broadcast to the shape of X, \(200, 1, 5, 8\).*\(3, 3\)"):
         painter.inpaint(SMOOTH, np.ones((3, 3), dtype=bool))
-    with pytest.raises(ValueError, match="cells that are NaN where mask is False"):
+    with pytest.raises(ValueError, match="must not have NaN where mask is False"):
         painter.inpaint(np.full_like(SMOOTH, np.nan), MASK)
     with pytest.raises(ValueError, match="float32"):
         painter.inpaint(np.full_like(SMOOTH, 1e300), MASK)
     for kind in ("block", "warp"):
-        with pytest.raises(ValueError, match=f"noise_kind='{kind}' needs rows that hold images"):
+        with pytest.raises(ValueError, match=f"noise_kind='{kind}' needs images or series"):
             AutoencoderTransformer(noise=0.1, noise_kind=kind).fit(FLAT)
     categories = AutoencoderTransformer(2, likelihood="categorical", max_iter=1).fit(FLAT[:, :3].round().clip(0, 3))
     with pytest.raises(ValueError, match="likelihood='categorical' has categories"):

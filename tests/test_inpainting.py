@@ -103,7 +103,7 @@ def test_pca_that_was_kept_says_that_it_has_learned_nothing_about_holes():
     rows = np.random.default_rng(0).standard_normal((60, 5))
     model = AutoencoderTransformer(2, max_iter=2, random_state=0).fit(rows)
     assert model.linear_
-    with pytest.warns(UserWarning, match="has kept PCA"):
+    with pytest.warns(UserWarning, match="result of fit is PCA"):
         model.inpaint(rows, HIDDEN[:5], max_passes=200)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -116,5 +116,5 @@ def test_rows_out_of_range_are_read_but_not_scored():
     model = AutoencoderTransformer(2, likelihood="bernoulli", noise=0.3, max_iter=1, random_state=0).fit(ones)
     assert np.isfinite(model.reconstruct(ones + 0.5)).all()
     for call in (model.score_samples, model.score):
-        with pytest.raises(ValueError, match=r"needs values in \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"must have values in \[0, 1\]"):
             call(ones + 0.5)

@@ -135,12 +135,12 @@ def test_losses_of_other_estimators_are_drawn_too(X):
 def test_log_scale(fitted):
     assert LossCurveDisplay.from_estimator(fitted, log_scale=True).ax_.get_yscale() == "log"
     assert LossCurveDisplay.from_estimator(fitted).ax_.get_yscale() == "linear"
-    with pytest.raises(ValueError, match=r"log_scale=True needs losses above 0.*validation.*-2\.5"):
+    with pytest.raises(ValueError, match=r"curves must be above 0 with log_scale=True, got -2\.5 in the validation"):
         LossCurveDisplay({"training": [1, 2], "validation": [1, -2.5]}).plot(log_scale=True)
 
 
 def test_estimators_without_losses_are_refused(X):
-    with pytest.raises(TypeError, match="recorded loss_curve_ in fit, which PCA has not"):
+    with pytest.raises(TypeError, match="estimator must have loss_curve_, which PCA does not have"):
         LossCurveDisplay.from_estimator(PCA(2).fit(X))
 
 
@@ -318,13 +318,13 @@ def test_codes_as_data_frames(X):
 def test_a_code_of_one_component_has_no_plane(X):
     one = PCA(1).fit(X)
     for draw in (LatentDisplay.from_estimator, partial(LatentTraversalDisplay.from_estimator, kind="plane")):
-        with pytest.raises(ValueError, match="Two components are needed to draw a plane, but the code has 1"):
+        with pytest.raises(ValueError, match="codes of 2 components or more to draw a plane, got 1"):
             draw(one, X)
 
 
 @pytest.mark.parametrize("components", [(0, 3), (-1, 0), (0, 1, 2), (0,)])
 def test_components_out_of_range(X, fitted, components):
-    with pytest.raises(ValueError, match=rf"components must be two numbers from 0 to 2.*got \{str(components)[:-1]}"):
+    with pytest.raises(ValueError, match=rf"components must be two integers from 0 to 2.*got \{str(components)[:-1]}"):
         LatentDisplay.from_estimator(fitted, X, components=components)
 
 
@@ -386,7 +386,7 @@ def test_counts_are_reconstructed_with_their_totals():
 
 
 def test_what_cannot_be_reconstructed(X, fitted):
-    with pytest.raises(TypeError, match="Normalizer has neither"):
+    with pytest.raises(TypeError, match="inverse_transform, which Normalizer does not have"):
         ReconstructionDisplay.from_estimator(Normalizer().fit(X), X)
     with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
         ReconstructionDisplay.from_estimator(fitted, X, n_samples=0)
@@ -459,9 +459,9 @@ def test_samples_as_data_frames(X):
 
 
 def test_what_cannot_be_sampled(X, fitted, generative):
-    with pytest.raises(TypeError, match="estimator must have sample, which AutoencoderTransformer has not"):
+    with pytest.raises(TypeError, match="estimator must have sample, which AutoencoderTransformer does not have"):
         SampleGridDisplay.from_estimator(fitted)
-    with pytest.raises(TypeError, match=r"mean=True needs .* KernelDensity's does not"):
+    with pytest.raises(TypeError, match="mean must be False for KernelDensity"):
         SampleGridDisplay.from_estimator(KernelDensity().fit(X), mean=True)
     with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
         SampleGridDisplay.from_estimator(generative, n_samples=0)
@@ -514,10 +514,10 @@ def test_codes_of_two_components_are_shown_as_a_plane(X):
     ("options", "message"),
     [
         ({"kind": "line"}, "kind must be 'auto', 'components' or 'plane', got 'line'"),
-        ({"components": (0, 3)}, r"components must be numbers from 0 to 2.*got \(0, 3\)"),
-        ({"kind": "plane", "components": (0, 1, 2)}, "components must be two numbers from 0 to 2"),
+        ({"components": (0, 3)}, r"components must be integers from 0 to 2.*got \(0, 3\)"),
+        ({"kind": "plane", "components": (0, 1, 2)}, "components must be two integers from 0 to 2"),
         ({"n_steps": 1}, "n_steps == 1, must be >= 2"),
-        ({"percentiles": (0.9, 0.1)}, r"percentiles must rise within 0 and 1, got \(0.9, 0.1\)"),
+        ({"percentiles": (0.9, 0.1)}, r"percentiles must be two increasing numbers from 0 to 1, got \(0.9, 0.1\)"),
         ({"row": 60}, "row == 60, must be <= 59"),
         ({"image_shape": (2, 2)}, "image_shape must be"),
     ],
@@ -528,7 +528,7 @@ def test_traversals_out_of_range(X, generative, options, message):
 
 
 def test_there_is_no_way_back_from_some_codes(X):
-    with pytest.raises(TypeError, match="estimator must have inverse_transform, which Normalizer has not"):
+    with pytest.raises(TypeError, match="estimator must have inverse_transform, which Normalizer does not have"):
         LatentTraversalDisplay.from_estimator(Normalizer().fit(X), X)
 
 
@@ -546,7 +546,7 @@ def test_divergences_are_those_of_the_estimator(generative, sort):
 
 
 def test_divergences_of_other_estimators(fitted):
-    with pytest.raises(TypeError, match="must have kl_per_component_, which AutoencoderTransformer has not"):
+    with pytest.raises(TypeError, match="must have kl_per_component_, which AutoencoderTransformer does not have"):
         ComponentKLDisplay.from_estimator(fitted)
 
 

@@ -136,13 +136,13 @@ CATEGORIES = np.array([[0, 1], [2, 0], [1, 1], [2, 1]], dtype=float)
 
 
 def fitted_categorical():
-    return Categorical().fitted_to(CATEGORIES)
+    return Categorical().resolve(CATEGORIES)
 
 
 def test_categories_are_counted_in_the_rows_or_given():
     assert fitted_categorical().n_categories == [3, 2]
-    assert Categorical(4).fitted_to(CATEGORIES).n_categories == [4, 4]
-    assert Categorical([3, 5]).fitted_to(CATEGORIES).n_categories == [3, 5]
+    assert Categorical(4).resolve(CATEGORIES).n_categories == [4, 4]
+    assert Categorical([3, 5]).resolve(CATEGORIES).n_categories == [3, 5]
     assert fitted_categorical().n_inputs(2) == fitted_categorical().n_outputs(2, noise=True) == 5
 
 
@@ -201,7 +201,7 @@ def test_draws_of_counts():
 
 
 def test_draws_of_counts_with_a_total():
-    likelihood = Multinomial().fitted_to(np.array([[1.0, 1.0, 0.0], [4.0, 3.0, 2.0], [9.0, 9.0, 9.0]]))
+    likelihood = Multinomial().resolve(np.array([[1.0, 1.0, 0.0], [4.0, 3.0, 2.0], [9.0, 9.0, 9.0]]))
     assert likelihood.total == 9
     drawn = draws(likelihood, np.log([0.5, 0.3, 0.2]))
     assert (drawn.sum(1) == 9).all()
@@ -287,11 +287,11 @@ def test_check_accepts(name, X, dtype):
         ("bernoulli", [[0.0, 1.5]], r"likelihood='bernoulli'.*\[0, 1\].*1\.5"),
         ("bernoulli", [[-0.25, 1.0]], r"likelihood='bernoulli'.*\[0, 1\].*-0\.25"),
         ("poisson", [[0.0, -2.0]], r"likelihood='poisson'.*0 or more.*-2"),
-        ("poisson", [[0.0, 2.5]], r"likelihood='poisson'.*whole.*2\.5"),
+        ("poisson", [[0.0, 2.5]], r"likelihood='poisson'.*integer-valued.*2\.5"),
         ("multinomial", [[4.0, -1.0]], r"likelihood='multinomial'.*0 or more.*-1"),
-        ("multinomial", [[4.0, 0.125]], r"likelihood='multinomial'.*whole.*0\.125"),
+        ("multinomial", [[4.0, 0.125]], r"likelihood='multinomial'.*integer-valued.*0\.125"),
         ("categorical", [[4.0, -1.0]], r"likelihood='categorical'.*from 0.*-1"),
-        ("categorical", [[4.0, 0.5]], r"likelihood='categorical'.*whole.*0\.5"),
+        ("categorical", [[4.0, 0.5]], r"likelihood='categorical'.*integer-valued.*0\.5"),
     ],
 )
 def test_check_refuses_and_names_parameter_bound_and_value(name, X, message):
@@ -313,14 +313,17 @@ def test_scoring_refuses_what_has_no_probability():
     [
         (Bernoulli(binarize="static"), "binarize must be False or 'dynamic', got 'static'"),
         (Gaussian("column"), "variance must be .*'shared'.* got 'column'"),
-        (Gaussian(float("inf")), "variance must be a name or a positive number, got inf"),
-        (Gaussian(None), "variance must be a name or a positive number, got None"),
+        (Gaussian(float("inf")), "variance must be a name or a number above 0, got inf"),
+        (Gaussian(None), "variance must be a name or a number above 0, got None"),
         (Gaussian("shared", correlated=1), "correlated must be True, False or 'auto', got 1"),
-        (Gaussian(0.0), "variance must be a name or a positive number, got 0.0"),
+        (Gaussian(0.0), "variance must be a name or a number above 0, got 0.0"),
         (Gaussian(correlated="yes"), "correlated must be True, False or 'auto', got 'yes'"),
-        (Gaussian("shared", correlated=True), "correlated=True does not go with variance='shared'"),
-        (Categorical([2, 2]), "column 0 of X has the category 2, but only 2 categories"),
-        (Categorical([3, 2, 2]), r"n_categories must be None, an integer of 1 or more, or 2 of these.*got \[3, 2, 2\]"),
+        (Gaussian("shared", correlated=True), "correlated=True cannot be combined with variance='shared'"),
+        (Categorical([2, 2]), "column 0 of X must have categories from 0 to 1, got 2"),
+        (
+            Categorical([3, 2, 2]),
+            r"n_categories must be None, an integer of 1 or more, or 2 such integers.*got \[3, 2, 2\]",
+        ),
         (Categorical([3, [2]]), r"n_categories must be .* got \[3, \[2\]\]"),
         (Categorical(["3", "2"]), r"n_categories must be .* got \['3', '2'\]"),
         (Categorical("many"), "n_categories must be .* got 'many'"),

@@ -241,7 +241,7 @@ def test_a_linear_model_that_is_kept_has_normal_noise(rng, likelihood, variance,
 
 @pytest.mark.parametrize("likelihood", ["student_t", StudentT(), StudentT("feature")])
 def test_the_deterministic_autoencoder_refuses_noise(likelihood):
-    with pytest.raises(ValueError, match=r"likelihood=.*[sS]tudent.*no effect"):
+    with pytest.raises(ValueError, match=r"no effect.*[sS]tudent"):
         AutoencoderTransformer(likelihood=likelihood).fit(np.eye(3))
 
 
@@ -249,7 +249,7 @@ def test_the_deterministic_autoencoder_refuses_noise(likelihood):
     ("likelihood", "message"),
     [
         (StudentT("column"), "StudentT: variance must be .*'column'"),
-        (StudentT(-1.0), "StudentT: variance must be a name or a positive number, got -1.0"),
+        (StudentT(-1.0), "StudentT: variance must be a name or a number above 0, got -1.0"),
         (StudentT("shared", correlated=True), "StudentT: correlated=True .*'shared'"),
         (Gaussian(correlated="yes"), "Gaussian: correlated must be .*'yes'"),
     ],

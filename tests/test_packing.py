@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sk_autoenc.nn.packing import MOST_BATCH_SIZES, Packing, UnrolledGRU, initial_state, run_in_pieces, run_layers
-from sk_autoenc.nn.recurrent import CELLS, go_on
+from sk_autoenc.nn.recurrent import CELLS, continue_from
 
 LENGTHS = torch.tensor([3, 5, 1, 3])
 
@@ -52,12 +52,12 @@ def test_series_end_and_turn_at_their_own_ends(training):
     found, x = packing(training), series()
     packed = found.pack(x)
     assert torch.equal(found.at_the_ends(packed), x[torch.arange(4), LENGTHS - 1])
-    turned = found.unpack(found.turned(packed))
+    turned = found.unpack(found.time_reversed(packed))
     for i, length in enumerate(LENGTHS):
         assert torch.equal(turned[i, :length], x[i, :length].flip(0))
         if not training:
             assert torch.equal(turned[i, length:5], x[i, length:5])
-    assert torch.equal(found.turned(found.turned(packed)), packed)
+    assert torch.equal(found.time_reversed(found.time_reversed(packed)), packed)
 
 
 def test_few_numbers_of_rows_are_run_and_none_too_few():
@@ -78,7 +78,7 @@ def test_layers_compute_what_they_do_on_each_series_and_its_gradient(name, n_lay
     weighting = normal(*states.shape, seed=2)
     alone = []
     for i, length in enumerate(LENGTHS):
-        out, _ = go_on(cell, x[i : i + 1, :length], initial_state(cell, first[:, i : i + 1].contiguous()))
+        out, _ = continue_from(cell, x[i : i + 1, :length], initial_state(cell, first[:, i : i + 1].contiguous()))
         torch.testing.assert_close(states[i : i + 1, :length], out)
         alone.append((out[0] * weighting[i, :length]).sum())
     given = [x, first, *cell.parameters()]
@@ -107,7 +107,7 @@ def test_the_gradient_is_that_of_small_differences():
 
 def test_a_gradient_of_the_gradient_is_refused():
     function, arguments = unrolled()
-    with pytest.raises(RuntimeError, match="once more"):
+    with pytest.raises(RuntimeError, match="second derivative"):
         torch.autograd.grad(function(*arguments).sum(), arguments, create_graph=True)
 
 

@@ -16,14 +16,14 @@ MEANS = np.array([[-2.0, 1.0], [1.0, 0.5], [0.0, -1.5]])
 COVARIANCES = np.array([[[0.5, 0.2], [0.2, 0.3]], [[0.2, 0.0], [0.0, 1.0]], [[1.0, -0.6], [-0.6, 0.5]]])
 WEIGHTS = np.array([1.0, 2.0, 5.0])
 MIXTURE = GaussianMixturePrior(MEANS, COVARIANCES, weights=WEIGHTS)
-PETALS = GaussianMixturePrior.petals(5)
+PINWHEEL = GaussianMixturePrior.pinwheel(5)
 
 PRIORS = {
     "normal": NormalPrior(n_components=2),
     "wide": NormalPrior(2.5, n_components=2),
     "uniform": UniformPrior(-1.0, 3.0, n_components=2),
     "mixture": MIXTURE,
-    "petals": PETALS,
+    "pinwheel": PINWHEEL,
 }
 SWISS_ROLL = SwissRollPrior()
 
@@ -40,7 +40,7 @@ DENSITIES = {
     "wide": lambda code: stats.norm(scale=2.5).pdf(code).prod(-1),
     "uniform": lambda code: stats.uniform(-1, 4).pdf(code).prod(-1),
     "mixture": lambda code: mixture_density(MIXTURE, code),
-    "petals": lambda code: mixture_density(PETALS, code),
+    "pinwheel": lambda code: mixture_density(PINWHEEL, code),
 }
 
 
@@ -102,7 +102,7 @@ def test_a_number_is_the_variance_of_all():
 
 
 def test_petals_point_away_from_the_origin():
-    prior = GaussianMixturePrior.petals(6, radius=3.0)
+    prior = GaussianMixturePrior.pinwheel(6, radius=3.0)
     np.testing.assert_allclose(np.linalg.norm(prior.means, axis=1), 3.0)
     assert len(np.unique(np.round(prior.means, 6), axis=0)) == 6
     for mean, covariance in zip(prior.means, prior.covariances, strict=True):
@@ -200,7 +200,7 @@ def test_anything_that_samples_may_be_a_prior(given):
     ids=lambda p: type(p).__name__,
 )
 def test_what_samples_in_another_way_is_refused(prior):
-    with pytest.raises(ValueError, match="wrap it in a class of your own"):
+    with pytest.raises(ValueError, match="write a class that calls it"):
         as_prior(prior, 2)
 
 
@@ -220,14 +220,14 @@ def test_the_length_of_codes_is_filled_in_in_a_copy():
 
 @pytest.mark.parametrize("prior", [NormalPrior(n_components=3), SWISS_ROLL, MIXTURE, Halves()])
 def test_a_prior_of_another_length_is_refused(prior):
-    with pytest.raises(ValueError, match=r"(?s)prior=.* gives codes of shape \(2, \d\).*n_components=5"):
+    with pytest.raises(ValueError, match=r"(?s)prior=.* must return shape \(2, 5\) .*n_components=5, got \(2, \d\)"):
         as_prior(prior, 5)
 
 
 def test_what_cannot_sample_is_refused():
     with pytest.raises(ValueError, match=r"prior must be a name or an object with sample.*got 3"):
         as_prior(3, 2)
-    with pytest.raises(ValueError, match="NormalPrior: n_components is None"):
+    with pytest.raises(ValueError, match="NormalPrior: n_components must be an integer to draw codes, got None"):
         NormalPrior().sample(2, seeded())
 
 
@@ -239,24 +239,24 @@ def test_priors_can_be_cloned(prior):
 @pytest.mark.parametrize(
     ("prior", "match"),
     [
-        (NormalPrior(-1.0), "scale must be a positive number, got -1"),
-        (NormalPrior(np.inf), "scale must be a positive number, got inf"),
-        (NormalPrior("a"), "scale must be a positive number, got 'a'"),
+        (NormalPrior(-1.0), "scale must be a number above 0, got -1"),
+        (NormalPrior(np.inf), "scale must be a number above 0, got inf"),
+        (NormalPrior("a"), "scale must be a number above 0, got 'a'"),
         (UniformPrior(2.0, 1.0), "low=2.0 and high=1.0"),
         (UniformPrior(0.0, np.inf), "low=0.0 and high=inf"),
         (GaussianMixturePrior([0.0, 1.0]), r"\(n_clusters, n_components\), got \[0.0, 1.0\]"),
         (GaussianMixturePrior(np.zeros((0, 2))), "means must be numbers of shape"),
         (GaussianMixturePrior([[np.nan, 0.0]]), r"means must be numbers.*got \[\[nan"),
         (GaussianMixturePrior(MEANS, -1.0), "positive definite, got -1"),
-        (GaussianMixturePrior(MEANS, "full"), "covariances must be a number .*got 'full'"),
-        (GaussianMixturePrior(MEANS, np.inf), "covariances must be a number .*got inf"),
+        (GaussianMixturePrior(MEANS, "full"), "covariances must be one number, .*got 'full'"),
+        (GaussianMixturePrior(MEANS, np.inf), "covariances must be one number, .*got inf"),
         (GaussianMixturePrior(MEANS, np.eye(2)), r"of shape \(3, 2, 2\), got array"),
         (GaussianMixturePrior(MEANS, COVARIANCES + np.array([[0, 0.1], [0, 0]])), "symmetric"),
         (GaussianMixturePrior(MEANS, -COVARIANCES), "positive definite"),
         (GaussianMixturePrior(MEANS, weights=[1.0, 2.0]), "weights must be 3 numbers"),
         (GaussianMixturePrior(MEANS, weights=[1.0, -2.0, 3.0]), "weights must be 3 numbers of 0 or more"),
         (GaussianMixturePrior(MEANS, weights=[1.0, np.inf, 3.0]), "weights must be 3 numbers of 0 or more"),
-        (SwissRollPrior(0.0), "scale must be a positive number, got 0"),
+        (SwissRollPrior(0.0), "scale must be a number above 0, got 0"),
         (SwissRollPrior(noise=-0.1), "noise must be a number of 0 or more, got -0.1"),
     ],
 )

@@ -19,7 +19,7 @@ from sk_autoenc import (
     save,
 )
 from sk_autoenc.initialization.random import initialize_parameters
-from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, ToSeries, UnrollCode, clock
+from sk_autoenc.nn.recurrent import CodeUnroller, SeriesEncoder, SeriesLayout, ToSeries, positional_encoding
 from tests.instances import describe
 from tests.outputs import assert_same, outputs
 
@@ -70,22 +70,24 @@ def test_a_row_holds_its_series_channel_after_channel():
 
 
 @pytest.mark.parametrize("n_timepoints", [1, 2, 3, 100])
-def test_the_clock_tells_every_step_from_every_other(n_timepoints):
-    time = clock(n_timepoints, torch.device("cpu"))
+def test_the_positional_encoding_tells_every_step_from_every_other(n_timepoints):
+    time = positional_encoding(n_timepoints, torch.device("cpu"))
     apart = torch.cdist(time, time) + torch.eye(n_timepoints)
     assert apart.min() > 0.3
-    assert torch.equal(time, clock(4 * n_timepoints, torch.device("cpu"))[:n_timepoints, _shared_hands(n_timepoints)])
+    assert torch.equal(
+        time, positional_encoding(4 * n_timepoints, torch.device("cpu"))[:n_timepoints, _shared_columns(n_timepoints)]
+    )
 
 
-def _shared_hands(n_timepoints):
-    """The columns of a longer clock that a shorter one has, too."""
-    short, long = (clock(n, torch.device("cpu")).shape[1] // 2 for n in (n_timepoints, 4 * n_timepoints))
+def _shared_columns(n_timepoints):
+    """The columns of a longer positional encoding that a shorter one has, too."""
+    short, long = (positional_encoding(n, torch.device("cpu")).shape[1] // 2 for n in (n_timepoints, 4 * n_timepoints))
     return [*range(short), *range(long, long + short)]
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_a_series_is_read_from_both_ends(cell):
-    reader = built(ReadSeries(SeriesLayout(1, 6), cell, 4, 1, bidirectional=True))
+    reader = built(SeriesEncoder(SeriesLayout(1, 6), cell, 4, 1, bidirectional=True))
     series = torch.randn(3, 6, generator=seeded())
     with torch.no_grad():
         for name, parameter in reader.cell.named_parameters():
@@ -100,9 +102,9 @@ def test_a_series_is_read_from_both_ends(cell):
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_a_state_depends_on_the_code_and_the_time_alone(cell):
-    """What a longer series begins with is what a shorter one is, where both have the same clock."""
-    long = built(UnrollCode(3, 8, cell, 4, 2))
-    short = UnrollCode(3, 7, cell, 4, 2)
+    """What a longer series begins with is what a shorter one is, where both have the same positional encoding."""
+    long = built(CodeUnroller(3, 8, cell, 4, 2))
+    short = CodeUnroller(3, 7, cell, 4, 2)
     short.load_state_dict(long.state_dict())
     code = torch.randn(5, 3, generator=seeded())
     torch.testing.assert_close(long(code)[:, :7], short(code))
@@ -119,7 +121,7 @@ def test_the_last_layer_has_a_bias_for_each_column():
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_states_start_orthogonal_and_from_the_private_stream(cell):
-    one, same, other = (built(UnrollCode(3, 8, cell, 4, 1), seed) for seed in (1, 1, 2))
+    one, same, other = (built(CodeUnroller(3, 8, cell, 4, 1), seed) for seed in (1, 1, 2))
     for gate in one.cell.weight_hh_l0.split(4):
         torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-5, rtol=0)
     for name, value in one.state_dict().items():
@@ -132,8 +134,8 @@ def test_states_start_orthogonal_and_from_the_private_stream(cell):
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_evaluation_computes_what_training_does(cell, bidirectional):
     layout, rows = SeriesLayout(2, 6), torch.randn(7, 12, generator=seeded())
-    reader = built(ReadSeries(layout, cell, 5, 3, bidirectional=bidirectional))
-    unroll = built(UnrollCode(4, 9, cell, 5, 2))
+    reader = built(SeriesEncoder(layout, cell, 5, 3, bidirectional=bidirectional))
+    unroll = built(CodeUnroller(4, 9, cell, 5, 2))
     for layer, seen in ((reader, rows), (unroll, rows[:, :4])):
         torch.testing.assert_close(layer.eval()(seen), layer.train()(seen))
 
@@ -141,7 +143,7 @@ def test_evaluation_computes_what_training_does(cell, bidirectional):
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("size", [3, 16, 33])
 def test_a_series_gets_the_same_bits_at_any_place_and_with_any_threads(cell, size):
-    plan = Recurrent(size, cell=cell, num_layers=2).fitted_to((3, 9))
+    plan = Recurrent(size, cell=cell, num_layers=2).bind((3, 9))
     encoder = built(plan.make_encoder(27, 5, linear_path=False)).eval()
     decoder = built(plan.make_decoder(5, 54, linear_path=False, bounded=False)).eval()
     rows, order = torch.randn(128, 27, generator=seeded()), torch.randperm(128, generator=seeded())
@@ -172,7 +174,7 @@ def test_a_series_gets_the_same_bits_at_any_place_and_with_any_threads(cell, siz
         ({"bidirectional": "yes"}, "bidirectional must be True or False, got 'yes'"),
         ({"code_activation": "sin"}, "code_activation must be one of .* got 'sin'"),
         ({"input_shape": (1, 2, 3)}, r"input_shape must be \(channels, timepoints\).* got \(1, 2, 3\)"),
-        ({"input_shape": (3, 5)}, r"input_shape=\(3, 5\) has 15 cells, but rows have shape \(2, 11\)"),
+        ({"input_shape": (3, 5)}, r"shape \(3, 5\) or 15 cells because of input_shape, got shape \(2, 11\)"),
     ],
 )
 def test_parameters_out_of_range_are_named(options, message):
@@ -182,13 +184,15 @@ def test_parameters_out_of_range_are_named(options, message):
 
 @pytest.mark.parametrize("penalty", [{"contraction": 0.1}, {"sparsity": 0.1}])
 def test_penalties_that_need_a_bounded_decoder_are_refused(penalty):
-    with pytest.raises(ValueError, match="does not go with contraction, nor with sparsity without a target"):
+    with pytest.raises(
+        ValueError, match="cannot be combined with contraction, nor with sparsity without sparsity_target"
+    ):
         AutoencoderTransformer(**_CHEAP, **penalty).fit(X)
     AutoencoderTransformer(**_CHEAP, sparsity=0.1, sparsity_target=0.2).fit(X)
 
 
 def test_images_are_refused():
-    with pytest.raises(ValueError, match=r"rows of shape \(2, 3, 4\) hold no series"):
+    with pytest.raises(ValueError, match=r"X must have the axes .* got rows of shape \(2, 3, 4\)"):
         AutoencoderTransformer(**_CHEAP).fit(rng.standard_normal((60, 2, 3, 4)))
 
 

@@ -23,15 +23,15 @@ from sk_autoenc import (
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.likelihoods import Tokens
 from sk_autoenc.nn.packing import Packing
-from sk_autoenc.nn.recurrent import CELLS, go_on
-from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
+from sk_autoenc.nn.recurrent import CELLS, continue_from
+from sk_autoenc.nn.tokens import TokenDecoder, TokenEncoder
 from sk_autoenc.training.randomness import draw_seed, make_generator
 
 NAN = float("nan")
 
 
-def decoder(cell="gru", n_layers=1, *, n_tokens=2, n_timepoints=3, may_end=True, size=5) -> WriteTokens:
-    made = WriteTokens(2, n_timepoints, n_tokens, cell, size, n_layers, may_end=may_end)
+def decoder(cell="gru", n_layers=1, *, n_tokens=2, n_timepoints=3, may_end=True, size=5) -> TokenDecoder:
+    made = TokenDecoder(2, n_timepoints, n_tokens, cell, size, n_layers, may_end=may_end)
     generator = make_generator(0, "initialization")
     initialize_parameters(made, generator)
     return made.eval()
@@ -104,9 +104,9 @@ def test_a_decoder_reads_the_time():
     silent = [parameter for name, parameter in writer.cell.named_parameters() if name.startswith("weight_hh")]
     torch.nn.init.zeros_(silent[0].data)  # no memory, so that equal tokens can differ by the time alone
     state = [torch.zeros(1, 1, 5)]
-    time, code = writer._clock(torch.zeros(1, 2)), torch.zeros(1, 2)
+    time, code = writer._times(torch.zeros(1, 2)), torch.zeros(1, 2)
     read = [writer._read(code, torch.tensor([1]), time[step : step + 1]) for step in (0, 1)]
-    first, second = (go_on(writer.cell, x[None], tuple(state))[0] for x in read)
+    first, second = (continue_from(writer.cell, x[None], tuple(state))[0] for x in read)
     assert not torch.allclose(first, second)
 
 
@@ -137,7 +137,7 @@ def test_training_sees_the_same_probabilities(cell):
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_a_reader_stops_at_the_end(cell):
-    reader = ReadTokens(3, cell, 4, 2, bidirectional=True)
+    reader = TokenEncoder(3, cell, 4, 2, bidirectional=True)
     initialize_parameters(reader, make_generator(0, "initialization"))
     reader.eval()
     short = reader(torch.tensor([[0.0, 2.0]]))
@@ -218,7 +218,7 @@ def test_empty_sequences_are_sequences():
     assert len(np.unique(model.transform(rows[-5:]), axis=0)) == 1
     assert not np.array_equal(model.transform(rows[-1:]), model.transform([[0.0, *[NAN] * 5]]))
     assert np.isfinite(model.score_samples(rows)).all()
-    with pytest.raises(ValueError, match="all sequences of X are empty"):
+    with pytest.raises(ValueError, match="got only empty sequences"):
         AutoencoderTransformer(2, max_iter=1, **OPTIONS).fit(rows[-5:])
 
 
@@ -268,20 +268,20 @@ def test_training_starts_at_the_shares_of_tokens():
 @pytest.mark.parametrize(
     ("options", "X", "message"),
     [
-        ({"noise": 0.1}, ROWS, "noise does not go with sequences of tokens"),
+        ({"noise": 0.1}, ROWS, "noise cannot be combined with sequences of tokens"),
         ({"contraction": 0.1}, ROWS, "contraction"),
         ({"likelihood": Categorical([2] * 6)}, ROWS, "n_categories must be None or one integer"),
-        ({"likelihood": Categorical(1)}, ROWS, "has the token 1, but only 1 tokens"),
+        ({"likelihood": Categorical(1)}, ROWS, "must have tokens from 0 to 0, got 1"),
         ({"likelihood": Categorical(True)}, ROWS, "one integer of 1 or more"),
-        ({}, ROWS + 0.5, "needs whole numbers"),
-        ({}, -ROWS, "needs tokens numbered from 0"),
+        ({}, ROWS + 0.5, "must be integer-valued"),
+        ({}, -ROWS, "must have tokens numbered from 0"),
         ({"architecture": Recurrent(4)}, ROWS, "NaN"),
         (
             {"architecture": Recurrent(4, unequal_lengths=True)},
             np.stack([ROWS, ROWS], axis=1),
-            "one channel, but rows hold 2",
+            "must have 1 channel, got 2",
         ),
-        ({"likelihood": "bernoulli"}, ROWS, "unequal_lengths=True goes with likelihood='gaussian' or 'categorical'"),
+        ({"likelihood": "bernoulli"}, ROWS, "unequal_lengths=True needs likelihood='gaussian' or 'categorical'"),
     ],
 )
 def test_what_is_refused(options, X, message):
@@ -291,9 +291,9 @@ def test_what_is_refused(options, X, message):
 
 def test_unknown_tokens_are_refused_wherever_rows_go_in(autoencoder, vae):
     for method in (autoencoder.transform, autoencoder.reconstruct, vae.posterior, vae.score_samples):
-        with pytest.raises(ValueError, match="has the token 9, but only 2 tokens"):
+        with pytest.raises(ValueError, match="must have tokens from 0 to 1, got 9"):
             method([[9.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
-        with pytest.raises(ValueError, match="whole numbers"):
+        with pytest.raises(ValueError, match="integer-valued"):
             method([[0.5, 0.0, 0.0, 0.0, 0.0, 0.0]])
 
 
@@ -319,7 +319,7 @@ def test_warmup_is_long_for_tokens():
 
 
 def test_what_a_fitted_model_refuses(autoencoder):
-    with pytest.raises(ValueError, match="has the token 7"):
+    with pytest.raises(ValueError, match=r"must have tokens .* got 7"):
         autoencoder.score_samples(np.where(ROWS == 1, 7, ROWS))
     with pytest.raises(ValueError, match="lengths needs"):
         autoencoder.inverse_transform(np.zeros((2, 3)), lengths=[1, 2])
@@ -338,5 +338,5 @@ def test_detectors_judge_tokens_by_their_probability():
     model = AutoencoderTransformer(1, architecture=Recurrent(8), likelihood="categorical", max_iter=2, random_state=0)
     detector = ReconstructionOutlierDetector(model, n_estimators=1, random_state=0).fit(X)
     assert detector.residual_ == "log_likelihood"
-    with pytest.raises(ValueError, match="series of unequal lengths, which need an autoencoder"):
+    with pytest.raises(ValueError, match=r"autoencoder must have .* for series of unequal lengths"):
         detector.fit([X[0], X[0, :3]])

@@ -683,7 +683,7 @@ def test_a_diverging_loss_stops_training(with_validation, optimizer):
     rows = Rows(numbered(8) + 1)
     net = make_net(Point(1.0), steep, lr=1e6, batch_size=8, optimizer=OPTIMIZERS[optimizer])
     stop = callbacks_of_a_fit(patience=50 if with_validation else None)
-    with pytest.warns(ConvergenceWarning, match=r"not finite in epoch \d+ \(learning_rate=1e\+06\)"):
+    with pytest.warns(ConvergenceWarning, match=r"not finite in epoch \d+ with learning_rate=1e\+06"):
         net.train(rows, rows if with_validation else None, epochs=50, callbacks=stop)
     assert len(net.history) < 50
     assert all_finite(net)
@@ -815,7 +815,7 @@ def test_patience_without_validation_is_no_callback():
     ],
 )
 def test_net_params_name_the_estimators_own_parameter(name, own):
-    with pytest.raises(ValueError, match=rf"'{name}' is set by the estimator's own parameter {own}\b"):
+    with pytest.raises(ValueError, match=rf"use the estimator's parameter {own} instead of '{name}'"):
         check_net_params({name: 1})
 
 
@@ -907,13 +907,13 @@ def test_weights_decay_but_neither_biases_nor_the_linear_path(optimizer, linear)
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
 def test_a_device_that_is_not_there(device):
-    with pytest.raises(ValueError, match=rf"device='{device}' cannot be used; there is cpu"):
+    with pytest.raises(ValueError, match=rf"device must be 'auto' or one of cpu, got '{device}'"):
         resolve_device(device)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", ""])
 def test_a_device_that_is_none(device):
-    with pytest.raises(ValueError, match=r"device=.*cannot be used; there is cpu") as error:
+    with pytest.raises(ValueError, match=r"device must be 'auto' or one of cpu") as error:
         resolve_device(device)
     assert repr(device) in str(error.value)
 

@@ -185,7 +185,7 @@ def test_checkpoints_hold_what_training_ends_with(tmp_path):
 
 def test_two_schedules_do_not_go_together():
     halving = LRScheduler("StepLR", step_size=1, gamma=0.5)
-    with pytest.raises(ValueError, match=r"LRScheduler sets the rates of a schedule.*='constant'"):
+    with pytest.raises(ValueError, match=r"LRScheduler sets learning rates.*='constant'"):
         ae(callbacks=[halving]).fit(X)
     model = ae(
         max_iter=4, early_stopping=False, learning_rate_schedule="constant", learning_rate=0.008, callbacks=[halving]

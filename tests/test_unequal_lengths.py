@@ -30,7 +30,7 @@ from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn import recurrent
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.noise import NoiseOutput
-from sk_autoenc.nn.recurrent import ReadSeries, SeriesLayout, run
+from sk_autoenc.nn.recurrent import SeriesEncoder, SeriesLayout, run
 from sk_autoenc.nn.variational import VariationalAutoencoder
 
 rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def test_series_of_other_channels_are_refused_by_their_number(found):
     of_two = clone(SERIES[0]).fit(X)
     detector = ReconstructionOutlierDetector(of_two, n_estimators=1, random_state=0).fit(X)
     for method in (of_two.transform, detector.predict, clone(of_two).set_params(architecture__input_shape=(2, 11)).fit):
-        with pytest.raises(ValueError, match=f"series of {found} channels, but 2 are expected"):
+        with pytest.raises(ValueError, match=f"series of 2 channels, got series of {found} channels"):
             method(cases)
 
 
@@ -129,7 +129,7 @@ def test_centre_and_scale_are_those_of_what_is_there():
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("training", [True, False])
 def test_each_series_is_read_to_its_own_end(cell, training):
-    reader = ReadSeries(SeriesLayout(2, 11), cell, 5, 2, bidirectional=True, unequal=True).train(training)
+    reader = SeriesEncoder(SeriesLayout(2, 11), cell, 5, 2, bidirectional=True, unequal=True).train(training)
     rows = torch.from_numpy(padded(X)).float().flatten(1)
     found = reader(rows)
     for i in (0, 5, 17):
@@ -143,7 +143,7 @@ def test_each_series_is_read_to_its_own_end(cell, training):
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradient(cell):
-    plan = Recurrent(5, cell=cell, num_layers=2, unequal_lengths=True).fitted_to((2, 11))
+    plan = Recurrent(5, cell=cell, num_layers=2, unequal_lengths=True).bind((2, 11))
     module = Autoencoder(
         plan.make_encoder(22, 3, linear_path=False), plan.make_decoder(3, 22, linear_path=False, bounded=False)
     ).train()
@@ -166,7 +166,7 @@ def test_training_skips_steps_after_the_ends_which_change_no_loss_and_no_gradien
 
 @pytest.mark.parametrize("n_draws", [1, 3])
 def test_densities_skip_the_same_steps_and_have_the_same_loss_and_gradient(n_draws, monkeypatch):
-    plan = Recurrent(5, unequal_lengths=True).fitted_to((2, 11))
+    plan = Recurrent(5, unequal_lengths=True).bind((2, 11))
     module = VariationalAutoencoder(
         plan.make_encoder(22, 6, linear_path=False),
         plan.make_decoder(3, 44, linear_path=False, bounded=False),
@@ -218,7 +218,7 @@ def test_a_series_is_bit_equal_in_any_company(any_estimator):
 
 
 def test_room_that_no_series_needs_changes_no_code(estimator):
-    """Weights do not depend on the longest possible length here, as both lengths have the same clock."""
+    """Weights do not depend on the longest possible length here, as both lengths have the same positional encoding."""
     estimator.set_params(noise=0.0)  # whose draws go by the shape of rows
     short = clone(estimator).set_params(architecture__input_shape=(2, 11)).fit(X)
     long = estimator.set_params(architecture__input_shape=(2, 16)).fit(X)
@@ -254,7 +254,7 @@ def test_flat_rows_hold_channels_one_after_the_other(any_estimator):
     np.testing.assert_array_equal(flat.transform(rows), codes)
     assert flat.reconstruct(rows).shape == (90, 22)
     assert flat.inverse_transform(codes[:2], lengths=[3, 11])[0].shape == (2, 3)
-    with pytest.raises(ValueError, match=r"rows of shape \(2, 11\), but .* fitted on rows of shape \(22,\)"):
+    with pytest.raises(ValueError, match=r"rows of shape \(22,\), on which .* was fitted, got rows of shape \(2, 11\)"):
         flat.transform(X)
 
 
@@ -441,9 +441,9 @@ def test_unequal_lengths_are_refused_where_nothing_says_that_they_may_be():
 
 def test_densities_that_need_every_cell_are_refused(generative):
     for options, message in (
-        ({"likelihood": "poisson"}, "goes with real values and tokens: .* got likelihood='poisson'"),
-        ({"likelihood": Gaussian(correlated=True)}, "correlated=True does not go with unequal_lengths=True"),
-        ({"init": "pca"}, "init='pca' does not go with unequal_lengths=True"),
+        ({"likelihood": "poisson"}, "needs real values or tokens: .* got likelihood='poisson'"),
+        ({"likelihood": Gaussian(correlated=True)}, "correlated=True cannot be combined with unequal_lengths=True"),
+        ({"init": "pca"}, "init='pca' cannot be combined with unequal_lengths=True"),
     ):
         with pytest.raises(ValueError, match=message):
             clone(generative).set_params(**options).fit(X)
@@ -452,12 +452,15 @@ def test_densities_that_need_every_cell_are_refused(generative):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"init": "pca"}, r"init='pca' does not go with unequal_lengths=True \(PCA needs every cell"),
+        ({"init": "pca"}, r"init='pca' cannot be combined with unequal_lengths=True \(PCA needs every cell"),
         (
             {"likelihood": "poisson"},
-            r"unequal_lengths=True goes with likelihood='gaussian' or 'categorical', got likelihood='poisson'",
+            r"unequal_lengths=True needs likelihood='gaussian' or 'categorical', got likelihood='poisson'",
         ),
-        ({"noise": 0.1, "noise_kind": "salt_and_pepper"}, "'salt_and_pepper' does not go with unequal_lengths=True"),
+        (
+            {"noise": 0.1, "noise_kind": "salt_and_pepper"},
+            "'salt_and_pepper' cannot be combined with unequal_lengths=True",
+        ),
     ],
 )
 def test_what_needs_every_cell_is_refused(estimator, options, message):
@@ -478,7 +481,7 @@ def test_bad_series_name_themselves(estimator):
     with pytest.raises(ValueError, match=r"axes before time differ: \[\(1,\), \(2,\)\]"):
         clone(estimator).fit([*X, np.ones((1, 3))])
     estimator.fit(X)
-    with pytest.raises(ValueError, match="series of 12 timepoints, but the longest possible here has 11"):
+    with pytest.raises(ValueError, match="at most 11 timepoints, got a series of 12 timepoints"):
         estimator.transform([np.ones((2, 12))])
-    with pytest.raises(ValueError, match="inpaint does not go with unequal_lengths=True"):
+    with pytest.raises(ValueError, match="inpaint cannot be combined with unequal_lengths=True"):
         estimator.inpaint(X, np.ones((2, 11), dtype=bool))

@@ -1,7 +1,7 @@
-"""What every architecture answers: parameters in, a matching encoder and decoder out.
+"""The base class of architectures: parameters from which a matching encoder and decoder are built.
 
 An architecture is a scikit-learn object with parameters, so that ``architecture__activation`` works in a grid
-and ``clone`` copies a plan, never weights.
+and ``clone`` copies parameters, never weights.
 """
 
 from abc import ABCMeta, abstractmethod
@@ -13,16 +13,16 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from torch import nn
 
-from sk_autoenc.nn.blocks import Activation, Linear, LinearPlusNonlinear, SteadyNetwork
+from sk_autoenc.nn.blocks import Activation, BatchInvariantNetwork, Linear, LinearPlusNonlinear
 from sk_autoenc.nn.convolution import ImageLayout
 
 
 class Architecture(BaseEstimator, metaclass=ABCMeta):
-    """What every architecture answers; encoders and decoders read and give flat rows."""
+    """Base class of architectures; encoders read flat rows, and decoders return them."""
 
     code_activation: str
 
-    #: Whether series may end early, the cells of their rows being NaN after that.
+    #: Whether series may have unequal lengths, with NaN after their ends.
     unequal_lengths = False
 
     #: Whether rows are read as sequences, so that categories become tokens.
@@ -33,25 +33,25 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
     @property
     def has_first_layer_gain(self) -> bool:
-        """Whether the weights of the first layer of networks beside a linear path may begin larger than torch's."""
+        """Whether a gain multiplies the first layer's weights of networks beside a linear path."""
         return False
 
     @property
     def series_shape(self) -> tuple[int, int] | None:
-        """Channels and timepoints of a row, where the architecture knows that rows are series that may end early."""
+        """Channels and timepoints of a row; None if rows are no series, or the architecture is not bound to a shape."""
         return None
 
     @property
     def layout(self) -> ImageLayout | None:
-        """How rows hold images, where the architecture knows that they do."""
+        """How rows hold images; None if they hold none, or the architecture is not bound to a shape."""
         return None
 
     @abstractmethod
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""
 
-    def fitted_to(self, row_shape: tuple[int, ...]) -> Self:
-        """This architecture for rows of this shape; ``ValueError`` if they do not fit."""
+    def bind(self, row_shape: tuple[int, ...]) -> Self:
+        """This architecture for rows of this shape; ``ValueError`` if it cannot read them."""
         return self
 
     def make_coders(
@@ -65,7 +65,7 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
         linear_path: bool = False,
         bounded: bool = False,
     ) -> dict[str, nn.Module]:
-        """Encoder with ``n_encoded`` outputs and decoder of rows of a likelihood; ``noise``: of a model that draws."""
+        """Encoder with ``n_encoded`` outputs, and decoder for a likelihood; ``noise``: with outputs for its noise."""
         n_inputs, n_outputs = likelihood.n_inputs(n_features), likelihood.n_outputs(n_features, noise=noise)
         return {
             "encoder": self.make_encoder(n_inputs, n_encoded, linear_path=linear_path),
@@ -78,7 +78,7 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
-        """``(..., n_components) -> (..., n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded``: every column has norm 1 at most."""
 
     def _check_widths(self, name: str) -> None:
         sizes = getattr(self, name)
@@ -87,7 +87,7 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"{called}: {name} must be a sequence of integers, got {sizes!r}.")
         for size in sizes:
             if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"{called}: {name} must hold integers of 1 or more, got {size!r} in {sizes!r}.")
+                raise ValueError(f"{called}: {name} must have integers of 1 or more, got {size!r} in {sizes!r}.")
 
     def _check_counts(self, *names: str) -> None:
         for name in names:
@@ -105,7 +105,7 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
     @staticmethod
     def _maybe_with_linear_path(
-        network: SteadyNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
+        network: BatchInvariantNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
     ) -> nn.Module:
         return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
 

@@ -8,7 +8,14 @@ from sklearn.base import clone
 from torch import nn
 
 from sk_autoenc.architectures.base import Architecture
-from sk_autoenc.nn.blocks import ACTIVATIONS, Activation, BoundedLinear, Linear, SteadyNetwork, multilayer_perceptron
+from sk_autoenc.nn.blocks import (
+    ACTIVATIONS,
+    Activation,
+    BatchInvariantNetwork,
+    BoundedLinear,
+    Linear,
+    multilayer_perceptron,
+)
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, Pair, ToMaps, ToRows, UpsampledConvolution
 
 
@@ -96,7 +103,7 @@ class Convolutional(Architecture):
         self._check_widths("channels")
         self._check_widths("hidden_layer_sizes")
         if len(self.channels) == 0:
-            raise ValueError("Convolutional: channels must have one entry or more, got (); MLP has no convolutions.")
+            raise ValueError("Convolutional: channels must have 1 entry or more, got (); use MLP for no convolutions.")
         self._check_counts("kernel_size", "stride")
         self._check_flags("channels_last")
         if self.kernel_size % 2 == 0:
@@ -105,7 +112,7 @@ class Convolutional(Architecture):
             self._check_widths("dilation")
             if len(self.dilation) != len(self.channels):
                 raise ValueError(
-                    f"Convolutional: dilation must be a number or one for each of the {len(self.channels)} stages of "
+                    f"Convolutional: dilation must be one integer, or {len(self.channels)} integers for the stages of "
                     f"channels={self.channels!r}, got {self.dilation!r}."
                 )
         else:
@@ -126,25 +133,26 @@ class Convolutional(Architecture):
             else "(channels, height, width) or (channels, length)"
         )
 
-    def fitted_to(self, row_shape: tuple[int, ...]) -> "Convolutional":
-        """This architecture with the shape of the images, where rows of this shape hold some."""
+    def bind(self, row_shape: tuple[int, ...]) -> "Convolutional":
+        """This architecture with ``input_shape`` set to that of the images; ``ValueError`` if rows hold none."""
         shape = row_shape if self.input_shape is None else tuple(int(side) for side in self.input_shape)
         if self.input_shape is None and len(row_shape) != 3:
             raise ValueError(
-                f"Convolutional: rows of shape {row_shape} do not say what image or series they hold; give "
-                f"input_shape as {self._order}, or X with four axes."
+                f"Convolutional: input_shape must be {self._order} for rows of shape {row_shape}, got None; only X "
+                "with four axes needs none."
             )
         if row_shape not in (shape, (math.prod(shape),), tuple(side for side in shape if side > 1)):
             raise ValueError(
-                f"Convolutional: input_shape={shape} has {math.prod(shape)} cells, but rows have shape {row_shape}."
+                f"Convolutional: rows must have shape {shape} or {math.prod(shape)} cells because of input_shape, got "
+                f"shape {row_shape}."
             )
-        plan = clone(self).set_params(input_shape=shape)
-        plan._sides()
-        return plan
+        bound = clone(self).set_params(input_shape=shape)
+        bound._sides()
+        return bound
 
     @property
     def layout(self) -> ImageLayout | None:
-        """How rows hold images; None as long as that is not known."""
+        """How rows hold images; None if ``input_shape`` is."""
         if self.input_shape is None:
             return None
         *sides, n_channels = self.input_shape if self.channels_last else (*self.input_shape[1:], self.input_shape[0])
@@ -152,7 +160,7 @@ class Convolutional(Architecture):
         return ImageLayout(n_channels, height, width, self.channels_last)
 
     def _known_layout(self) -> ImageLayout:
-        assert self.layout is not None, "fitted_to comes first"
+        assert self.layout is not None, "bind must be called first"
         return self.layout
 
     @property
@@ -160,16 +168,16 @@ class Convolutional(Architecture):
         return self.input_shape is not None and len(self.input_shape) == 2
 
     def _pair(self, size: int) -> Pair:
-        """Along height and width; a series has no height."""
+        """A size along height and width, with 1 for the height of a series."""
         return (1, size) if self._holds_series else (size, size)
 
     def _dilations(self) -> list[Pair]:
-        """Those of each stage's kernel."""
+        """Dilations of each stage's kernel."""
         each = np.broadcast_to(np.asarray(self.dilation), len(self.channels))
         return [self._pair(size) for size in each.tolist()]
 
     def _sides(self) -> list[Pair]:
-        """Height and width before the first stage and after each; ``ValueError`` if a stage has nothing to shrink."""
+        """Height and width before the first stage and after each; ``ValueError`` if a stage cannot shrink them."""
         layout, (down, across) = self._known_layout(), self._pair(self.stride)
         sides = [(layout.height, layout.width)]
         for stage in range(len(self.channels)):
@@ -180,8 +188,8 @@ class Convolutional(Architecture):
                     f"{layout.width} time points" if self._holds_series else f"{layout.height} x {layout.width} pixels"
                 )
                 raise ValueError(
-                    f"Convolutional: {called} of {size} have a side of 1 after {stage} of the {len(self.channels)} "
-                    f"stages of channels={self.channels!r}, each of which shrinks them by stride={self.stride}; "
+                    f"Convolutional: channels={self.channels!r} has {len(self.channels)} stages with "
+                    f"stride={self.stride}, but {called} of {size} have a side of 1 after {stage} stages; "
                     + ("use fewer stages." if stage else "use MLP.")
                 )
             sides.append((-(-height // down), -(-width // across)))
@@ -192,8 +200,8 @@ class Convolutional(Architecture):
         layout = self._known_layout()
         if n_features != layout.n_cells:
             raise ValueError(
-                f"Convolutional: the encoder would read {n_features} columns where an image has {layout.n_cells} "
-                "cells; categories do not go with convolutions."
+                f"Convolutional: the encoder must read the {layout.n_cells} cells of an image, got {n_features} "
+                "columns; categories cannot be combined with convolutions."
             )
         layers: list[nn.Module] = [ToMaps(layout)]
         n_in, sizes = layout.n_channels, (self._pair(self.kernel_size), self._pair(self.stride))
@@ -203,24 +211,28 @@ class Convolutional(Architecture):
         height, width = self._sides()[-1]
         layers.append(nn.Flatten())
         layers += self._dense([n_in * height * width, *self.hidden_layer_sizes, n_components], Linear)
-        encoder = self._maybe_with_linear_path(SteadyNetwork(*layers), n_features, n_components, linear_path, Linear)
+        encoder = self._maybe_with_linear_path(
+            BatchInvariantNetwork(*layers), n_features, n_components, linear_path, Linear
+        )
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
-        """``(..., n_components) -> (..., n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded``: every column has norm 1 at most."""
         layout, sides, linear = self._known_layout(), self._sides(), BoundedLinear if bounded else Linear
         (height, width), sizes = sides[-1], (self._pair(self.kernel_size), self._pair(self.stride))
-        *others, n_in = self.channels
+        *earlier, n_in = self.channels
         first, *dilations = self._dilations()
         layers = self._dense([n_components, *reversed(self.hidden_layer_sizes), n_in * height * width], linear)
         layers += [Activation(self.activation), nn.Unflatten(1, (n_in, height, width))]
-        for n_out, size, dilation in zip(reversed(others), reversed(sides[1:-1]), reversed(dilations), strict=True):
+        for n_out, size, dilation in zip(reversed(earlier), reversed(sides[1:-1]), reversed(dilations), strict=True):
             stage = UpsampledConvolution(n_in, n_out, *sizes, dilation, size=size, bounded=bounded)
             layers += [stage, *self._after_stage(n_out)]
             n_in = n_out
         n_images = n_outputs // layout.n_cells
         layers.append(ToRows(n_in, layout, n_images, *sizes, first, bounded=bounded))
-        return self._maybe_with_linear_path(SteadyNetwork(*layers), n_components, n_outputs, linear_path, linear)
+        return self._maybe_with_linear_path(
+            BatchInvariantNetwork(*layers), n_components, n_outputs, linear_path, linear
+        )
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:
         norm = [nn.GroupNorm(1, n_channels, affine=False)] if self.normalization == "layer" else []

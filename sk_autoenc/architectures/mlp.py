@@ -56,7 +56,7 @@ class MLP(Architecture):
 
     @property
     def has_first_layer_gain(self) -> bool:
-        """Whether a gain of the first layer changes anything: not where the second can undo it."""
+        """Whether a gain of the first layer has an effect; if units are homogeneous, it has none."""
         return self.activation not in POSITIVELY_HOMOGENEOUS
 
     def check(self) -> None:
@@ -72,7 +72,7 @@ class MLP(Architecture):
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
-        """``(batch, n_components) -> (batch, n_outputs)``; ``bounded`` holds every column's norm to 1 at most."""
+        """``(batch, n_components) -> (batch, n_outputs)``; ``bounded``: every column has norm 1 at most."""
         sizes = [n_components, *reversed(self.hidden_layer_sizes), n_outputs]
         return self._network(sizes, linear_path, BoundedLinear if bounded else Linear)
 

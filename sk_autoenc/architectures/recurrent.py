@@ -7,9 +7,9 @@ from sklearn.base import clone
 from torch import nn
 
 from sk_autoenc.architectures.base import Architecture
-from sk_autoenc.nn.blocks import ACTIVATIONS, Linear, SteadyNetwork
-from sk_autoenc.nn.recurrent import CELLS, ReadSeries, SeriesDecoder, SeriesLayout, ToSeries, UnrollCode
-from sk_autoenc.nn.tokens import ReadTokens, WriteTokens
+from sk_autoenc.nn.blocks import ACTIVATIONS, BatchInvariantNetwork, Linear
+from sk_autoenc.nn.recurrent import CELLS, CodeUnroller, SeriesDecoder, SeriesEncoder, SeriesLayout, ToSeries
+from sk_autoenc.nn.tokens import TokenDecoder, TokenEncoder
 
 
 class Recurrent(Architecture):
@@ -100,30 +100,31 @@ class Recurrent(Architecture):
                     f"Recurrent: input_shape must be (channels, timepoints), two integers, got {self.input_shape!r}."
                 )
 
-    def fitted_to(self, row_shape: tuple[int, ...]) -> "Recurrent":
-        """This architecture with the shape of the series, where rows of this shape hold some."""
+    def bind(self, row_shape: tuple[int, ...]) -> "Recurrent":
+        """This architecture with ``input_shape`` set to that of the series; ``ValueError`` if rows hold none."""
         if self.input_shape is not None:
             shape = tuple(int(side) for side in self.input_shape)
         elif len(row_shape) in (1, 2):
             shape = (1, *row_shape)[-2:]
         else:
             raise ValueError(
-                f"Recurrent: rows of shape {row_shape} hold no series; X must have the axes (cases, timepoints) or "
-                "(cases, channels, timepoints), or input_shape=(channels, timepoints) say what flat rows hold."
+                "Recurrent: X must have the axes (cases, timepoints) or (cases, channels, timepoints), got rows of "
+                f"shape {row_shape}; for flat rows with several channels set input_shape=(channels, timepoints)."
             )
         if row_shape not in (shape, (math.prod(shape),)):
             raise ValueError(
-                f"Recurrent: input_shape={shape} has {math.prod(shape)} cells, but rows have shape {row_shape}."
+                f"Recurrent: rows must have shape {shape} or {math.prod(shape)} cells because of input_shape, got "
+                f"shape {row_shape}."
             )
         return clone(self).set_params(input_shape=shape)
 
     @property
     def series_shape(self) -> tuple[int, int] | None:
-        """Channels and timepoints of a row; None as long as that is not known."""
+        """Channels and timepoints of a row; None if ``input_shape`` is."""
         return self.input_shape
 
     def _series_layout(self) -> SeriesLayout:
-        assert self.input_shape is not None, "fitted_to comes first"
+        assert self.input_shape is not None, "bind must be called first"
         return SeriesLayout(*self.input_shape)
 
     def make_coders(
@@ -137,7 +138,7 @@ class Recurrent(Architecture):
         linear_path: bool = False,
         bounded: bool = False,
     ) -> dict[str, nn.Module]:
-        """Encoder and decoder; of tokens they are networks of their own."""
+        """Encoder and decoder; tokens have their own networks."""
         if not likelihood.is_sequential:
             return super().make_coders(
                 likelihood,
@@ -156,17 +157,15 @@ class Recurrent(Architecture):
     def make_token_encoder(self, n_tokens: int, n_components: int) -> nn.Module:
         """``(batch, n_timepoints) -> (batch, n_components)``: rows of tokens as codes."""
         if (n_channels := self._series_layout().n_channels) != 1:
-            raise ValueError(
-                f"likelihood='categorical': sequences of tokens have one channel, but rows hold {n_channels}."
-            )
-        reader = ReadTokens(n_tokens, self.cell, self.hidden_size, self.num_layers, bidirectional=self.bidirectional)
-        network = SteadyNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
+            raise ValueError(f"likelihood='categorical': sequences of tokens must have 1 channel, got {n_channels}.")
+        reader = TokenEncoder(n_tokens, self.cell, self.hidden_size, self.num_layers, bidirectional=self.bidirectional)
+        network = BatchInvariantNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
         return self._with_code_activation(network)
 
     def make_token_decoder(self, n_components: int, n_tokens: int, *, bounded: bool) -> nn.Module:
-        """``(..., n_components)`` to the sequences of tokens that they may stand for; a bound on columns is refused."""
+        """Codes ``(..., n_components)`` to distributions of sequences of tokens; a bound on columns is refused."""
         self._refuse_bound(bounded)
-        return WriteTokens(
+        return TokenDecoder(
             n_components,
             self._series_layout().n_timepoints,
             n_tokens,
@@ -181,9 +180,9 @@ class Recurrent(Architecture):
         layout = self._series_layout()
         if n_features != layout.n_cells:
             raise ValueError(
-                f"Recurrent: the encoder would read {n_features} columns where a series has {layout.n_cells} cells."
+                f"Recurrent: the encoder must read the {layout.n_cells} cells of a series, got {n_features} columns."
             )
-        reader = ReadSeries(
+        reader = SeriesEncoder(
             layout,
             self.cell,
             self.hidden_size,
@@ -191,15 +190,15 @@ class Recurrent(Architecture):
             bidirectional=self.bidirectional,
             unequal=self.unequal_lengths,
         )
-        network = SteadyNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
+        network = BatchInvariantNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
         encoder = self._maybe_with_linear_path(network, n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
-        """``(..., n_components) -> (..., n_outputs)``; a bound on columns is refused, since gates have none."""
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded`` is refused, because gates cannot be bounded."""
         self._refuse_bound(bounded)
         layout = self._series_layout()
-        states = UnrollCode(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
+        states = CodeUnroller(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
         network = SeriesDecoder(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
         return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)
@@ -207,6 +206,6 @@ class Recurrent(Architecture):
     def _refuse_bound(self, bounded: bool) -> None:
         if bounded:
             raise ValueError(
-                "architecture=Recurrent(...) does not go with contraction, nor with sparsity without a target: both "
-                "need a decoder whose scale is bounded; set sparsity_target, or use MLP."
+                "architecture=Recurrent(...) cannot be combined with contraction, nor with sparsity without "
+                "sparsity_target, because both need a decoder whose scale is bounded; set sparsity_target, or use MLP."
             )

@@ -1,1 +1,1 @@
-"""The public methods that estimators share, and the flow from parameters to a trained model."""
+"""The public methods that estimators share, and ``fit``."""

@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.preprocessing import RowPreprocessor
@@ -32,7 +32,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     # -- what plans of autoencoders share
 
     def _likelihood_for(self, architecture: Architecture) -> Likelihood:
-        """The likelihood of rows as the architecture reads them; of categories in sequence that of tokens."""
+        """The likelihood of rows; where the architecture reads sequences of categories, that of tokens."""
         likelihood = as_likelihood(self.likelihood)
         if not architecture.reads_sequences:
             return likelihood
@@ -41,15 +41,15 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _preprocessor(
         self, request: FitRequest, architecture: Architecture, likelihood: Likelihood, *, by_feature: bool = False
     ) -> RowPreprocessor:
-        """What reads rows: that of the fit which goes on, or a new one for the rows of this request."""
+        """The preprocessor of the fit that is continued, or a new one for the rows of this request."""
         if request.data is not None:
             if request.X is not None:
                 request.data.likelihood.check(request.X)
             return request.data
-        assert request.X is not None, "a model that is loaded knows its rows"
+        assert request.X is not None, "a loaded model has a preprocessor"
         likelihood.check(request.X)
         return RowPreprocessor(
-            likelihood.fitted_to(request.X),
+            likelihood.resolve(request.X),
             request.shape,
             request.X.dtype.name,
             series_shape=architecture.series_shape if architecture.unequal_lengths else None,
@@ -57,10 +57,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         )
 
     def _check_missing(self, architecture: Architecture, likelihood: Likelihood, alternatives: str) -> None:
-        """Refuse series that end early where the likelihood needs every cell."""
+        """Refuse series of unequal lengths if the likelihood needs every cell."""
         if architecture.unequal_lengths and not (likelihood.may_be_missing or likelihood.is_sequential):
             raise ValueError(
-                f"architecture: unequal_lengths=True goes with {alternatives}, got likelihood={self.likelihood!r}."
+                f"architecture: unequal_lengths=True needs {alternatives}, got likelihood={self.likelihood!r}."
             )
 
     # -- results
@@ -71,7 +71,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         self.reconstruction_err_ = float(errors.mean())
 
     def _errors(self, x: Tensor) -> Tensor:
-        """Squared error of every row, summed over features, in the units of X; of tokens the number of wrong ones."""
+        """Squared error of each row, summed over features, in the units of X; for tokens the number of wrong ones."""
         scale = np.atleast_1d(1.0 if self._data.scaling is None else self._data.scaling.scale)
         weight = torch.from_numpy(scale / scale.max()).float().to(x.device)
         errors = self._data.likelihood.error(self.net_.module_(x).raw, x, weight).cpu().double()
@@ -95,19 +95,19 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     @property
     def _may_end_early(self) -> bool:
-        """Whether rows are series that may end early, with NaN after that; in the fit that was, or the one to come."""
-        return getattr(self._current.architecture, "unequal_lengths", False)  # a sequence of widths has none
+        """Whether rows are series of unequal lengths, with NaN after their ends."""
+        return getattr(self._current.architecture, "unequal_lengths", False)  # a bare sequence has no attributes
 
     @property
     def _current(self) -> Any:
-        """The parameters of the fit that was, or those of the one to come."""
+        """The parameters of the last fit; before the first fit, those of the estimator."""
         return getattr(self, "_parameters", self)
 
     def _series_shape(self) -> tuple[int, int]:
-        """Channels and timepoints of rows that may end early."""
+        """Channels and timepoints of series of unequal lengths."""
         if hasattr(self, "_data"):
             return self._data.series_shape
-        return self.architecture.fitted_to(self.input_shape_).series_shape
+        return self.architecture.bind(self.input_shape_).series_shape
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
         if is_list_of_series(X):
@@ -129,11 +129,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         if self._may_end_early:
             self._check_values(X, "X")
         if not reset and self._data.likelihood.knows_values:
-            self._data.likelihood.check(X)  # what has no number among the categories of the fit, an encoder cannot read
+            self._data.likelihood.check(X)  # the encoder has weights only for the categories of the fit
         return X
 
     def _hint(self, refusal: str) -> str | None:
-        """What scikit-learn's refusal of rows does not say about series and categories."""
+        """A better message than scikit-learn's where rows are series or categories; None where there is none."""
         architecture = self._current.architecture
         if refusal.startswith("Input X contains NaN"):
             if getattr(architecture, "reads_sequences", False):
@@ -152,7 +152,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return None
 
     def _check_values(self, X: np.ndarray, name: str) -> None:
-        """Refuse rows that are infinite, also in the network's float32, or have missing cells."""
+        """Refuse infinite values, values too large for float32, and NaN other than after the end of a series."""
         if self._may_end_early:
             if np.isinf(X).any():
                 raise ValueError(f"Input {name} contains infinity.")
@@ -162,7 +162,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_range(X, name)
 
     def set_params(self, **params):
-        """Set parameters, those of the architecture as ``architecture__<name>`` also where it is a bare tuple.
+        """Set parameters; ``architecture__<name>`` also works if ``architecture`` is a bare tuple.
 
         Parameters
         ----------
@@ -175,8 +175,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             The estimator.
         """
         nested = any(name.startswith("architecture__") for name in params)
-        if nested and "architecture" not in params and not isinstance(self.architecture, Architecture):
-            self.architecture = as_architecture(self.architecture)
+        if nested and "architecture" not in params:
+            self.architecture = architecture_object(self.architecture)
         return super().set_params(**params)
 
     # -- public
@@ -202,15 +202,15 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return map_rows(self.net_.module_.encode, X, self.device_, self._data.prepare).astype(X.dtype, copy=False)
 
     def inverse_transform(self, X, lengths=None):
-        """Rows that codes stand for: the decoder's mean.
+        """Decode codes to rows: the mean of the decoder's distribution.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components)
             Codes.
         lengths : array-like of int of shape (n_samples,) or None, default=None
-            Number of timepoints of each series, where these may differ: ``Recurrent(unequal_lengths=True)``. Tokens
-            say themselves where they end.
+            Number of timepoints of each series, with ``Recurrent(unequal_lengths=True)``. Sequences of tokens need
+            none, because their end is decoded.
 
         Returns
         -------
@@ -220,14 +220,15 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         check_is_fitted(self)
         if lengths is not None and not self._data.has_missing_cells:
             raise ValueError(
-                "lengths needs architecture=Recurrent(..., unequal_lengths=True) and likelihood='gaussian', "
-                f"got architecture={self._current.architecture!r}, likelihood={self._current.likelihood!r}."
+                "lengths needs architecture=Recurrent(..., unequal_lengths=True) and a likelihood of real values, "
+                f"got architecture={self._current.architecture!r} and likelihood={self._current.likelihood!r}."
             )
         codes = check_array(as_array(X), dtype=[np.float64, np.float32])
         check_range(codes, "X")
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X has {codes.shape[1]} columns, but {type(self).__name__} makes {self._n_features_out} codes."
+                f"X must have n_components={self._n_features_out} columns, one for each component of a code of "
+                f"{type(self).__name__}, got {codes.shape[1]}."
             )
         likelihood, module = self._data.likelihood, self.net_.module_
         rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
@@ -239,7 +240,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return trimmed(rows.reshape(-1, *form), check_lengths(lengths, len(rows), longest))
 
     def reconstruct(self, X):
-        """Rows of ``X`` through encoder and decoder.
+        """Encode and decode the rows of ``X``.
 
         Parameters
         ----------
@@ -249,9 +250,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            What the decoder expects for each row's code, in the units and the dtype of ``X``; float64 where ``X`` holds
-            integers, whose range it may leave. Series of unequal lengths come back with their own, as a list if ``X``
-            is one; tokens end where they are decoded to end.
+            The decoder's mean for each row's code, in the units and the dtype of ``X`` (float64 if ``X`` has integers).
+            Series of unequal lengths keep their lengths, and are a list if ``X`` is one. Sequences of tokens end where
+            their end is decoded.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
@@ -283,8 +284,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         Returns
         -------
         ndarray of shape (n_samples,)
-            For the gaussian likelihood minus the squared error, summed over features, in the units of ``X``;
-            for the others the log-probability of the row given its code. No penalty enters.
+            For the gaussian likelihood minus the squared error, summed over features, in the units of ``X``.
+            For all other likelihoods the log-probability of the row given its code. Penalties are not included.
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
@@ -332,7 +333,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
 
 def make_standardize(data: RowPreprocessor) -> Standardize | None:
-    """What brings rows to the encoder's scale inside the network, where they do not come in it."""
+    """The module that standardises the encoder's input; None if rows are scaled before the network."""
     if data.all_scaled or data.likelihood.is_sequential:
         return None
     return Standardize(data.likelihood.n_inputs(data.n_features), data.likelihood.encoder_input)

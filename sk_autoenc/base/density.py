@@ -1,4 +1,4 @@
-"""What models with a density can do: the log-density of a row by importance sampling, and its lower bound."""
+"""Models with a density: the log-density of a row by importance sampling, and its lower bound."""
 
 import math
 from numbers import Integral
@@ -20,12 +20,12 @@ from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_unifo
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.randomness import make_generator
 
-#: Half of the codes that estimate log p(x) come from the posterior, half from one 1 + this / sqrt(n_components) times
-#: as wide, so that weights stay bounded where the encoder is too sure of itself (Hesterberg 1995,
-#: https://doi.org/10.1080/00401706.1995.10484303). With more components, codes of one as wide would lie too far out.
+#: Half of the codes that estimate log p(x) come from the posterior. The other half come from a wider one, whose
+#: standard deviation is larger by a factor of 1 + this / sqrt(n_components). Weights then stay bounded if the encoder's
+#: variance is too small (Hesterberg 1995, https://doi.org/10.1080/00401706.1995.10484303).
 _EXTRA_WIDTH = 2.0
 
-#: Of fewer codes for each row none come from the wide posterior.
+#: With fewer codes for each row, all come from the posterior itself.
 _FEWEST_TO_SPLIT = 8
 
 
@@ -38,7 +38,7 @@ class Elbo(NamedTuple):
 
 
 class RowEstimates(NamedTuple):
-    """What importance sampling says about rows; each of shape (rows,)."""
+    """Estimates by importance sampling, each of shape (rows,)."""
 
     log_prob: Any
     log_likelihood: Any
@@ -48,9 +48,9 @@ class RowEstimates(NamedTuple):
 def estimate(module: LatentVariableModel, prior: Any, x: Tensor, points: Tensor, n_wide: int = 0) -> RowEstimates:
     """Estimates of log p(x), E log p(x|z) and E log p(z)/q(z|x), from codes at ``points`` of the posterior.
 
-    ``points`` in [0, 1), of shape (n_points, n_components), are spread evenly; they are shifted for each row by a hash
-    of its posterior. The last ``n_wide`` are points of the widened posterior, and serve log p(x) alone. Work is cut
-    into pieces that torch leaves to one thread, and each row's sums run in one order.
+    ``points`` are evenly distributed in [0, 1), of shape (n_points, n_components). Each row shifts them by a hash of
+    its posterior. The last ``n_wide`` are points of the widened posterior, which only log p(x) uses. Work is cut into
+    pieces that torch computes in one thread, and the terms of a row are added in one order.
     """
     posterior = module.posterior(x)
     shift = hashed_uniforms(torch.cat(posterior, dim=1), points.shape[1])
@@ -79,7 +79,7 @@ def _estimate_piece(
     n = len(points)
     width, share = 1 + _EXTRA_WIDTH / math.sqrt(points.shape[1]), n_wide / n
     groups = [(1.0, points[: n - n_wide]), (width, points[n - n_wide :])]
-    for factor, group in groups if n_wide else groups[:1]:  # split gives of nothing an empty piece
+    for factor, group in groups if n_wide else groups[:1]:  # split would return an empty piece of an empty group
         for some in group.split(at_once):
             uniform = (some[:, None] + shift) % 1.0  # (at_once, rows, n_components)
             noise = factor * torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).to(x.dtype)
@@ -100,9 +100,9 @@ def _estimate_piece(
 def kl_per_component(posterior: Posterior, prior: Any) -> np.ndarray:
     r"""KL divergence of each component's posterior from the prior, in nats, averaged over rows.
 
-    Only a normal prior has components that can be told apart in closed form. In place of any other stands the normal
-    distribution with the mean and variance :math:`s_j^2` of all codes, for which it is
-    :math:`\log s_j - \overline{\log \sigma_j}`: 0 if all rows have one posterior, and no other.
+    For a normal prior it has a closed form. Any other prior is replaced by the normal distribution with the mean and
+    variance :math:`s_j^2` of all codes, which gives :math:`\log s_j - \overline{\log \sigma_j}`. It is 0 only if all
+    rows have the same posterior.
     """
     mean, log_scale = (part.double() for part in posterior)
     if isinstance(prior, NormalPrior):
@@ -114,7 +114,7 @@ def kl_per_component(posterior: Posterior, prior: Any) -> np.ndarray:
 
 
 def posterior_of(net: ObjectiveNet, rows: Rows) -> Posterior:
-    """The posterior of every row, or of a draw that it stands for, on the CPU."""
+    """The posterior of every row, on the CPU; if the likelihood binarises rows, that of a binarised draw."""
     module, noise = net.module_.eval(), make_generator(net.seed, "validation", net.device)
     with torch.inference_mode():
         seen = (module.likelihood.target(batch.x, noise) for batch in WholeBatches(rows, LARGE_BLOCK))
@@ -123,15 +123,15 @@ def posterior_of(net: ObjectiveNet, rows: Rows) -> Posterior:
 
 
 class DensityAutoencoder(GenerativeAutoencoder):
-    """An autoencoder with a posterior of codes and a prior, which together give the log-density of a row."""
+    """An autoencoder with a posterior and a prior of codes, which give the log-density of a row."""
 
     def score_samples(self, X, n_samples=None):
         """Log-density of each row in nats, estimated by importance sampling from its posterior.
 
-        The estimate is a lower bound on average, tighter with more samples, and far too low for a row whose code the
-        encoder misplaces, as it may for one far from all training rows. It can be compared with ``score_samples`` of
-        ``GaussianMixture`` and ``KernelDensity`` and with ``PCA.score_samples``. The same rows give the same numbers at
-        every call, whatever else is scored with them.
+        The estimate is a lower bound on average, and tighter with more samples. It is far too low for a row whose
+        posterior the encoder misses, as may happen far from the training rows. It can be compared with
+        ``score_samples`` of ``GaussianMixture`` and ``KernelDensity`` and with ``PCA.score_samples``. A row's score is
+        the same at every call and does not depend on the other rows of ``X``.
 
         Parameters
         ----------
@@ -143,8 +143,9 @@ class DensityAutoencoder(GenerativeAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``log p(x)`` for the units of ``X``; for counts, categories and zeros and ones a log-probability. Grey
-            values under ``"bernoulli"`` have none: there minus a cross-entropy takes the place of ``log p(x|z)``.
+            ``log p(x)`` in the units of ``X``, a log-probability for counts, categories, and zeros and ones. Values
+            between 0 and 1 under ``"bernoulli"`` have no probability; minus their cross-entropy replaces
+            ``log p(x|z)``.
         """
         return self._estimates(X, n_samples, bound=False).log_prob
 
@@ -188,7 +189,7 @@ class DensityAutoencoder(GenerativeAutoencoder):
         return Elbo(total, estimates.log_likelihood, -estimates.log_ratio)
 
     def _estimates(self, X, n_samples: int | None, *, bound: bool) -> RowEstimates:
-        """Estimates for every row, for the units of X and in its dtype; those of the bound, or log p(x)."""
+        """Estimates for every row, in the units and the dtype of X: of the bound, or of log p(x)."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         self._data.likelihood.check_scored(X)
@@ -198,7 +199,8 @@ class DensityAutoencoder(GenerativeAutoencoder):
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
         points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
         points, module = points.to(self.device_), self.net_.module_
-        exact = getattr(self, "linear_", False) and isinstance(self.prior_, NormalPrior)  # so is then the posterior
+        # The posterior of a linear model is exact under a normal prior, so it needs no wider one.
+        exact = getattr(self, "linear_", False) and isinstance(self.prior_, NormalPrior)
         n_wide = 0 if bound or exact or n_samples < _FEWEST_TO_SPLIT else n_samples // 2
         found = map_rows(
             lambda x: torch.stack(estimate(module, self.prior_, x, points, n_wide), dim=1),
@@ -209,5 +211,5 @@ class DensityAutoencoder(GenerativeAutoencoder):
         log_prob, log_likelihood, log_ratio = found.T
         unit = self._data.log_scale(X)
         parts = (log_prob - unit, log_likelihood - unit, log_ratio)
-        # Of rows so far out that float32 knows no distance any more.
+        # NaN are rows so far from the training rows that distances overflow float32.
         return RowEstimates(*(np.where(np.isnan(part), -np.inf, part).astype(X.dtype) for part in parts))

@@ -1,7 +1,7 @@
 """The way from parameters to a trained model: ``fit`` makes a plan, runs it, and describes what came out.
 
-An estimator says two things. ``_make_plan`` reads the parameters, once, and returns a frozen ``Plan``; it is called on
-a copy of the parameters, never on the fitted estimator. ``_describe`` turns the result into fitted attributes.
+An estimator defines two methods. ``_make_plan`` reads the parameters, once, and returns a frozen ``Plan``. It is called
+on a copy of the parameters, never on the fitted estimator. ``_describe`` turns the result into fitted attributes.
 """
 
 import functools
@@ -28,37 +28,37 @@ from sk_autoenc.training.builder import (
     lack_of_memory_explained,
     resolve_device,
 )
-from sk_autoenc.training.callbacks import EpochTasks
+from sk_autoenc.training.callbacks import SklearnCallbackBridge
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import OptimizerOptions, Phase, Plan
 from sk_autoenc.training.randomness import draw_seed, make_generator
 from sk_autoenc.training.run import Observer, Result, run
 from sk_autoenc.training.schedules import SCHEDULES
 
-#: What the net's history holds besides one loss per term.
+#: Entries of the net's history that are no losses of terms.
 _NO_TERMS = {"train_loss", "train_loss_best", "train_batch_count"}
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What a call of ``fit`` or ``partial_fit`` asks for, beside the estimator's parameters.
+    """The arguments and the state of one call of ``fit`` or ``partial_fit``, beside the estimator's parameters.
 
     Parameters
     ----------
     seed : int
         Seeds every draw.
     X : ndarray or None
-        Rows as they were validated; None where a model is loaded.
+        Validated rows; None if a model is loaded.
     y : object
-        Targets, for estimators that have these.
+        Targets, for estimators that have them.
     groups : ndarray or None
         The number of each row's group; rows of one group are held out together.
     shape : tuple of int
-        Shape of a row as the user sees it.
+        Shape of a row in ``X``.
     data : object or None
-        What turned rows into datasets in the fit that goes on; None in a fresh fit.
+        The preprocessor of the fit that is continued; None in a fresh fit.
     is_first : bool
-        Whether training begins at the plan's start, against which the network has to hold.
+        Whether training begins at the plan's start, with which the network is then compared.
     is_chunk : bool
         Whether ``X`` is one chunk of the rows, for ``partial_fit``.
     seen_all : bool
@@ -116,21 +116,20 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     input_shape_: tuple[int, ...]
 
-    # -- what an estimator says
+    # -- hooks of an estimator
 
     @abstractmethod
     def _make_plan(self, request: FitRequest) -> Plan:
-        """What to do, from parameters and request alone; ``ValueError`` for parameters that do not go together."""
+        """The plan, from parameters and request alone; ``ValueError`` for parameters that cannot be combined."""
 
     @abstractmethod
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
-        """Set the fitted attributes that need the trained network; ``whole``: these are all rows, not a chunk."""
+        """Set the fitted attributes that need the trained network; ``whole`` is False if the rows are one chunk."""
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
-        """Rows as a 2-D array of float32 or float64, the dtype kept where it is one of these; finite unless not asked.
+        """Rows as a 2-D array of float32 or float64. ``finite``: refuse NaN and infinity.
 
-        Arrays with more axes are rows of a shape of their own. They are flat inside, and ``input_shape_`` keeps the
-        shape in which rows go out again.
+        Arrays with more axes are flattened. ``input_shape_`` keeps the shape of a row, in which rows are returned.
         """
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
@@ -149,8 +148,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Training rows, such as images with axes of their own; float32 and float64 are kept, other numbers become
-            float64.
+            Training rows, which may have more axes, such as images. float32 and float64 are kept; other numbers
+            become float64.
         y : None
             Ignored.
         groups : array-like of shape (n_samples,) or None, default=None
@@ -174,8 +173,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
     def partial_fit(self, X, y=None):
         """Train for one epoch on the rows of ``X``, at a constant rate and without early stopping.
 
-        The first call sets centre, scale, range and the start of the network from its rows, which should be a fair
-        sample of all. Steps have the size ``learning_rate``; to go on gently after ``fit``, lower it first.
+        The first call sets centre, scale, range and the start of the network from its rows. So these should be a random
+        sample of all rows. The step size is ``learning_rate``; lower it before you continue a ``fit``.
 
         Parameters
         ----------
@@ -219,7 +218,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             plan = parameters._make_plan(request)
             if fresh:
                 self.device_ = resolve_device(self.device)
-                # Rows that are held out from the final network touch nothing that is fitted.
+                # Nothing is fitted to rows that are held out from the final network.
                 chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(len(X))
                 plan.data.fit(X, chosen)
             rows = plan.data.dataset(X, self.device_)
@@ -247,7 +246,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         return self._parameters._make_plan(FitRequest(self._seed, shape=self.input_shape_, data=self._data))
 
     def _splits(self, request: FitRequest) -> tuple[Split, ...]:
-        """Rows to train on and to hold out, as the shared parameters ask for."""
+        """Rows to train on and rows to hold out, by the shared parameters."""
         if request.X is None or request.is_chunk or not self.early_stopping:
             return ()
         return make_splits(
@@ -265,7 +264,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         )
 
     def _phases(self, request: FitRequest, *, final: Phase | None = None, **first: Any) -> tuple[Phase, ...]:
-        """One phase of ``max_iter`` epochs, or of fewer where a final one follows; one epoch for a chunk."""
+        """One phase of ``max_iter`` epochs, which a final phase shortens; one epoch for a chunk."""
         if request.is_chunk:
             return (Phase(1, **first),)
         epochs = self.max_iter - (0 if final is None else final.epochs)
@@ -274,7 +273,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
 
 class LiveFit(Observer):
-    """Shows a fit that is under way on its estimator: the net, its curves, and epochs as tasks of callbacks."""
+    """Sets fitted attributes while a fit runs (net, curves), and reports its epochs to scikit-learn's callbacks."""
 
     def __init__(self, estimator: NeuralEstimator, root: Any = None, X: Any = None, y: Any = None):
         self.estimator, self.root, self.seen = estimator, root, {"X": X, "y": y}
@@ -289,20 +288,20 @@ class LiveFit(Observer):
     def callbacks(self) -> list[Callback]:
         if self.root is None:
             return []
-        return [EpochTasks(self.root, self.record, estimator=self.estimator, **self.seen)]
+        return [SklearnCallbackBridge(self.root, self.record, estimator=self.estimator, **self.seen)]
 
     def held_out_curve(self, losses: Sequence[float]) -> None:
         self.estimator.validation_loss_curve_ = list(losses)
 
     def record(self, net: ObjectiveNet) -> None:
-        """Append to the public record of training the epochs that the net has finished since the last time."""
+        """Append the epochs that the net has finished since the last call to the loss curves."""
         epochs = [epoch for epoch in net.history[net.n_recorded_ :] if "train_loss" in epoch]
         net.n_recorded_ = len(net.history)
         terms = {name for epoch in epochs for name in epoch if name.startswith("train_")} - _NO_TERMS
         model = self.estimator
         curves = getattr(model, "loss_curves_", {})
         model.loss_curve_ = getattr(model, "loss_curve_", []) + [epoch["train_loss"] for epoch in epochs]
-        # What is recorded of held-out rows in a later phase, for callbacks, evaluates nothing: it has trained on them.
+        # Later phases train on the held-out rows, so the losses that they record of these are left out.
         model.validation_loss_curve_ = getattr(model, "validation_loss_curve_", []) + [
             epoch["valid_loss"] for epoch in epochs if "valid_loss" in epoch and epoch["phase"] == 0
         ]

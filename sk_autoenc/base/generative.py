@@ -1,4 +1,4 @@
-"""What models that generate can do: say where codes lie, draw rows, and walk from one row to another."""
+"""Generative models: posteriors of codes, samples, and interpolation between two rows."""
 
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ _BLOCK = 1024
 
 
 class Resolved(NamedTuple):
-    """What parameters say of rows and networks, worked out once for a plan."""
+    """Architecture, preprocessor and start, resolved once for a plan."""
 
     architecture: Architecture
     data: RowPreprocessor
@@ -43,21 +43,21 @@ def _has_mixture(estimator: "GenerativeAutoencoder") -> bool:
 class GenerativeAutoencoder(BaseAutoencoder):
     """An autoencoder whose codes follow a prior, so that decoded draws from it look like rows."""
 
-    #: What codes are drawn from; an object of ``priors.py`` or alike.
+    #: The prior of codes: an object of ``priors.py``, or any with ``sample``.
     prior_: Any
 
-    #: Number of timepoints of each training series, where these differ and do not say it themselves.
+    #: Number of timepoints of each training series, if these have unequal lengths and are not tokens.
     lengths_: np.ndarray
 
     # -- what plans of generative models share
 
     def _resolve(self, request: FitRequest, *, prior: Any = None) -> "Resolved":
-        """Architecture, rows and start, from the parameters; ``prior`` is one that codes have in training, if known."""
+        """Architecture, preprocessor and start; ``prior`` is that of training, None the standard normal or unknown."""
         architecture = as_architecture(self.architecture)
         architecture.check()
         if architecture.code_activation != "identity":
             raise ValueError(
-                f"architecture: code_activation must be 'identity' where codes follow a prior, got "
+                f"architecture: code_activation must be 'identity' in models with a prior, got "
                 f"{architecture.code_activation!r}."
             )
         likelihood = self._likelihood_for(architecture)
@@ -65,28 +65,28 @@ class GenerativeAutoencoder(BaseAutoencoder):
         self._check_missing(
             architecture,
             likelihood,
-            "real values and tokens: likelihood='gaussian', 'student_t' or 'categorical'",
+            "real values or tokens: likelihood='gaussian', 'student_t' or 'categorical'",
         )
         likelihood = likelihood.for_start(is_linear=is_linear, may_end_early=architecture.unequal_lengths)
-        architecture = architecture.fitted_to(request.shape)
+        architecture = architecture.bind(request.shape)
         data = self._preprocessor(request, architecture, likelihood, by_feature=likelihood.scales_by_feature)
         return Resolved(architecture, data, is_linear)
 
     def _starts_linear(self, architecture: Architecture, likelihood: Likelihood, prior: Any) -> bool:
-        """Whether training starts at a linear model; ``ValueError`` where that is asked for and cannot be."""
+        """Whether training starts at a linear model; ``ValueError`` for ``init="pca"`` where it cannot."""
         reason = None
         if prior is not None:
-            reason = f"prior={self.prior!r} (codes of the linear models are normal)"
+            reason = f"prior={self.prior!r} (the linear models have normal codes)"
         elif not likelihood.has_linear_model:
             reason = f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
         elif architecture.unequal_lengths:
             reason = "unequal_lengths=True (linear models need every cell of a row)"
         if self.init == "pca" and reason is not None:
-            raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+            raise ValueError(f"init='pca' cannot be combined with {reason}; use init='auto' or 'random'.")
         return self.init != "random" and reason is None
 
     def _make_parts(self, resolved: "Resolved", n_encoded: int) -> dict[str, Any]:
-        """What the module is made of; the encoder has ``n_encoded`` outputs."""
+        """Arguments of the module; its encoder has ``n_encoded`` outputs."""
         architecture, data, is_linear = resolved
         coders = architecture.make_coders(
             data.likelihood,
@@ -114,7 +114,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
     # -- public
 
     def posterior(self, X):
-        """Where the code of each row lies, and how sure that is.
+        """Mean and standard deviation of each row's posterior.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         return mean, std
 
     def sample(self, n_samples=1, random_state=None, *, mean=False):
-        """Draw rows: codes from the prior, decoded, with the noise that the likelihood has.
+        """Draw codes from the prior, decode them, and draw rows from the likelihood.
 
         It returns the rows alone, where ``GaussianMixture.sample`` returns rows and the numbers of their components:
         write ``X = model.sample(n)``, not ``X, y = model.sample(n)``.
@@ -151,14 +151,15 @@ class GenerativeAutoencoder(BaseAutoencoder):
         random_state : int, RandomState instance or None, default=None
             Seeds the draws; an integer gives the same rows at every call.
         mean : bool, default=False
-            Whether to return what the decoder expects for each code, without noise.
+            Whether to return the decoder's mean for each code, without noise.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Rows in the units and the dtype of the rows that ``fit`` saw; a DataFrame with their names after
-            ``set_output(transform="pandas")`` or ``"polars"``. Series of unequal lengths have lengths of training
-            series, drawn with no regard to the code, and NaN after their ends; tokens end where they are drawn to end.
+            Rows in the units and the dtype of the training rows; a DataFrame with their names after
+            ``set_output(transform="pandas")`` or ``"polars"``. Series of unequal lengths have NaN after their ends.
+            Their lengths are drawn from those of training series, independently of the code. Sequences of tokens end
+            where their end is drawn.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral)
@@ -181,26 +182,26 @@ class GenerativeAutoencoder(BaseAutoencoder):
         return in_chosen_container(self, rows)
 
     def _ended(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Series of full length, with NaN after these ends."""
+        """Series of full length, with NaN after the given lengths."""
         n_channels, n_timepoints = self._series_shape()
         after = np.arange(n_timepoints) >= lengths[:, None, None]
         return np.where(after, np.nan, rows.reshape(-1, n_channels, n_timepoints)).reshape(rows.shape)
 
     def interpolate(self, a, b, n_steps=10):
-        """Rows on the way from one row to another: the straight line between their codes, decoded.
+        """Decode the straight line between the codes of two rows.
 
         Parameters
         ----------
         a, b : array-like of shape (n_features,)
-            Two rows; of a Series or a DataFrame of one row, labels must be those of ``fit``, in order.
+            Two rows. A Series, or a DataFrame of one row, must have the labels of ``fit``, in the same order.
         n_steps : int, default=10
-            Number of rows, those of both ends included.
+            Number of rows, both ends included.
 
         Returns
         -------
         ndarray of shape (n_steps, n_features)
-            What the decoder expects along the line; a DataFrame after ``set_output(transform="pandas")``. Between
-            series of unequal lengths, lengths go from one to the other, too, with NaN after the ends.
+            The decoder's mean along the line; a DataFrame after ``set_output(transform="pandas")``. For series of
+            unequal lengths, the length is interpolated as well, with NaN after the end.
         """
         check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral)
@@ -217,7 +218,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _check_ends(self, a, b) -> np.ndarray:
         """Two rows as the encoder reads them."""
-        for end in (a, b) if len(self.input_shape_) == 1 else ():  # a row with axes may be a frame itself
+        for end in (a, b) if len(self.input_shape_) == 1 else ():  # a row with axes may itself be a DataFrame
             frame = end.to_frame().T if hasattr(end, "to_frame") and hasattr(end, "index") else end  # pandas' Series
             if hasattr(frame, "columns"):
                 validate_data(self, frame, reset=False, skip_check_array=True)  # names and their order
@@ -226,7 +227,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             rows = padded(ends, self._series_shape()).reshape(2, -1)
         else:
             if wrong := {end.size for end in ends} - {self.n_features_in_}:
-                raise ValueError(f"a and b must have {self.n_features_in_} features, got {wrong.pop()}.")
+                raise ValueError(f"a and b must each have {self.n_features_in_} features, got {wrong.pop()}.")
             rows = np.stack([end.reshape(-1) for end in ends])
         rows = check_array(
             rows, dtype=[np.float64, np.float32], input_name="a and b", ensure_all_finite=not self._may_end_early

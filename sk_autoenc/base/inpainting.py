@@ -1,4 +1,4 @@
-"""Filling cells of rows that are missing or hidden, by what the network makes of the rest."""
+"""Inpainting: missing or hidden cells of rows are filled with the network's reconstructions."""
 
 import warnings
 from numbers import Integral
@@ -11,24 +11,24 @@ from sk_autoenc._compat import in_container_of
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.data.validation import as_array, check_range, flattened
 
-#: Filling ends when hidden cells move by less than this: their root mean square in units of the scaled rows.
+#: Filling ends when hidden cells change by less than this: their root mean square, in units of the scaled rows.
 LEAST_MOVE = 1e-4
 
-#: Kinds of noise that make a network learn to do without cells.
-_HOLES = ("block", "masking", "salt_and_pepper")
+#: Kinds of noise that replace cells, so that the network learns to reconstruct rows without them.
+_REPLACING_KINDS = ("block", "masking", "salt_and_pepper")
 
 
 class InpaintingAutoencoder(BaseAutoencoder):
-    """An autoencoder that may have learned from corrupted rows, and can fill them."""
+    """An autoencoder that can fill missing cells, best if it was trained on corrupted rows."""
 
     def inpaint(self, X, mask=None, *, max_passes=1):
-        """Fill what is missing, or what a mask hides; the rest is returned as it is.
+        """Fill cells that are missing or hidden by a mask. All other cells are returned unchanged.
 
         Hidden cells are set to their training means. The row goes through encoder and decoder, and the hidden cells are
         taken from the result. Which training suits:
 
-        - ``noise_kind="block"``, or ``"masking"`` for scattered cells: the network learns to do without them, and fills
-          in one pass. On 50 to 1300 digits of 64 pixels this was as good or better.
+        - ``noise_kind="block"``, or ``"masking"`` for scattered cells: the network learns to reconstruct rows without
+          them, and fills in one pass. On 50 to 1300 digits of 64 pixels this was as good or better.
         - Normal noise, with ``max_passes=200``: the filled row goes through again until it no longer changes. Each pass
           leads towards more probable rows [1]_. On a third of 300 faces, of 4096 pixels, this was better. For the best
           linear network with as many codes as features it ends at the ridge regression of the hidden cells on those
@@ -41,13 +41,13 @@ class InpaintingAutoencoder(BaseAutoencoder):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Rows; what is hidden in them may be missing (NaN) and is not looked at.
+            Rows. Hidden cells may have any value or be missing (NaN); they are not read.
         mask : array-like of bool or None, default=None
             True for cells to fill; of the shape of ``X``, of one row, or of anything that broadcasts to ``X``, such
             as (height, width) for images of shape (channels, height, width), or (length, 1) for series of shape
             (length, channels). A DataFrame has the rows and columns of ``X``, in their order. None: cells that are NaN.
         max_passes : int, default=1
-            How often a row goes through the network at most. It ends earlier if a pass hardly changes the row, or
+            Largest number of passes of a row through the network. Passes end earlier if one hardly changes the row, or
             changes it no less than the pass before. Networks trained on hidden cells fill in one pass.
 
         Returns
@@ -79,38 +79,43 @@ class InpaintingAutoencoder(BaseAutoencoder):
         check_is_fitted(self)
         max_passes = check_scalar(max_passes, "max_passes", Integral, min_val=1)
         kind = self._parameters.noise_kind if self._parameters.noise else None
-        if max_passes > 1 and kind in _HOLES:
+        if max_passes > 1 and kind in _REPLACING_KINDS:
             raise ValueError(
-                f"max_passes must be 1 for a network that has learned from noise_kind={kind!r}, got {max_passes}: it "
-                "fills in one pass, and more lead it astray."
+                f"max_passes must be 1 for a network trained with noise_kind={kind!r}, got {max_passes}: it fills "
+                "cells in one pass, and further passes make them worse."
             )
         if self._may_end_early:
-            raise ValueError("inpaint does not go with unequal_lengths=True, where NaN follows the end of a series.")
+            raise ValueError(
+                "inpaint cannot be combined with unequal_lengths=True, where NaN marks the end of a series."
+            )
         rows = self._validate(X, reset=False, finite=False)
         shape = flattened(as_array(X))[1] or rows.shape[1:]
         hidden = np.isnan(rows) if mask is None else _as_mask(mask, X, (len(rows), *shape)).reshape(rows.shape)
         seen = np.where(hidden, self._typical_row().astype(rows.dtype), rows)
         if n_missing := np.isnan(seen).sum():
-            raise ValueError(f"X has {n_missing} cells that are NaN where mask is False; leave mask out to fill these.")
+            raise ValueError(
+                f"X must not have NaN where mask is False, got {n_missing} such cells; set mask=None to fill all NaN."
+            )
         assert_all_finite(seen, input_name="X")
         check_range(seen, "X")
         if getattr(self, "linear_", False) and hidden.any():
             warnings.warn(
-                "inpaint: the fit has kept PCA (linear_ is True), which has learned nothing of hidden cells; more rows,"
-                " other n_components, or init='random' may let a network learn it.",
+                "inpaint: the result of fit is PCA (linear_ is True), which was not trained on hidden cells. Try more "
+                "rows, another n_components, or init='random'.",
                 stacklevel=2,
             )
-        elif max_passes == 1 and kind not in _HOLES and hidden.any():
+        elif max_passes == 1 and kind not in _REPLACING_KINDS and hidden.any():
             warnings.warn(
-                f"inpaint: trained with noise={self._parameters.noise} of noise_kind={self._parameters.noise_kind!r}, "
-                "the network has not learned to do without cells; fit with noise=0.3 and noise_kind='masking', or "
-                "'block' for images, or, after normal noise, set max_passes=200.",
+                f"inpaint: the network was trained with noise={self._parameters.noise} and noise_kind="
+                f"{self._parameters.noise_kind!r}, so it has not learned to reconstruct rows without some cells. Fit "
+                "with noise=0.3 and noise_kind='masking', or 'block' for images; after normal noise, set "
+                "max_passes=200.",
                 stacklevel=2,
             )
         return in_container_of(X, self._fill(seen, hidden, max_passes).reshape(-1, *shape))
 
     def _fill(self, rows: np.ndarray, hidden: np.ndarray, max_passes: int) -> np.ndarray:
-        """Rows with hidden cells as the network gives them back, again until they stay, or stop settling."""
+        """Rows with hidden cells replaced by their reconstructions, until these no longer change, or no longer less."""
         rows, moving, last = rows.copy(), np.arange(len(rows)), np.full(len(rows), np.inf)
         for _ in range(max_passes):
             before, free = rows[moving], hidden[moving]
@@ -126,14 +131,14 @@ class InpaintingAutoencoder(BaseAutoencoder):
 
     @property
     def _unit(self) -> float:
-        """What counts as 1 in the scaled rows, in the units of X."""
+        """The scale of the network's input, in the units of X."""
         standardize = self.net_.module_.standardize
         return float(self._data.shared_scale if standardize is None else standardize.scale)
 
     def _typical_row(self) -> np.ndarray:
-        """What a corrupted cell is set to, in the units of X."""
+        """The value that a corrupted cell has in training, in the units of X."""
         if not self._data.likelihood.has_mean:
-            raise ValueError(f"inpaint needs values that have a mean; likelihood={self.likelihood!r} has categories.")
+            raise ValueError(f"inpaint needs values that have a mean, got likelihood={self.likelihood!r}.")
         standardize = self.net_.module_.standardize
         if standardize is None:
             return self._data.scaling.center
@@ -141,18 +146,18 @@ class InpaintingAutoencoder(BaseAutoencoder):
 
 
 def _as_mask(mask, X, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask as an array of this shape, whose cells are those of ``X``."""
+    """The mask as an array of this shape, one cell for each cell of ``X``."""
     if hasattr(X, "columns") and hasattr(mask, "columns"):
         for labels in ("columns", "index"):
             if list(getattr(mask, labels, [])) != list(getattr(X, labels, [])):
-                raise ValueError(f"mask must have the {labels} of X, in the same order, where both are data frames.")
+                raise ValueError(f"mask must have the {labels} of X in the same order if both are data frames.")
     mask = np.asarray(as_array(mask))
     if mask.dtype != bool:
-        raise ValueError(f"mask must be an array of bool, True for cells to fill; got dtype {mask.dtype}.")
+        raise ValueError(f"mask must be an array of bool, True for cells to fill, got dtype {mask.dtype}.")
     try:
         return np.broadcast_to(mask, shape)
     except ValueError as error:
         raise ValueError(
-            f"mask must broadcast to the shape of X, {shape}; got shape {mask.shape}. Flat rows need "
-            "mask.ravel(), images with channels mask[None] or mask[..., None]."
+            f"mask must broadcast to the shape of X, {shape}, got shape {mask.shape}. Use mask.ravel() for flat rows, "
+            "and mask[None] or mask[..., None] for images with channels."
         ) from error

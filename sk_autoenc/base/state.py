@@ -1,4 +1,4 @@
-"""Fitted state: what a failed fit leaves, what a further fit may change, and plain arrays for pickles."""
+"""Fitted state: rollback after a failed fit, checks before a further fit, and plain arrays for pickles."""
 
 import warnings
 from abc import abstractmethod
@@ -14,14 +14,14 @@ from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.run import empty_module, net_around
 
-#: Fitted state without a trailing underscore; what ends in one is found by its name.
+#: Fitted state without a trailing underscore. Attributes with one are recognised by it.
 _PRIVATE_STATE = ("_parameters", "_data", "_seed", "_kept_start", "_seen_all")
 
 
 class FittedState(BaseEstimator):
     """The fitted state of an estimator that holds a net; fitted attributes end in an underscore."""
 
-    #: Parameters that may change between fits that go on; all others shape the model.
+    #: Parameters that may change when a fit is continued. All others define the model.
     _changeable_parameters: tuple[str, ...] = (
         "max_iter",
         "batch_size",
@@ -40,7 +40,7 @@ class FittedState(BaseEstimator):
     net_: ObjectiveNet
     device_: str
     _parameters: Any  # an unfitted copy of the estimator as it was when it was fitted
-    _data: Any  # what turns rows into a dataset and back
+    _data: Any  # the preprocessor, which turns rows into a dataset and back
     _seed: int
     _kept_start: bool = False  # the start of training is the model
     _seen_all: bool = False  # rows that were held out have been trained on
@@ -50,19 +50,19 @@ class FittedState(BaseEstimator):
         """The plan of the fit, from which the net is built again."""
 
     def _forget(self) -> None:
-        """Drop all fitted state, so that a fit that fails leaves the estimator clearly unfitted."""
+        """Drop all fitted state, so that the estimator is unfitted if ``fit`` fails."""
         for name in list(vars(self)):
             if (name.endswith("_") and not name.startswith("_")) or name in _PRIVATE_STATE:
                 delattr(self, name)
 
     @contextmanager
     def _rolled_back_on_error(self, fresh: bool):
-        """If a fit fails, the estimator is as it was before, or unfitted if it was fresh. Ctrl-C leaves a model."""
+        """If ``fit`` fails, the estimator is as it was before, or unfitted. After Ctrl-C it has the weights so far."""
         before = {} if fresh else dict(vars(self))
         weights = {} if fresh else {k: v.clone() for k, v in self.net_.plain_module.state_dict().items()}
         n_epochs = 0 if fresh else len(self.net_.history)
         try:
-            with torch.inference_mode(False), torch.enable_grad():  # whatever fit was called in
+            with torch.inference_mode(False), torch.enable_grad():  # the caller may have switched gradients off
                 yield
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and hasattr(self, "n_iter_"):
@@ -76,14 +76,14 @@ class FittedState(BaseEstimator):
             raise
 
     def _check_continuation(self) -> None:
-        """Refuse to train further when a parameter that shapes the model was changed since the fit."""
+        """Refuse to train further if a parameter that defines the model has changed since the fit."""
         for name in self._get_param_names():
             if name in self._changeable_parameters:
                 continue
             now, then = getattr(self, name), getattr(self._parameters, name)
             if not same_value(now, then):
                 raise ValueError(
-                    f"{name} was {then!r} in the fit that is to be continued and is now {now!r}; "
+                    f"{name} must be {then!r} as in the fit that is continued, got {now!r}; "
                     "set it back, or fit with warm_start=False."
                 )
 
@@ -110,7 +110,7 @@ class FittedState(BaseEstimator):
         try:
             resolve_device(self.device_)
         except ValueError:
-            message = f"The model was fitted on device={self.device_!r}, which is not here; it opens on the CPU."
+            message = f"The model was fitted on device={self.device_!r}, which does not exist here; it uses the CPU."
             warnings.warn(message, stacklevel=2)
             self.device_ = "cpu"
         with torch.inference_mode(False):
@@ -119,4 +119,4 @@ class FittedState(BaseEstimator):
             module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
             module.eval()
             self.net_ = net_around(module, plan, seed=self._seed, device=self.device_, batch_size=batch_size)
-        self.net_.n_earlier_epochs_ = getattr(self, "n_iter_", 0)  # a copy from within the first epoch has none
+        self.net_.n_earlier_epochs_ = getattr(self, "n_iter_", 0)  # a copy made in the first epoch has no n_iter_

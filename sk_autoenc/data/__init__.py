@@ -1,1 +1,1 @@
-"""What the user has, as tensors, and back: validation, scaling, series, tokens, batches."""
+"""From the user's data to tensors, and back: validation, scaling, series, tokens, batches."""

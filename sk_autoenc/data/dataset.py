@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step reads, by name; what a kind of dataset does not have is None."""
+    """The input of one step, by name; fields that a kind of dataset lacks are None."""
 
     x: Tensor
     y: Tensor | None = None
@@ -23,8 +23,8 @@ class Batch:
 class Rows(Dataset):
     """Some rows of a tensor, by index; the tensor itself is shared, never copied.
 
-    A dataset of another kind has ``__len__``, ``gather``, ``subset`` and ``cpu`` as here; ``data`` are the rows that
-    an encoder reads.
+    Every kind of dataset has ``__len__``, ``gather``, ``subset`` and ``cpu``. Its ``data`` are the rows that an encoder
+    reads.
     """
 
     def __init__(self, data: Tensor, index: Tensor | None = None):
@@ -68,7 +68,7 @@ class Pairs(Rows):
 
 
 class WholeBatches:
-    """Batches of a dataset, each gathered in one step; with a generator in shuffled order."""
+    """Batches of a dataset, each gathered in one step; with a generator, the order is shuffled."""
 
     def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator | None = None):
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
@@ -84,7 +84,7 @@ class WholeBatches:
         sizes = [self.batch_size] * (len(order) // self.batch_size)
         if tail := len(order) - sum(sizes):
             sizes.append(tail)
-        if tail == 1 and len(sizes) > 1:  # one row has no batch statistics: it joins the batch before
+        if tail == 1 and len(sizes) > 1:  # one row has no batch statistics, so it joins the batch before
             sizes[-2:] = [self.batch_size + 1]
         for chosen in order.split(sizes):
             yield self.rows.gather(chosen)

@@ -1,4 +1,4 @@
-"""Rows as the network reads them, and back: dtype, shape, centre and scale of the columns that have these."""
+"""Rows as the network reads them, and back: dtype, shape, and the centre and scale of real-valued columns."""
 
 from functools import partial
 from typing import Any, Self
@@ -18,17 +18,17 @@ class RowPreprocessor:
     Parameters
     ----------
     likelihood : Likelihood
-        Says which columns are scaled; fitted to the training rows.
+        Resolved for the training rows; it decides which columns are scaled.
     shape : tuple of int
-        Shape of a row as users see it; inside, rows are flat.
+        Shape of a row for the user. The network reads flat rows.
     dtype : str
-        That of the training rows.
+        Dtype of the training rows.
     series_shape : tuple of int or None
-        Channels and timepoints of rows that may end early, with NaN after that; None for rows without missing cells.
+        Channels and timepoints of series of unequal lengths, with NaN after their ends; None for all other rows.
     by_feature : bool
-        Whether each scaled column, or each channel of a series, has a scale of its own.
+        Whether each scaled column, or each channel of a series, has its own scale.
     scaling : Scaling or None
-        Centre and scale, where :meth:`fit` has run and any column is scaled.
+        Centre and scale; None before :meth:`fit`, or if no column is scaled.
     """
 
     def __init__(
@@ -52,22 +52,22 @@ class RowPreprocessor:
 
     @property
     def all_scaled(self) -> bool:
-        """Whether rows come to the network in its scale, so that the encoder need not standardise them."""
+        """Whether all columns are scaled before the network, so that the encoder need not standardise them."""
         return bool(self.is_scaled.all())
 
     @property
     def has_missing_cells(self) -> bool:
-        """Whether the likelihood has to do without some cells; that of sequences knows itself where they end."""
+        """Whether the likelihood must skip missing cells; that of tokens has the end of a sequence as an outcome."""
         return self.series_shape is not None and not self.likelihood.is_sequential
 
     @property
     def scale(self) -> np.ndarray:
-        """What each column is divided by; ``(n_features,)``."""
+        """The scale of each column; ``(n_features,)``."""
         return np.broadcast_to(1.0 if self.scaling is None else np.asarray(self.scaling.scale), self.n_features)
 
     @property
     def shared_scale(self) -> float:
-        """The one number that scaled columns are divided by, where it is not one for each."""
+        """The scale of all scaled columns, if they share one."""
         return float(self.scale[self.is_scaled].max(initial=0.0)) or 1.0
 
     def fit(self, X: np.ndarray, chosen: np.ndarray) -> Self:
@@ -84,7 +84,7 @@ class RowPreprocessor:
         return self
 
     def dataset(self, X: np.ndarray, device: str) -> Rows:
-        """All rows as the network reads them, on the device."""
+        """All rows as the network reads them, as a dataset on the device."""
         return Rows(torch.from_numpy(self.to_network(X)).to(device))
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ class RowPreprocessor:
             self.scaling.apply(block, out)
 
     def to_rows(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """What the network gives as rows in the units of ``X``, in this dtype and in the shape that users see."""
+        """Outputs of the network as rows in the units and the shape of ``X``, in this dtype."""
         rows = rows.astype(dtype, copy=False)
         rows = rows if self.scaling is None else self.scaling.undo(rows)
         return rows.reshape(-1, *self.shape)
@@ -114,19 +114,19 @@ class RowPreprocessor:
         return as_tensor(center), as_tensor(self.scale.copy())
 
     def log_scale(self, X: np.ndarray) -> np.ndarray | float:
-        """By how much the log-density of scaled rows is above that of rows: the logarithms of their cells' scales."""
+        """Log-density of a scaled row minus that of the row itself: the sum of its cells' log-scales."""
         if self.scaling is None:
             return 0.0
         scales = np.log(self.scale)
         return float(scales.sum()) if self.series_shape is None else np.where(np.isnan(X), 0.0, scales).sum(axis=1)
 
     def n_scaled(self, X: np.ndarray) -> np.ndarray:
-        """Number of scaled cells of each row that are there."""
+        """Number of scaled cells of each row that are not missing."""
         return (~np.isnan(X[:, self.is_scaled])).sum(axis=1)
 
     @property
     def state(self) -> dict[str, Any]:
-        """What this is made of, for files without pickle."""
+        """The arguments of ``__init__``, for files without pickle."""
         names = ("likelihood", "shape", "dtype", "series_shape", "by_feature", "scaling")
         return {name: getattr(self, name) for name in names}
 

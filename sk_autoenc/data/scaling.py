@@ -40,7 +40,7 @@ class Scaling(NamedTuple):
         """Write the scaled rows into ``out``, float32, computing in the dtype of ``X``."""
         with np.errstate(over="ignore"):
             inverse = np.asarray(1 / self.scale).astype(X.dtype)
-        if not np.isfinite(inverse).all():  # of a scale that float32 can hold, but not divide by
+        if not np.isfinite(inverse).all():  # the inverse of a very small scale overflows float32
             X, inverse = X.astype(np.float64), np.asarray(1 / self.scale)
         center = self.center.astype(X.dtype)
         try:
@@ -54,17 +54,17 @@ class Scaling(NamedTuple):
             raise ValueError(self._why_too_large(X, float(np.finfo(out.dtype).max))) from error
 
     def apply_clipped(self, X: np.ndarray, limit: float) -> np.ndarray:
-        """Scaled values clipped to ±limit, float64. No finite value is too large for it."""
+        """Scaled values clipped to ±limit, float64. Every finite value is accepted."""
         with np.errstate(over="ignore"):
             return np.clip((X - self.center) / self.scale, -limit, limit)
 
     def _why_too_large(self, X: np.ndarray, largest: float) -> str:
-        """Which value is too large for the network once it is scaled, and what it may be in its own units."""
+        """The message for a value that overflows float32 when it is scaled, with the bound in the units of ``X``."""
         limits = np.broadcast_to(largest * np.minimum(self.scale, 1.0), X.shape[1])
         row, column = np.unravel_index(np.nanargmax(np.abs(X - self.center) / limits), X.shape)
         return (
-            f"X holds the value {X[row, column]:.6g} in column {column}; the network computes in float32, in units of "
-            f"the training rows' scale, so values there must lie within ±{limits[column]:.6g}."
+            f"X must lie within ±{limits[column]:.6g} in column {column}, because the network computes in float32 in "
+            f"units of the training rows' scale, got {X[row, column]:.6g}."
         )
 
     def undo(self, X: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def fit_scaling(X: np.ndarray, chosen: np.ndarray, *, by_feature: bool = False) 
     """Centre and scale of the chosen rows, in float64 and block by block, so that no copy of ``X`` is made."""
     blocks = [chosen[block] for block in gen_batches(len(chosen), _BLOCK)]
     guess = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(chosen)
-    # Around a mean that rounding has moved a little: the moments of what is left, and the mean put right.
+    # Rounding may have moved the mean a little, so the moments around it also correct the mean.
     shift = sum((X[block] - guess).sum(axis=0) for block in blocks) / len(chosen)
     variance = sum(np.square(X[block] - guess).sum(axis=0) for block in blocks) / len(chosen) - shift**2
     variance = _above_rounding(variance, guess, X.dtype)
@@ -84,7 +84,7 @@ def fit_scaling(X: np.ndarray, chosen: np.ndarray, *, by_feature: bool = False) 
 
 
 def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int, *, by_channel: bool = False) -> Scaling:
-    """A centre for each channel, and one scale for all channels or one for each, of the chosen rows without NaN."""
+    """A centre for each channel, and one scale for all channels or one for each; NaN are skipped."""
     values = X[chosen].reshape(len(chosen), n_channels, -1)
     center = np.asarray(np.nanmean(values, axis=(0, 2), dtype=np.float64))
     variance = np.asarray(np.nanmean(np.square(values - center[:, None]), axis=(0, 2), dtype=np.float64))
@@ -94,7 +94,7 @@ def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int, *, by
 
 
 def fit_robust_scaling(X: np.ndarray) -> Scaling:
-    """Mean and standard deviation of each feature, over values clipped so that no extreme one decides them.
+    """Mean and standard deviation of each feature, over values clipped so that extreme values have little effect.
 
     A constant feature has its absolute value as its scale, or 1 if it is 0. Rows must come in random order.
     """
@@ -111,13 +111,13 @@ def fit_robust_scaling(X: np.ndarray) -> Scaling:
 
 
 def _above_rounding(variance: np.ndarray, center: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Variances, with 0 for those that rounding alone could produce: such a column is constant."""
+    """Variances, with 0 for those that are no larger than rounding errors: such a column is constant."""
     rounding = 4 * np.finfo(dtype).eps * np.abs(center)
     return np.where(variance > rounding**2, variance, 0.0)
 
 
 def _one_scale_or_each(variance: np.ndarray, *, each: bool) -> float | np.ndarray:
-    """The root of the mean variance, 1 if all are 0; or the root of each, and that number where one is 0."""
+    """The root of the mean variance, or 1 for 0. ``each``: the root of each variance; where it is 0, the former."""
     scale = float(np.sqrt(variance.mean())) or 1.0
     return np.where(variance > 0, np.sqrt(variance), scale) if each else scale
 
@@ -125,9 +125,9 @@ def _one_scale_or_each(variance: np.ndarray, *, each: bool) -> float | np.ndarra
 def _usual_range(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest value of each feature that is not extreme."""
     median = np.median(X, axis=0)
-    # Without the extreme rows at either end, also where there are few rows.
+    # These methods of interpolation leave out the extreme rows at either end, also if there are few rows.
     width = np.quantile(X, 0.95, axis=0, method="lower") - np.quantile(X, 0.05, axis=0, method="higher")
-    for column in np.flatnonzero(width <= 0):  # nearly all values are equal: the usual distance of the others from it
+    for column in np.flatnonzero(width <= 0):  # nearly all values are equal: take the median distance of all others
         distances = np.abs(X[:, column] - median[column])
         distances = distances[distances > 0]
         width[column] = np.median(distances) if len(distances) else np.inf

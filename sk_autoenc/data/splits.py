@@ -1,4 +1,4 @@
-"""Which rows train and which are held out: one split, folds of few rows, none of too few."""
+"""Which rows train and which are held out: one split, folds if rows are few, none if they are too few."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 #: With fewer rows than this, held-out rows are too few to compare networks.
 MIN_ROWS = 40
 
-#: With fewer rows than this there are folds, so that every row is held out once.
+#: With fewer rows than this, folds are used: every row is held out once.
 FEW_ROWS = 600
 N_FOLDS = 4
 
@@ -24,11 +24,11 @@ def make_splits(
     seen_all: bool,
     groups: np.ndarray | None = None,
 ) -> tuple[Split, ...]:
-    """One split, folds of few rows, or nothing where held-out rows could not evaluate training.
+    """One split; folds if rows are few; none if no held-out rows can evaluate the network.
 
-    ``is_first``: training begins at its start. A network that goes on after folds, or after a phase on all rows
-    (``seen_all``), has seen every row, so none of them can evaluate it. ``groups``: the number of each row's group;
-    rows of one group are held out together, and a single group cannot be split.
+    Too few rows cannot, nor can a single group. A network that is trained further (``is_first`` is False) after folds,
+    or after a phase on all rows (``seen_all``), has been trained on every row, so no row can evaluate it. ``groups``:
+    the number of each row's group; rows of one group are held out together.
     """
     if n_rows < MIN_ROWS or (groups is not None and groups.max() == 0):
         return ()
@@ -44,7 +44,7 @@ def make_splits(
 
 
 def split_rows(n_rows: int, fraction: float, generator: torch.Generator) -> Split:
-    """One split, a fraction held out."""
+    """One split, with a fraction of the rows held out."""
     order = torch.randperm(n_rows, generator=generator)
     n_held_out = min(max(1, round(n_rows * fraction)), n_rows - 1)
     return order[n_held_out:].sort().values, order[:n_held_out].sort().values

@@ -1,4 +1,4 @@
-"""Rows as they come in: tensors as arrays, axes of their own made flat, values that float32 can hold."""
+"""Validation of rows: tensors become arrays, rows become flat, and values must not overflow float32."""
 
 import math
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def as_array(X: Any) -> Any:
-    """A tensor as an array that shares its memory where it can; everything else as it is."""
+    """A tensor as an array, with shared memory where possible; everything else unchanged."""
     return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
 
 
 def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Rows without axes of their own, and the shape that they had if they had any."""
+    """Flat rows, and the shape of a row if ``X`` has more than two axes, else None."""
     if isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) > 1:
-        X = np.asarray(X)  # images or series one by one
+        X = np.asarray(X)  # a list of images or series
     if getattr(X, "ndim", 2) <= 2:
         return X, None
     X = np.asarray(X)
@@ -27,8 +27,8 @@ def check_range(X: np.ndarray, name: str) -> None:
     limit = float(np.finfo(np.float32).max)
     if X.dtype == np.float64 and (largest := max(X.max(), -X.min())) > limit:
         raise ValueError(
-            f"{name} holds a value of size {largest:.6g}; the network computes in float32, "
-            f"so values must lie within ±{limit:.6g}."
+            f"{name} must lie within ±{limit:.6g}, because the network computes in float32, got a value of size "
+            f"{largest:.6g}."
         )
 
 
@@ -43,23 +43,24 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
 
 
 def keep_shape(estimator: Any, shape: tuple[int, ...], flat: tuple[int, ...], *, reset: bool) -> None:
-    """Set ``input_shape_`` of the estimator, or refuse rows that have neither this shape nor are flat."""
+    """Set ``input_shape_`` of the estimator (``reset``), or refuse rows that neither have this shape nor are flat."""
     if reset:
         estimator.input_shape_ = shape
         return
     fitted = estimator.input_shape_
     if shape not in (fitted, flat, _long_axes(fitted)) and fitted != _long_axes(shape):
         raise ValueError(
-            f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted on rows of shape {fitted}."
+            f"X must have rows of shape {fitted}, on which {type(estimator).__name__} was fitted, got rows of shape "
+            f"{shape}."
         )
 
 
 def _long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without axes of length 1, which images of one channel may have or lack."""
+    """The shape without axes of length 1, which images of one channel may have or lack."""
     return tuple(side for side in shape if side != 1)
 
 
 def cast_within(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """In this dtype, in which what is finite stays so."""
+    """The values in this dtype, finite ones clipped to its range."""
     limit = np.finfo(dtype).max
     return np.where(np.isfinite(values), values.clip(-limit, limit), values).astype(dtype)

@@ -1,4 +1,4 @@
-"""Strings as rows of token numbers, and back: what stands before an autoencoder of words or molecules."""
+"""Strings as rows of token numbers, and back: the step before an autoencoder of words or molecules."""
 
 import re
 from collections import Counter
@@ -12,25 +12,25 @@ from sk_autoenc._compat import Interval, fit_context
 
 
 class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Turn strings into rows of token numbers, NaN after their ends, and such rows into strings.
+    """Turn strings into rows of token numbers, with NaN after their ends, and such rows into strings.
 
-    What comes out is what ``Recurrent(unequal_lengths=True)`` reads with ``likelihood="categorical"``. By default a
-    token is a character.
+    ``Recurrent(unequal_lengths=True)`` reads such rows with ``likelihood="categorical"``. By default a token is a
+    character.
 
     Parameters
     ----------
     token_pattern : str, default="."
-        Regular expression of a token. What lies between tokens is lost, unless ``separator`` brings it back.
+        Regular expression of a token. Characters between tokens are lost.
     separator : str, default=""
-        What stands between the tokens of a string that is put together again.
+        String that ``inverse_transform`` puts between tokens.
     min_count : int, default=1
-        Tokens that are rarer in the training strings are not known.
+        Tokens that are rarer in the training strings are left out of the vocabulary.
     max_length : int or None, default=None
-        Largest number of tokens of a string; longer ones are refused. None takes the longest of the training strings,
-        which in a search may be longer than those of a fold.
+        Largest number of tokens of a string; longer strings are refused. None takes the longest training string. In a
+        search set it, because a test string may be longer than all strings of a training fold.
     unknown : str or None, default=None
-        What stands for every token that is not known, itself the token with number 0; None refuses such tokens, which
-        a fold of a search may not have seen.
+        Token with number 0, which replaces every token that is not in the vocabulary. None refuses such tokens. In a
+        search set it, because a training fold may lack tokens of a test fold.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     >>> vocabulary.inverse_transform([[0, 0, 1]])
     array(['CCO'], dtype=object)
 
-    Atoms of two letters and what stands in brackets are tokens of their own in
+    In this pattern atoms of two letters and expressions in brackets are single tokens:
 
     >>> Vocabulary(r"\\[[^]]*\\]|Br|Cl|.").fit(["ClC[nH]"]).tokens_.tolist()
     ['C', 'Cl', '[nH]']
@@ -86,7 +86,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn which tokens there are.
+        """Learn the tokens of the training strings.
 
         Parameters
         ----------
@@ -105,8 +105,8 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         known = sorted(token for token, count in counts.items() if count >= self.min_count and token != self.unknown)
         if not known:
             raise ValueError(
-                f"X has no token that is matched by token_pattern={self.token_pattern!r} "
-                f"min_count={self.min_count} times or more."
+                f"X must have a token that token_pattern={self.token_pattern!r} matches min_count={self.min_count} "
+                "times or more, got none."
             )
         max_length = max(map(len, cut)) if self.max_length is None else self.max_length
         self._check_lengths(cut, max_length)
@@ -115,7 +115,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return self
 
     def transform(self, X):
-        """Rows of token numbers.
+        """Turn strings into rows of token numbers.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return rows
 
     def inverse_transform(self, X):
-        """Strings that rows of token numbers stand for.
+        """Turn rows of token numbers into strings.
 
         Parameters
         ----------
@@ -166,33 +166,38 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         try:
             pattern = re.compile(self.token_pattern, re.DOTALL)
         except re.error as error:
-            raise ValueError(f"token_pattern={self.token_pattern!r} is no regular expression: {error}.") from error
+            raise ValueError(
+                f"token_pattern must be a regular expression, got {self.token_pattern!r}: {error}."
+            ) from error
         if pattern.match("") is not None:
-            raise ValueError(f"token_pattern={self.token_pattern!r} matches nothing at all, which is no token.")
+            raise ValueError(f"token_pattern must not match the empty string, got {self.token_pattern!r}, which does.")
         return [[match.group() for match in pattern.finditer(string)] for string in X]
 
     def _check_lengths(self, cut: list[list[str]], max_length: int) -> None:
         for tokens in cut:
             if len(tokens) > max_length:
                 raise ValueError(
-                    f"X has a string of {len(tokens)} tokens, {self.separator.join(tokens)!r:.60}, but max_length is "
-                    f"{max_length}."
+                    f"X must hold strings of at most max_length={max_length} tokens, got {len(tokens)} tokens: "
+                    f"{self.separator.join(tokens)!r:.60}."
                 )
 
     def _number(self, token: str, numbers: dict[str, int]) -> int:
         if token in numbers:
             return numbers[token]
         if self.unknown is None:
-            raise ValueError(f"X has the token {token!r}, which is not known; set unknown, a token for such ones.")
+            raise ValueError(
+                f"X has the token {token!r}, which is not in the vocabulary; set unknown to a token that replaces such "
+                "tokens."
+            )
         return 0
 
     def _string(self, row: np.ndarray) -> str:
         found = row[: (~np.isnan(row)).sum()]
         if np.isnan(found).any():
-            raise ValueError("X has NaN before the end of a string.")
+            raise ValueError("X must have NaN only after the end of a string, got NaN before a token.")
         if (wrong := (found < 0) | (found >= len(self.tokens_)) | (found != np.floor(found))).any():
             raise ValueError(
-                f"X has {found[wrong][0]:.6g}, which is no number of one of the {len(self.tokens_)} tokens."
+                f"X must hold token numbers, integers from 0 to {len(self.tokens_) - 1}, got {found[wrong][0]:.6g}."
             )
         return self.separator.join(self.tokens_[found.astype(int)])
 

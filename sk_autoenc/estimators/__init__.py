@@ -1,1 +1,1 @@
-"""One algorithm a file: the mathematics above, the class below."""
+"""One algorithm in each file: the mathematics above, the class below."""

@@ -16,8 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, Architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.architectures import MLP, Architecture, as_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
 from sk_autoenc.data.dataset import Batch, Rows
@@ -34,26 +33,26 @@ from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.run import Result
 from sk_autoenc.training.selection import NATS, RowLosses
 
-#: Momentum makes players circle each other (Gidel et al. 2019, https://arxiv.org/abs/1807.04740), so there is less.
+#: Momentum makes adversarial training oscillate (Gidel et al. 2019, https://arxiv.org/abs/1807.04740), so it is low.
 _ADAM_OPTIONS = {"betas": (0.5, 0.99)}
 
-#: Draws that tell place and scale of the prior.
-_N_READ = 10_000
+#: Number of draws from which mean and standard deviation of the prior are computed.
+_N_PRIOR_DRAWS = 10_000
 
-#: Rows and draws that are compared for ``prior_mismatch_``, and from where on it is worth a warning.
+#: Largest number of rows and draws that are compared for ``prior_mismatch_``, and the bound above which it warns.
 _N_COMPARED, _MISMATCH = 2000, 0.5
 
-#: A critic's loss, 2 log 2 for one that knows nothing, below which it has won.
+#: A critic with a lower loss than this separates codes from the prior too well; a useless one has 2 log 2.
 _CRITIC_WINS = 0.4
 
-#: A loss so near to 2 log 2 over a whole epoch is that of a critic without an opinion.
-_SILENT = 1e-6
+#: A critic whose mean loss of an epoch differs from 2 log 2 by less than this is constant.
+_CONSTANT_CRITIC = 1e-6
 
 
 _PRIORS: dict[str, Callable[[], Any]] = {
     "normal": NormalPrior,
     "uniform": UniformPrior,
-    "gaussian_mixture": GaussianMixturePrior.petals,
+    "gaussian_mixture": GaussianMixturePrior.pinwheel,
     "swiss_roll": SwissRollPrior,
 }
 
@@ -68,17 +67,17 @@ def adversarial_turns(
 ) -> Iterator[tuple[str, Tensor]]:
     r"""One round of an adversarial autoencoder (Makhzani et al. 2015).
 
-    The autoencoder raises :math:`\log p(x|z)`; the critic learns to tell draws of the prior from codes,
-    :math:`-\log D(z_p) - \log(1 - D(z))`, in ``n_critic`` steps, each on rows and draws of its own, the last on the
-    rows that the encoder sees; the encoder learns to be taken for the prior, :math:`-\log D(z)`.
+    The autoencoder maximises :math:`\log p(x|z)`. The critic minimises :math:`-\log D(z_p) - \log(1 - D(z))`, where
+    :math:`z_p` are draws of the prior, in ``n_critic`` steps. Each of them has its own rows and draws; the last one has
+    the rows of the encoder. The encoder minimises :math:`-\log D(z)`, so that its codes look like draws of the prior.
     """
     output = module(next(batches).x, state.generator)
     x = output.target
     yield "autoencoder", -output.log_likelihood.mean()
     for _ in range(n_critic - 1):
         with torch.no_grad():
-            others = module.likelihood.target(next(batches.extra).x, state.generator)
-            code = module.draw_code(others, state.generator)
+            extra = module.likelihood.target(next(batches.extra).x, state.generator)
+            code = module.draw_code(extra, state.generator)
         yield "critic", critic_loss(module, code, state.generator)
     code = module.draw_code(x, state.generator)
     yield "critic", critic_loss(module, code.detach(), state.generator)
@@ -86,7 +85,7 @@ def adversarial_turns(
 
 
 def critic_loss(module: AdversarialAutoencoder, code: Tensor, generator: torch.Generator) -> Tensor:
-    r"""How badly the critic tells these codes from as many draws of the prior; :math:`2 \log 2` if it cannot."""
+    r"""Cross-entropy of the critic on these codes and as many draws of the prior; a useless critic has 2 log 2."""
     drawn = module.prior.sample(len(code), generator).to(code.dtype)
     return (F.softplus(-module.log_odds(drawn)) + F.softplus(module.log_odds(code))).mean()
 
@@ -95,28 +94,28 @@ def _prior_has_density(estimator: "AAETransformer") -> bool:
     prior = getattr(estimator, "prior_", estimator.prior)
     if hasattr(_PRIORS[prior]() if isinstance(prior, str) and prior in _PRIORS else prior, "log_prob"):
         return True
-    raise AttributeError(f"prior={prior!r} has no log_prob, which a score of codes needs.")
+    raise AttributeError(f"prior must have log_prob for a score, got {prior!r}.")
 
 
 class PriorStart(Start):
-    """Another start, and the place and scale of the prior, which codes take."""
+    """Another start, which also sets mean and standard deviation of the prior, to which codes are scaled."""
 
     def __init__(self, start: Start, prior: Any, seed: int):
         self.start, self.prior, self.seed = start, prior, seed
 
     def set(self, module: Any, rows: Rows) -> None:
         self.start.set(module, rows)
-        module.read_prior(self.prior.sample(_N_READ, make_generator(self.seed, "prior")))
+        module.set_prior_moments(self.prior.sample(_N_PRIOR_DRAWS, make_generator(self.seed, "prior")))
 
 
 class AAETransformer(GenerativeAutoencoder):
-    r"""Learn codes of rows that are distributed like a prior of your choice, held to it by a critic.
+    r"""Learn codes of rows that are distributed like a prior of your choice, by adversarial training.
 
     Codes follow any prior that one can sample from. Reconstructions are less exact than an autoencoder's. New rows are
     decoded draws of the prior.
 
-    Three networks take turns [1]_: encoder and decoder learn to reconstruct rows, a critic learns to tell codes of rows
-    from draws of the prior, and the encoder learns to deceive the critic.
+    Three networks take turns [1]_: encoder and decoder learn to reconstruct rows, a critic learns to distinguish codes
+    of rows from draws of the prior, and the encoder learns to make them indistinguishable.
 
     This model has no density of rows. ``score_samples`` ranks rows by how plausible they are: it is the log-probability
     of the row given its code plus the prior's log-density of that code.
@@ -131,7 +130,7 @@ class AAETransformer(GenerativeAutoencoder):
         Encoder and decoder; widths of the encoder's hidden layers are short for :class:`MLP` with these.
         :class:`Convolutional` is for images and series, :class:`Recurrent` for series.
     likelihood : str or Likelihood, default="gaussian"
-        What the decoder's output says about rows: a name or an object of the likelihoods. ``"gaussian"`` is short for
+        How rows with one code are distributed: a name or an object of the likelihoods. ``"gaussian"`` is short for
         ``Gaussian("shared")`` here, because with a variance for each row a network with deterministic codes overfits.
     critic : sequence of int or MLP, default=(128, 64)
         Hidden layers of the critic; widths are short for an :class:`MLP` with ``activation="leaky_relu"``, whose
@@ -192,17 +191,18 @@ class AAETransformer(GenerativeAutoencoder):
     net_ : AdversarialNet
         The trained skorch net; ``net_.module_`` holds encoder, decoder and critic.
     prior_ : object
-        The prior that codes were held to.
+        The prior of codes.
     prior_mismatch_ : float
-        How well nearest neighbours tell codes of up to 2000 training rows from draws of the prior: ``2 * AUROC - 1``.
-        It is 0 for equal distributions, 1 if all can be told apart, and NaN for fewer than 10 rows.
+        How well nearest neighbours distinguish codes of up to 2000 training rows from draws of the prior:
+        ``2 * AUROC - 1``. It is 0 for equal distributions, 1 if all codes are distinguished, and NaN for fewer than 10
+        rows.
     n_iter_ : int
         Number of epochs.
     loss_curve_ : list of float
         Sum of the players' losses in each epoch.
     loss_curves_ : dict of str to list of float
-        The loss of each player: ``"autoencoder"``, ``"critic"`` (:math:`2 \log 2` if it cannot tell codes from the
-        prior) and ``"encoder"`` (then :math:`\log 2`).
+        The loss of each player: ``"autoencoder"``, ``"critic"`` (:math:`2 \log 2` if it cannot distinguish codes from
+        the prior) and ``"encoder"`` (then :math:`\log 2`).
     validation_loss_curve_ : list of float
         Minus the log-probability of held-out rows given their code, with ``early_stopping``.
     reconstruction_err_ : float
@@ -222,7 +222,7 @@ class AAETransformer(GenerativeAutoencoder):
 
     See Also
     --------
-    VAETransformer : Has a density of rows, and no game to balance.
+    VAETransformer : Has a density of rows, and no adversarial training.
 
     References
     ----------
@@ -239,7 +239,7 @@ class AAETransformer(GenerativeAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **GenerativeAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
@@ -314,7 +314,7 @@ class AAETransformer(GenerativeAutoencoder):
             raise ValueError(f"prior must be one of {sorted(_PRIORS)} or an object, got {self.prior!r}.")
         prior = as_prior(_PRIORS[self.prior]() if isinstance(self.prior, str) else self.prior, self.n_components)
         if (self.net_params or {}).get("compile"):
-            raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
+            raise ValueError("net_params: 'compile' would have no effect, because players train in turns.")
         resolved = self._resolve(request)
         return Plan(
             module=partial(self._make_module, resolved, critic, prior),
@@ -335,20 +335,20 @@ class AAETransformer(GenerativeAutoencoder):
             return Gaussian("shared", correlated=False)
         return super()._likelihood_for(architecture)
 
-    def _critic_architecture(self) -> MLP:
-        critic = self.critic if isinstance(self.critic, MLP) else MLP(tuple(self.critic), activation="leaky_relu")
+    def _critic_architecture(self) -> Architecture:
+        critic = as_architecture(self.critic, activation="leaky_relu")
         try:
             critic.check()
         except ValueError as error:
             raise ValueError(f"critic: {error}") from None
         if critic.code_activation != "identity":
             raise ValueError(
-                f"critic: code_activation must be 'identity', since log-odds have any sign and size; got "
+                "critic: code_activation must be 'identity', because log-odds are unbounded, got "
                 f"{critic.code_activation!r}."
             )
         return critic
 
-    def _make_module(self, resolved: Resolved, critic: MLP, prior: Any) -> AdversarialAutoencoder:
+    def _make_module(self, resolved: Resolved, critic: Architecture, prior: Any) -> AdversarialAutoencoder:
         deterministic = self.encoder == "deterministic"
         return AdversarialAutoencoder(
             **self._make_parts(resolved, n_encoded=self.n_components * (1 if deterministic else 2)),
@@ -370,20 +370,22 @@ class AAETransformer(GenerativeAutoencoder):
     def _make_start(self, resolved: Resolved) -> Start:
         if not resolved.is_linear:
             return MeanStart(resolved.data)
-        # A linear model's codes are not held to the prior, so it is never kept.
+        # Codes of a linear model do not follow the prior, so the linear model is never the result.
         return LinearGaussianStart(resolved.data, self.n_components, has_first_layer_gain=False, is_model=False)
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         super()._describe(result, rows, whole=whole)
         self.prior_mismatch_, parameters = self._measure_mismatch(rows), self._parameters
-        critic_loss = self.loss_curves_.get("critic", [math.inf])[-1]  # none if the first epoch was broken off
+        critic_loss = self.loss_curves_.get("critic", [math.inf])[-1]  # missing if the first epoch was interrupted
         if critic_loss < _CRITIC_WINS:
-            problem = f"The critic has won: its loss is {critic_loss:.3g} (2 log 2 = 1.39 when codes match the prior)"
+            problem = (
+                f"The critic separates codes from the prior: its loss is {critic_loss:.3g}, far below 2 log 2 = 1.39"
+            )
             remedy = (
                 f"a smaller n_critic than {parameters.n_critic}, a lower critic_learning_rate, encoder='gaussian', or"
             )
-        elif abs(critic_loss - 2 * math.log(2)) < _SILENT:
-            problem = "The critic has fallen silent: it says the same of all codes"
+        elif abs(critic_loss - 2 * math.log(2)) < _CONSTANT_CRITIC:
+            problem = "The critic is constant: it returns the same log-odds for all codes"
             remedy = "a higher critic_learning_rate, a wider critic, activation='leaky_relu' if it has another, or"
         elif self.prior_mismatch_ > _MISMATCH:
             problem = f"Codes are not distributed like the prior: prior_mismatch_ is {self.prior_mismatch_:.3g}"
@@ -391,14 +393,13 @@ class AAETransformer(GenerativeAutoencoder):
         else:
             return
         warnings.warn(
-            f"{problem}, so samples will not look like rows. Try {remedy} a larger max_iter than "
-            f"{parameters.max_iter}.",
+            f"{problem}. Samples will not look like rows. Try {remedy} a larger max_iter than {parameters.max_iter}.",
             ConvergenceWarning,
             stacklevel=2,
         )
 
     def _measure_mismatch(self, rows: Rows) -> float:
-        """How well nearest neighbours tell codes from draws of the prior: the Gini coefficient, 2 AUROC - 1."""
+        """How well nearest neighbours distinguish codes from draws of the prior: the Gini coefficient, 2 AUROC - 1."""
         generator = make_generator(self._seed, "prior")
         chosen = torch.randperm(len(rows), generator=generator)[:_N_COMPARED]
         if len(chosen) < 10:
@@ -415,10 +416,11 @@ class AAETransformer(GenerativeAutoencoder):
 
     @available_if(_prior_has_density)
     def score_samples(self, X):
-        """How plausible each row is: the log-probability of the row given its code, plus the code's under the prior.
+        """Plausibility of each row: log-probability of the row given its code, plus log-density of the code.
 
-        No density of rows exists in this model, so this is not one; rows that are unlike the training rows are
-        reconstructed badly or have codes far from the prior, and score low. There only if the prior has ``log_prob``.
+        It is not a density of rows, which this model does not have. Rows unlike the training rows have low scores,
+        because they are reconstructed badly or have codes far from the prior. This method exists only if the prior has
+        ``log_prob``.
 
         Parameters
         ----------
@@ -428,8 +430,8 @@ class AAETransformer(GenerativeAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``log p(x|z) + log p(z)`` in nats, for the units of ``X``, where ``z`` is the row's code; minus infinity
-            where that lies outside a uniform prior.
+            ``log p(x|z) + log p(z)`` in nats and in the units of ``X``, where ``z`` is the row's code; minus infinity
+            for codes outside a uniform prior.
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)

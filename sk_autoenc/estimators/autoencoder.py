@@ -1,4 +1,4 @@
-"""The deterministic autoencoder: plain, denoising, sparse, contractive, and every mix of these."""
+"""The deterministic autoencoder: plain, denoising, sparse, contractive, and all combinations."""
 
 from functools import partial
 from numbers import Integral, Real
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, as_architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
+from sk_autoenc.base.autoencoder import make_standardize
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
 from sk_autoenc.data.dataset import Batch, Rows
@@ -36,10 +36,10 @@ def autoencoder_objective(
     contraction: float,
     missing_cells: bool = False,
 ) -> dict[str, Tensor]:
-    """Reconstruction plus weighted penalties; rows of shape (n,), the batch's KL of shape ().
+    """Reconstruction plus weighted penalties, of shape (n,); the KL penalty has shape ().
 
-    ``reconstruction`` is minus the likelihood's score: for the gaussian the squared error, summed over features; with
-    ``missing_cells`` over the cells that are there.
+    ``reconstruction`` is minus the likelihood's score: for the gaussian, the squared error summed over features. With
+    ``missing_cells`` it is summed over cells that are not missing.
     """
     raw, x = likelihood.without_missing(output.raw, batch.x) if missing_cells else (output.raw, batch.x)
     terms = {"reconstruction": -likelihood.reconstruction_score(raw, x)}
@@ -53,7 +53,7 @@ def autoencoder_objective(
 
 
 class CorruptedStart(Start):
-    """Another start, and what the corruption of rows needs to know of them: their range and their centre."""
+    """Another start, which also sets the range and the centre of the rows for their corruption."""
 
     def __init__(self, start: Start, data: RowPreprocessor):
         self.start, self.data, self.is_model = start, data, start.is_model
@@ -79,7 +79,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     at the PCA solution, and the result is PCA itself unless the network reconstructs held-out rows significantly
     better.
 
-    The network minimises, averaged over rows,
+    The network minimises the mean over rows of
 
     .. math::
         \lVert x - g(f(\tilde x)) \rVert^2 + \lambda_s \Omega_s(f(\tilde x)) + \lambda_c \lVert J_f(\tilde x) \rVert_F^2
@@ -152,7 +152,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     tol : float, default=1e-4
         Relative improvement of the mean root that counts as one.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the last fit, with its centre and scale, or starts afresh.
+        Whether ``fit`` continues the last fit, with its centre and scale, or starts again.
     callbacks : list of skorch callbacks or None, default=None
         Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
         are set by ``set_callbacks``, and see the epochs of the final network.)
@@ -216,7 +216,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **InpaintingAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
@@ -292,7 +292,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         likelihood = self._likelihood_for(architecture)
         is_linear = self._starts_linear(architecture, likelihood)
         self._check_combinations(architecture, likelihood)
-        architecture = architecture.fitted_to(request.shape)
+        architecture = architecture.bind(request.shape)
         data = self._preprocessor(request, architecture, likelihood)
         is_plain = not (self.noise or self.sparsity or self.contraction)
         splits = self._splits(request)
@@ -321,7 +321,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         self.linear_ = result.kept_start
 
     def _starts_linear(self, architecture: Architecture, likelihood: Likelihood) -> bool:
-        """Whether training starts at PCA; ``ValueError`` where that is asked for and cannot be."""
+        """Whether training starts at PCA; ``ValueError`` for ``init="pca"`` where it cannot."""
         reason = None
         if not likelihood.has_linear_model:
             reason = f"likelihood={self.likelihood!r} (PCA is the linear autoencoder of the gaussian likelihood)"
@@ -330,38 +330,42 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         elif (activation := architecture.code_activation) != "identity":
             reason = f"codes that pass through {activation!r} (PCA's codes are linear)"
         if self.init == "pca" and reason is not None:
-            raise ValueError(f"init='pca' does not go with {reason}; use init='auto' or 'random'.")
+            raise ValueError(f"init='pca' cannot be combined with {reason}; use init='auto' or 'random'.")
         return self.init != "random" and reason is None
 
     def _check_code_activation(self, architecture: Architecture) -> None:
         if architecture.code_activation not in ("identity", "sigmoid"):
             raise ValueError(
-                f"sparsity_target={self.sparsity_target} makes codes sigmoids, but the architecture has "
-                f"code_activation={architecture.code_activation!r}; leave that at 'identity', or use sparsity without "
-                "a target."
+                f"architecture: code_activation must be 'identity' or 'sigmoid' with "
+                f"sparsity_target={self.sparsity_target}, got {architecture.code_activation!r}; change it, or set "
+                "sparsity_target=None."
             )
         if not self.sparsity:
             raise ValueError(
-                f"sparsity_target={self.sparsity_target} has no effect with sparsity=0; set sparsity above 0."
+                f"sparsity must be above 0 with sparsity_target={self.sparsity_target}, got {self.sparsity}."
             )
 
     def _check_combinations(self, architecture: Architecture, likelihood: Likelihood) -> None:
-        """Raise ``ValueError`` for parameters that do not go together."""
+        """Raise ``ValueError`` for parameters that cannot be combined."""
         likelihood.check_purpose(is_density=False, is_noisy=self.noise > 0)
         self._check_missing(architecture, likelihood, "likelihood='gaussian' or 'categorical'")
         if architecture.unequal_lengths and self.noise and self.noise_kind == "salt_and_pepper":
-            raise ValueError("noise_kind='salt_and_pepper' does not go with unequal_lengths=True; use 'masking'.")
+            raise ValueError(
+                "noise_kind='salt_and_pepper' cannot be combined with unequal_lengths=True; use 'masking'."
+            )
         if self.contraction and (self.net_params or {}).get("compile"):
-            raise ValueError("net_params: 'compile' does not go with contraction > 0, which differentiates twice.")
+            raise ValueError(
+                "net_params: 'compile' cannot be combined with contraction > 0, because it is differentiated twice."
+            )
         if self.noise_kind != "gaussian" and self.noise > 1:
             raise ValueError(
-                f"noise is a share of {'the length' if self.noise_kind == 'warp' else 'cells'} for "
-                f"noise_kind={self.noise_kind!r}: at most 1, got {self.noise}."
+                f"noise must be at most 1 for noise_kind={self.noise_kind!r}, where it is a share of "
+                f"{'the length' if self.noise_kind == 'warp' else 'cells'}, got {self.noise}."
             )
         if self.noise_kind in OF_IMAGES and not architecture.has_layout:
             raise ValueError(
-                f"noise_kind={self.noise_kind!r} needs rows that hold images or series: "
-                f"architecture=Convolutional(...), got {self.architecture!r}."
+                f"noise_kind={self.noise_kind!r} needs images or series with architecture=Convolutional(...), got "
+                f"architecture={self.architecture!r}."
             )
 
     def _make_module(self, architecture: Architecture, data: RowPreprocessor, *, linear_path: bool) -> Autoencoder:
@@ -381,7 +385,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
 
     def _make_start(self, architecture: Architecture, data: RowPreprocessor, is_linear: bool) -> Start:
         start: Start = Start() if data.all_scaled else MeanStart(data)
-        if is_linear:  # noise and contraction ask for smooth maps
+        if is_linear:  # noise and contraction need smooth maps, so the first layer gets no gain
             has_gain = architecture.has_first_layer_gain and not (self.noise or self.contraction)
             start = PCAStart(has_first_layer_gain=has_gain)
         return CorruptedStart(start, data) if self.noise else start

@@ -109,8 +109,8 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         value training rows and new rows can be scored.
     calibration_fraction : float or None, default=None
         Share of the rows to hold out of training for :meth:`predict_pvalue`. With n such rows no p-value is below
-        1 / (n + 1); a warning says so if that is above 0.05. The held-out rows change nothing that is fitted, except
-        for the number of categories that an autoencoder counts.
+        1 / (n + 1); there is a warning if that is above 0.05. Held-out rows have no effect on the fit, except for the
+        number of categories that an autoencoder counts.
     n_components : int or "auto", default="auto"
         Length of the networks' codes; ``"auto"`` is the root of the number of features, at most half of it.
     hidden_layer_sizes : sequence of int, default=(64,)
@@ -136,7 +136,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
     residual_ : str
         The measure, with ``"auto"`` resolved.
     max_samples_ : int
-        The number of rows that ``max_samples`` stands for.
+        The number of rows, with ``max_samples`` resolved.
     loss_curve_ : list of float
         Mean squared error per standardised feature after each training step, without the trimmed rows; networks only.
     calibration_scores_ : ndarray of shape (n_calibration,)
@@ -147,6 +147,8 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         Names of the features, if all are strings.
     input_shape_ : tuple of int
         Shape of one row.
+    series_shape_ : tuple of int or None
+        Channels and largest length of series of unequal lengths; None for all other rows.
 
     See Also
     --------
@@ -164,7 +166,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
     lengths may have NaN, after their ends.
 
     scikit-learn's callbacks (``set_callbacks``) see one task for each tenth of the networks' steps, or for each clone.
-    A callback that asks to stop ends the training of the networks; of clones, all are fitted.
+    If a callback stops the fit, the training of the networks ends; clones are all fitted.
 
     References
     ----------
@@ -300,7 +302,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         self.offset_ = self._find_offset(rows, sample)
         if not np.isfinite(self.offset_):
             raise ValueError(
-                f"offset_ would be {self.offset_}: too many training rows have no finite score with "
+                f"offset_ must be finite, got {self.offset_}: too many training rows have no finite score with "
                 f"residual={self.residual_!r} and autoencoder={self.autoencoder!r}. Perhaps codes lie outside a "
                 "uniform prior, or values of X are so large that they overflow."
             )
@@ -309,7 +311,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
 
     def _begin_tasks(self, X: Any, y: Any) -> tuple[Any, Progress]:
-        """The context of ``fit`` for scikit-learn's callbacks, and what reports its parts."""
+        """The context of ``fit`` for scikit-learn's callbacks, and the object that reports its parts."""
         n_steps = self._n_steps()
         parts = ("steps", len(step_blocks(n_steps))) if self.autoencoder is None else ("clone", self.n_estimators)
         root = self._init_callback_context(max_subtasks=parts[1])
@@ -320,17 +322,17 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         return _SETTINGS[self.novelty]["n_steps"] if self.n_steps == "auto" else self.n_steps
 
     def _calibrate(self, held_out: np.ndarray) -> None:
-        """Score the rows that p-values compare with."""
+        """Score the held-out rows, with which p-values compare."""
         self.calibration_scores_ = np.sort(self._score(held_out))
         if len(held_out) < MIN_CALIBRATION_ROWS:
             warnings.warn(
-                f"calibration_fraction={self.calibration_fraction} holds out {len(held_out)} rows, so no p-value can "
-                f"be below {1 / (1 + len(held_out)):.3g}; a p-value of 0.05 needs {MIN_CALIBRATION_ROWS} rows.",
+                f"calibration_fraction={self.calibration_fraction} holds out {len(held_out)} rows, so p-values are at "
+                f"least {1 / (1 + len(held_out)):.3g}; a p-value of 0.05 needs {MIN_CALIBRATION_ROWS} held-out rows.",
                 stacklevel=5,
             )
 
     def _check_configuration(self) -> str:
-        """Refuse parameters that do not go together, and return the measure that ``residual`` stands for."""
+        """Refuse parameters that cannot be combined, and return the measure, with ``"auto"`` resolved."""
         transformer, residual = self.autoencoder, self.residual
         if transformer is None:
             MLP(self.hidden_layer_sizes).check()
@@ -357,18 +359,18 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         """The same for series of unequal lengths, whose cells cannot be compared across rows."""
         if residual not in ("auto", "log_likelihood", "latent"):
             raise ValueError(
-                f"residual={residual!r} compares rows cell by cell, which is not possible for series of unequal "
-                "lengths; use 'log_likelihood' or 'latent'."
+                "residual must be 'auto', 'log_likelihood' or 'latent' for series of unequal lengths, whose cells "
+                f"cannot be compared across rows, got {residual!r}."
             )
         if self.trim and not has_scores:
             raise ValueError(
-                f"trim={self.trim} needs score_samples where series have unequal lengths, which "
-                f"autoencoder={type(self.autoencoder).__name__} does not have with these parameters; use trim=0."
+                "trim must be 0 for series of unequal lengths if the autoencoder has no score_samples, as "
+                f"{type(self.autoencoder).__name__} with these parameters, got {self.trim}."
             )
         return residual if residual != "auto" else "log_likelihood" if has_scores else "latent"
 
     def _medians_of_series(self, sample: np.ndarray) -> np.ndarray:
-        """The lower median of each cell; where none of the first series is as long, that of the channel's cells."""
+        """The lower median of each cell; if none of the first series is as long, that of the channel's cells."""
         assert self._series_shape is not None
         n_channels = self._series_shape[0]
         of_channels = _lower_medians(sample.reshape(len(sample), n_channels, -1).swapaxes(1, 2).reshape(-1, n_channels))
@@ -381,8 +383,8 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         n_held_out = round(self.calibration_fraction * n_rows)
         if not 0 < n_held_out < n_rows:
             raise ValueError(
-                f"calibration_fraction={self.calibration_fraction} of n_samples={n_rows} is {n_held_out} rows; "
-                "at least one row must be held out, and at least one must remain."
+                "calibration_fraction must hold out 1 row or more and leave 1 row or more, got "
+                f"{self.calibration_fraction}, which is {n_held_out} of n_samples={n_rows} rows."
             )
         return n_held_out
 
@@ -412,7 +414,9 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
             progress=progress,
         )
         if not ensemble.is_finite():
-            raise ValueError(f"learning_rate={self.learning_rate} made weights infinite; use a smaller one.")
+            raise ValueError(
+                f"learning_rate must be smaller, because weights became infinite, got {self.learning_rate}."
+            )
         return ensemble
 
     def _fit_clones(
@@ -446,8 +450,9 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         rows, reconstructions = self._ensemble.standardize(sample), self._reconstruct(sample)
         if _are_equal(_first(rows), reconstructions[:, :N_REFERENCE_ROWS], sample.dtype):
             warnings.warn(
-                f"autoencoder={self.autoencoder!r} gives training rows back up to rounding, which then decides "
-                f"residual={self.residual!r}; use fewer components, or residual='neighbors' or 'latent'.",
+                f"autoencoder={self.autoencoder!r} reconstructs training rows up to rounding errors, so "
+                f"residual={self.residual!r} is a rounding error; use fewer components, or residual='neighbors' or "
+                "'latent'.",
                 stacklevel=5,
             )
         if self.residual_ == "robust":

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.density import DensityAutoencoder, kl_per_component, posterior_of
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import Resolved
@@ -30,18 +29,23 @@ from sk_autoenc.training.run import Result
 from sk_autoenc.training.schedules import SCHEDULES
 from sk_autoenc.training.selection import NATS, RowLosses
 
-#: Components whose KL is below this, in nats and all together, say nothing about rows.
+#: Codes have collapsed if the KL divergence of all components together is below this, in nats.
 _COLLAPSED = 0.25
 
-#: Of networks that start at a linear model: nats of KL divergence that are free until they settle, an equal share to
-#: each component, and codes drawn for each row when they are judged and when they settle, times the length of a code,
-#: up to a largest number. Chosen for density, see benchmarks/README.md.
-_FREE_NATS, _DRAWS_TIMES_COMPONENTS, _MOST_DRAWS = 1.0, 16, 8
+#: For networks that start at a linear model; chosen by density, see benchmarks/README.md.
+#: Free bits before the final phase: this many nats, divided equally among the components.
+_FREE_BITS_BUDGET = 1.0
 
-#: Share of ``max_iter`` that is kept for a last cycle on all rows, and its length as a share of the best epoch.
+#: Number of codes drawn for each row in evaluation and in the final phase: this divided by the length of a code, ...
+_DRAWS_TIMES_COMPONENTS = 16
+
+#: ... at most this many.
+_MOST_DRAWS = 8
+
+#: Share of ``max_iter`` that is reserved for the final phase, and its length as a share of the best epoch.
 _FINAL_SHARE, _SHARE_OF_BEST = 0.2, 0.25
 
-#: Numbers of distributions from which a fitted mixture prior has its own, and of rows whose codes it is fitted to.
+#: Numbers of distributions to try in a fitted mixture prior, and the largest number of codes that it is fitted to.
 _CLUSTERS, _MOST_CODES = (1, 2, 4, 8, 16), 10_000
 
 
@@ -50,8 +54,8 @@ def negative_elbo(
 ) -> dict[str, Tensor]:
     r"""Minus the evidence lower bound, in two terms (Kingma & Welling 2014).
 
-    :math:`-\mathbb{E}_{q(z|x)}[\log p(x|z)] + \beta\, \mathrm{KL}(q(z|x) \| p(z))`, the KL in closed form for the
-    normal prior, summed over components, each of which counts ``free_bits`` at least on average over the batch.
+    :math:`-\mathbb{E}_{q(z|x)}[\log p(x|z)] + \beta\, \mathrm{KL}(q(z|x) \| p(z))`. For the normal prior the KL has a
+    closed form, summed over components. With ``free_bits``, the batch mean of a component is at least this.
     """
     if output.log_ratio is not None:
         kl = -output.log_ratio
@@ -59,7 +63,7 @@ def negative_elbo(
         kl = output.posterior.kl_from_normal()  # (batch, n_components)
         kl = kl.mean(0).clamp_min(free_bits).sum() if free_bits else kl.sum(-1)
     weight = beta * kl_weight
-    if isinstance(weight, Tensor) or weight != 1:  # of a small network, a product with 1 takes a hundredth of the step
+    if isinstance(weight, Tensor) or weight != 1:  # a product with 1 takes 1 % of the step of a small network
         kl = weight * kl
     return {"reconstruction": -output.log_likelihood, "kl": kl}
 
@@ -76,27 +80,27 @@ def negative_importance_bound(
     assert output.log_ratio is not None
     log_weights = output.log_likelihood + beta * kl_weight * output.log_ratio
     bound = log_weights.logsumexp(0) - math.log(len(log_weights))
-    with torch.no_grad():  # the gradient is that of the bound, which is the sum
+    with torch.no_grad():  # the sum of both terms is the bound, whose gradient is that of the second term alone
         weights = log_weights.softmax(0)
-        reconstruction = -torch.where(weights > 0, weights * output.log_likelihood, 0.0).sum(0)  # 0 of infinity is 0
+        reconstruction = -torch.where(weights > 0, weights * output.log_likelihood, 0.0).sum(0)  # not 0 * infinity
     return {"reconstruction": reconstruction, "kl": -bound - reconstruction}
 
 
 def negative_bound(
     output: VariationalOutput, batch: Batch, *, beta: float, free_bits: float, kl_weight: float | Tensor = 1.0
 ) -> dict[str, Tensor]:
-    """Minus the importance-weighted bound where there are several draws per row, else minus the ELBO."""
+    """Minus the importance-weighted bound if there are several draws per row, else minus the ELBO."""
     if output.log_likelihood.ndim > 1:
         return negative_importance_bound(output, batch, beta=beta, kl_weight=kl_weight)
     return negative_elbo(output, batch, beta=beta, free_bits=free_bits, kl_weight=kl_weight)
 
 
 class VAETransformer(DensityAutoencoder):
-    r"""Learn a density of rows with a few hidden causes, to compress, score and generate them.
+    r"""Learn a density of rows with a few latent variables, to compress, score and generate rows.
 
-    A code :math:`z` is drawn from a prior, and a decoder says how rows with this code are distributed. An encoder gives
-    each row the distribution of its code. After training a mixture of normal distributions is fitted to the codes and
-    becomes their prior, if it explains them better than the standard normal.
+    A code :math:`z` is drawn from a prior, and a decoder gives the distribution of rows with this code. An encoder
+    gives the distribution of each row's code. After training a mixture of normal distributions is fitted to the codes.
+    It becomes their prior if it explains them better than the standard normal.
 
     By default training starts at factor analysis or probabilistic PCA, whichever makes left-out rows more probable.
     With ``early_stopping`` this linear model is the result unless the network lowers the loss of held-out rows
@@ -113,8 +117,8 @@ class VAETransformer(DensityAutoencoder):
         \mathbb{E}_{z_1 \dots z_K \sim q(z|x)} \log \frac1K \sum_k p(x|z_k) \Bigl(\frac{p(z_k)}{q(z_k|x)}\Bigr)^\beta .
 
     Sums run over features and components. Real-valued rows are centred before training. Each feature is divided by its
-    standard deviation, or, if all features have one noise variance, all by the root of the mean variance. Of other rows
-    only the encoder's input is centred and scaled. Scores are for the units of ``X`` nevertheless. Sparse matrices are
+    standard deviation, or, if all features have one noise variance, all by the root of the mean variance. For other
+    likelihoods only the encoder's input is centred and scaled. Scores are in the units of ``X``. Sparse matrices are
     not accepted.
 
     Parameters
@@ -126,15 +130,15 @@ class VAETransformer(DensityAutoencoder):
         series, ``Recurrent(...)`` for series.
     likelihood : {"student_t", "gaussian", "bernoulli", ...} or Likelihood, default="student_t"
         How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
-        ``"student_t"`` learns how heavy the tails of the noise are, down to those of ``"gaussian"``. Objects say more,
-        for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
+        ``"student_t"`` learns how heavy the tails of the noise are, down to those of ``"gaussian"``. Objects have
+        parameters, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
     prior : {"auto", "normal", "gaussian_mixture"} or object with sample and log_prob, default="auto"
         How codes are distributed. ``"normal"``: by the standard normal distribution.
-        ``"gaussian_mixture"``: training holds codes to the standard normal. Then a mixture of up to 16 normal
+        ``"gaussian_mixture"``: training uses the standard normal. Then a mixture of up to 16 normal
         distributions is fitted to draws from the posteriors of up to 10 000 training rows (after ``partial_fit``, of
         the last chunk) [5]_. Akaike's corrected criterion chooses how many; it is one standard normal if no mixture
         explains codes better. ``sample``, ``score_samples`` and ``elbo`` use it.
-        ``"auto"``: ``"gaussian_mixture"`` in ``fit``; ``partial_fit``, which knows one chunk only, does not change the
+        ``"auto"``: ``"gaussian_mixture"`` in ``fit``; ``partial_fit``, which has one chunk only, does not change the
         prior. An object, such as ``GaussianMixturePrior(...)``, is used in training; ``"auto"`` in ``init`` is then
         ``"random"``.
     beta : float, default=1.0
@@ -183,7 +187,7 @@ class VAETransformer(DensityAutoencoder):
     tol : float, default=1e-4
         Improvement of the mean loss in nats that counts as one.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the last fit, with its centre and scale, or starts afresh.
+        Whether ``fit`` continues the last fit, with its centre and scale, or starts again.
     callbacks : list of skorch callbacks or None, default=None
         Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
         are set by ``set_callbacks``, and see the epochs of the final network.)
@@ -203,7 +207,7 @@ class VAETransformer(DensityAutoencoder):
     kl_per_component_ : ndarray of shape (n_components,)
         KL divergence of each component's posterior from the prior of training, in nats, averaged over the training
         rows; from the normal distribution with the mean and variance of all codes, if the prior is an object other
-        than a ``NormalPrior``. Components near 0 have collapsed; a warning tells when all together are below 0.25.
+        than a ``NormalPrior``. Components near 0 have collapsed. ``fit`` warns if all together are below 0.25.
     net_ : ObjectiveNet
         The skorch net; ``net_.module_`` is the torch module.
     n_iter_ : int
@@ -295,7 +299,7 @@ class VAETransformer(DensityAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **DensityAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
@@ -375,10 +379,10 @@ class VAETransformer(DensityAutoencoder):
         asked_free_bits = 0.0 if self.free_bits == "auto" else self.free_bits
         if asked_free_bits and (prior is not None or n_draws > 1):
             raise ValueError(
-                f"free_bits={self.free_bits} needs the KL of each component, which is known for a prior given by "
-                "name and n_importance_samples=1; set free_bits=0."
+                f"free_bits must be 0 unless the prior is given by name and n_importance_samples=1, because it needs "
+                f"the KL of each component, got {self.free_bits}."
             )
-        # Only from a linear model is it known how training may aim at log p(x) itself.
+        # The defaults for training on log p(x) itself were found for linear starts only.
         aims_at_density = resolved.is_linear and self.beta == 1 and not asked_free_bits
         n_evaluated = n_draws
         if aims_at_density and self.n_importance_samples == "auto":
@@ -387,7 +391,7 @@ class VAETransformer(DensityAutoencoder):
         final = self._final_phase(request.seed, n_evaluated if aims_at_density else None) if splits else None
         free_bits = asked_free_bits
         if self.free_bits == "auto" and n_draws == 1 and final is not None and aims_at_density:
-            free_bits = _FREE_NATS / self.n_components
+            free_bits = _FREE_BITS_BUDGET / self.n_components
         return Plan(
             module=partial(self._make_module, resolved, prior),
             objective=partial(negative_bound, beta=self.beta, free_bits=0.0),
@@ -414,7 +418,7 @@ class VAETransformer(DensityAutoencoder):
         return 1 if self.n_importance_samples == "auto" else self.n_importance_samples
 
     def _training_prior(self) -> Any:
-        """The prior that training has in view; None is the standard normal."""
+        """The prior of codes in training; None is the standard normal."""
         if isinstance(self.prior, str):
             if self.prior not in ("auto", "normal", "gaussian_mixture"):
                 raise ValueError(
@@ -423,9 +427,11 @@ class VAETransformer(DensityAutoencoder):
             return None
         prior = as_prior(self.prior, self.n_components)
         if not hasattr(prior, "log_prob"):
-            raise ValueError(f"prior={self.prior!r} has no log_prob, which a density needs; AAETransformer needs none.")
+            raise ValueError(f"prior must have log_prob for a density, got {self.prior!r}; AAETransformer needs none.")
         if isinstance(prior, UniformPrior):
-            raise ValueError(f"prior={self.prior!r} is 0 where normal posteriors are not; AAETransformer can use it.")
+            raise ValueError(
+                f"prior must be positive wherever a normal posterior is, got {self.prior!r}; use AAETransformer for it."
+            )
         return prior
 
     def _make_module(self, resolved: Resolved, prior: Any) -> VariationalAutoencoder:
@@ -442,13 +448,13 @@ class VAETransformer(DensityAutoencoder):
             return self.n_warmup_epochs
         if resolved.is_linear:
             return 0
-        # A decoder that reads what it has written learns without codes first, and needs them late.
+        # An autoregressive decoder first learns from earlier tokens alone, and from codes only late.
         return self.max_iter // (2 if resolved.data.likelihood.is_sequential else 10)
 
     def _final_phase(self, seed: int, n_draws: int | None) -> Phase | None:
-        """A last cycle on all rows: at the best epoch rates were high, and held-out rows have much to teach.
+        """A last phase on all rows, with falling rates: at the best epoch the rate was still high.
 
-        With ``n_draws`` its objective is what ``score`` will measure: log p(x), under the prior that will be fitted.
+        With ``n_draws`` its objective is a bound of log p(x), which ``score`` estimates, under a prior fitted to codes.
         """
         epochs = int(_FINAL_SHARE * self.max_iter)
         if SCHEDULES[self.learning_rate_schedule] is None or not epochs:
@@ -463,13 +469,13 @@ class VAETransformer(DensityAutoencoder):
         )
 
     def _with_final_prior(self, seed: int, net: ObjectiveNet, rows: Rows) -> PhaseUpdate:
-        """The prior that is fitted to codes, in view of the last cycle, and of scores of its epochs."""
+        """The fitted prior, for the final phase and for scores that callbacks compute in it."""
         prior = self._fitted_prior(posterior_of(net, rows), seed)
         in_training = None if isinstance(prior, NormalPrior) else prior
         return PhaseUpdate({"prior": in_training}, {"prior_": prior})
 
     def _fitted_prior(self, posterior: Posterior, seed: int) -> Any:
-        """What codes are drawn from, and weighed by in ``score_samples``, where the prior is given by name."""
+        """The prior after training, for a prior given by name."""
         if self.prior == "normal":
             return NormalPrior(n_components=self.n_components)
         generator = make_generator(seed, "prior")
@@ -490,9 +496,10 @@ class VAETransformer(DensityAutoencoder):
         self.kl_per_component_ = kl_per_component(posterior, NormalPrior() if by_name else parameters.prior)
         if self.kl_per_component_.sum() < _COLLAPSED:
             warnings.warn(
-                f"Codes have collapsed (KL of all components together below {_COLLAPSED} nats): they say nothing "
-                f"about rows. Either rows have no structure that codes could tell, or try "
-                f"{'free_bits=0.5, ' if by_name else ''}n_warmup_epochs, or a smaller beta than {parameters.beta:g}.",
+                "Codes have collapsed: they carry no information about rows (the KL of all components together is "
+                f"{self.kl_per_component_.sum():.2g} nats, below {_COLLAPSED}). If rows have structure, "
+                f"try {'free_bits=0.5, ' if by_name else ''}n_warmup_epochs, or a smaller beta than "
+                f"{parameters.beta:g}.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -1,8 +1,8 @@
 """The linear baseline of density models: probabilistic PCA, factor analysis, and both with correlated noise.
 
-Rows are ``mean + loadings @ z + noise`` with standard normal ``z`` and normal noise. What is left of the covariance
-beside the loadings may be kept as correlations of the noise, shrunk towards none; without them this is PCA
-(Tipping & Bishop 1999, https://doi.org/10.1111/1467-9868.00196) or factor analysis.
+Rows are ``mean + loadings @ z + noise`` with standard normal ``z`` and normal noise. Covariance that loadings do not
+explain may be kept as correlations of the noise, shrunk towards zero. Without correlations this is factor analysis or
+probabilistic PCA (Tipping & Bishop 1999, https://doi.org/10.1111/1467-9868.00196).
 """
 
 import warnings
@@ -21,8 +21,8 @@ from sk_autoenc.initialization.linear import (
     last_layer,
     linear_path,
     moments,
-    read_range,
     set_first_layer_gain,
+    set_input_range,
     set_linear,
     summarize,
 )
@@ -33,25 +33,25 @@ from sk_autoenc.nn.variational import LatentVariableModel
 
 _ENOUGH_ROWS, _N_FOLDS = 10_000, 5
 
-#: Where the decoder's network stops to tell codes apart; standard normal ones hardly ever lie beyond.
+#: The decoder's network clips codes to ± this; standard normal codes hardly ever lie beyond.
 _FARTHEST_CODE = 6.0
 
-#: Least variance that is left along an axis, in units of the noise.
+#: Least variance of the noise along an axis, in units of the features' noise.
 _LEAST_LEFT = 1e-4
 
-#: Shares by which correlations of the noise may be shrunk; 1 leaves none.
+#: Shares by which correlations of the noise may be shrunk; 1 shrinks them to zero.
 _SHRINKAGES = (0.0, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)
 
 
 class Noise(NamedTuple):
-    """A kind of noise: one variance for all features or one for each; its correlations, shrunk by a share."""
+    """A kind of noise: one variance for each feature or one for all, and the share by which correlations are shrunk."""
 
     by_feature: bool
     shrinkage: float = 1.0
 
 
 def kinds_of_noise(*, by_feature: bool, correlated: bool) -> list[Noise]:
-    """What :func:`best_noise` may choose from; the simplest last."""
+    """The candidates of :func:`best_noise`, the simplest last."""
     kinds = (True, False) if by_feature else (False,)
     return [Noise(kind, share) for share in (_SHRINKAGES if correlated else (1.0,)) for kind in kinds]
 
@@ -70,18 +70,18 @@ class LinearGaussian(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What a linear model is fitted to."""
+    """Mean and covariance of the rows, to which a linear model is fitted, and rows."""
 
     mean: np.ndarray  # (d,)
     covariance: np.ndarray  # (d, d)
     rows: np.ndarray  # (n, d)
-    are_all: bool = True  # the rows, and not some of very many
+    are_all: bool = True  # False if ``rows`` are a subset of very many
 
     def spectrum(self, variance: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Variances along the principal axes in units of the features' noise, highest first, and these axes.
 
-        They come from the rows where these are far fewer than the features, which may be ten times less work; along
-        axes that are missing then, rows do not vary.
+        If rows are far fewer than features, both come from a decomposition of the rows, which may be ten times faster.
+        It leaves out axes along which rows do not vary.
         """
         unit = np.sqrt(np.broadcast_to(variance, self.mean.shape))
         if self.are_all and 2 * len(self.rows) < len(unit):
@@ -92,21 +92,21 @@ class Moments(NamedTuple):
 
 
 def moments_of(rows: Rows) -> Moments:
-    """Of all rows; those that come along are enough of them if there are very many."""
+    """Moments of all rows; if these are very many, with a subset of the rows."""
     some = some_rows(rows)
     return Moments(*moments(rows), some, are_all=len(some) == len(rows))
 
 
 class AxisVariances(NamedTuple):
-    """Variances along the principal axes, in units of the noise: what codes explain, and what is left."""
+    """Variances along the principal axes, in units of the noise: of the codes' part, and of the noise."""
 
     signal: np.ndarray  # (n_axes,)
     left: np.ndarray  # (n_axes,)
-    beyond: float  # along axes on which rows do not vary
+    beyond: float  # of the noise, along axes on which rows do not vary
 
     @classmethod
     def of(cls, values: np.ndarray, n_components: int, shrinkage: float) -> "AxisVariances":
-        """Codes explain the leading axes; of the others, correlations are shrunk."""
+        """Codes explain the leading axes; on all further axes, correlations are shrunk."""
         is_leading = np.arange(len(values)) < n_components
         left = ((1 - shrinkage) * values + shrinkage).clip(_LEAST_LEFT)
         signal = np.where(is_leading, (values - 1).clip(0), 0.0)
@@ -116,7 +116,7 @@ class AxisVariances(NamedTuple):
 def split_covariance(seen: Moments, n_components: int, variance: np.ndarray, shrinkage: float) -> LinearGaussian:
     """The model whose loadings are the leading axes of the covariance in units of the features' noise.
 
-    ``variance`` is that of each feature's noise. The maximum of the likelihood for it if all is shrunk.
+    ``variance`` is that of each feature's noise. With ``shrinkage=1`` the model maximises the likelihood for it.
     """
     values, axes = seen.spectrum(variance)
     signal, left, beyond = AxisVariances.of(values, n_components, shrinkage)
@@ -132,7 +132,7 @@ def split_covariance(seen: Moments, n_components: int, variance: np.ndarray, shr
 def log_prob(
     X: np.ndarray, seen: Moments, n_components: int, variance: np.ndarray, shrinkages: Sequence[float]
 ) -> list[np.ndarray]:
-    """Log-density of rows under :func:`split_covariance`, codes integrated out, for each of some shrinkages."""
+    """Marginal log-density of rows under :func:`split_covariance`, for each of some shrinkages."""
     values, axes = seen.spectrum(variance)
     whitened = (X - seen.mean) / np.sqrt(variance)
     squares = np.square(whitened @ axes)
@@ -152,7 +152,7 @@ def feature_noise(seen: Moments, n_components: int, by_feature: bool) -> np.ndar
     if by_feature:
         variance = seen.covariance.diagonal().copy()
         if (varies := variance > LEAST_VARIANCE).any():
-            # More factors than the rank (columns may be copies of one another) would have logarithms of zero.
+            # More factors than the rank (columns may be equal) would lead to logarithms of zero.
             some = Moments(seen.mean[varies], seen.covariance[np.ix_(varies, varies)], seen.rows[:, varies])
             values, _ = some.spectrum()
             rank = int((values > values[0] * len(some.mean) * np.finfo(float).eps).sum())
@@ -168,19 +168,19 @@ def feature_noise(seen: Moments, n_components: int, by_feature: bool) -> np.ndar
 
 
 def fit_linear_gaussian(rows: Rows, n_components: int, noise: Noise) -> LinearGaussian:
-    """The model of all rows; factor analysis reads some of them if there are very many."""
+    """The model of all rows; factor analysis reads a subset if these are very many."""
     seen = moments_of(rows)
     return split_covariance(seen, n_components, feature_noise(seen, n_components, noise.by_feature), noise.shrinkage)
 
 
 def some_rows(rows: Rows) -> np.ndarray:
-    """All rows, or enough of them, float64."""
+    """All rows, or every k-th if these are very many; float64."""
     step = -(-len(rows) // _ENOUGH_ROWS)
     return rows[::step].double().numpy()
 
 
 def best_noise(rows: Rows, n_components: int, candidates: list[Noise]) -> Noise:
-    """The candidate under which rows that were left out are most probable; the last of equals, or of few rows."""
+    """The candidate under which left-out rows are most probable; the last one of equals, or if rows are few."""
     if len(candidates) == 1 or len(rows) < MIN_ROWS:
         return candidates[-1]
     X = some_rows(rows)
@@ -188,20 +188,20 @@ def best_noise(rows: Rows, n_components: int, candidates: list[Noise]) -> Noise:
     fold = np.arange(len(X)) % n_folds  # interleaved, so that sorted rows fall into all folds
     scores = dict.fromkeys(candidates, 0.0)
     for left_out in range(n_folds):
-        chosen, others = X[fold != left_out], X[fold == left_out]
+        chosen, held_out = X[fold != left_out], X[fold == left_out]
         seen = Moments(chosen.mean(axis=0), np.cov(chosen.T, bias=True).reshape(X.shape[1], -1), chosen)
         for by_feature in {noise.by_feature for noise in candidates}:
             variance = feature_noise(seen, n_components, by_feature)
             some = [noise for noise in candidates if noise.by_feature == by_feature]
-            found = log_prob(others, seen, n_components, variance, [noise.shrinkage for noise in some])
+            found = log_prob(held_out, seen, n_components, variance, [noise.shrinkage for noise in some])
             for noise, densities in zip(some, found, strict=True):
                 scores[noise] += densities.sum()
-    highest = max(scores.values())  # with as many components as features, all are one model but for rounding
+    highest = max(scores.values())  # with as many components as features, all models are equal up to rounding
     return [noise for noise in candidates if scores[noise] >= highest - 1e-9 * abs(highest)][-1]
 
 
 def start_at_linear_gaussian(module: LatentVariableModel, model: LinearGaussian, rows: Rows) -> None:
-    """Set the linear paths and the noise to the model, and let the nonlinear paths contribute nothing yet."""
+    """Set the linear paths and the noise to the model, and the last layers of the nonlinear paths to zero."""
     encoder, decoder = module.encoder, module.decoder
     into, back = linear_path(encoder), linear_path(decoder)
     (n_features, n_components), spare = model.loadings.shape, back.out_features - len(model.mean)
@@ -213,7 +213,7 @@ def start_at_linear_gaussian(module: LatentVariableModel, model: LinearGaussian,
             np.concatenate([axes, np.zeros_like(axes)])[: into.out_features],
             np.concatenate([-axes @ model.mean, -0.5 * np.log(model.precision)])[: into.out_features],
         )
-        set_linear(  # what is spare says how variances differ from row to row
+        set_linear(  # spare outputs are changes of the noise from row to row
             back,
             np.concatenate([model.loadings, np.zeros((spare, n_components))]),
             np.concatenate([model.mean, np.zeros(spare)]),
@@ -224,23 +224,23 @@ def start_at_linear_gaussian(module: LatentVariableModel, model: LinearGaussian,
                 set_linear(last_layer(path.nonlinear), 0.0, 0.0)
                 path.gain.fill_(1.0)
             decoder.gain[:n_features] = torch.from_numpy(std)
-            read_range(encoder, summarize(rows, module.encoder_input))
+            set_input_range(encoder, summarize(rows, module.encoder_input))
             decoder.low.fill_(-_FARTHEST_CODE)
             decoder.high.fill_(_FARTHEST_CODE)
             decoder.std.fill_(1.0)
 
 
 class LinearGaussianStart(Start):
-    """At probabilistic PCA or factor analysis, with a network beside it that contributes nothing yet.
+    """Probabilistic PCA or factor analysis, beside networks whose output is still zero.
 
     Parameters
     ----------
     data : RowPreprocessor
-        Says what the rows are; its likelihood is one of normal noise, or of heavier tails.
+        Preprocessor of the rows; its likelihood has normal noise, or noise with heavier tails.
     n_components : int
         Length of a code.
     has_first_layer_gain : bool
-        Whether the networks' first layers begin with a gain that grows with the number of rows.
+        Whether the first layers' weights of the networks are multiplied by a gain that grows with the number of rows.
     is_model : bool
         Whether the linear model may be kept.
     """
@@ -259,11 +259,11 @@ class LinearGaussianStart(Start):
         start_at_linear_gaussian(module, self._model(rows), rows)
 
     def resume(self, module: Any) -> None:
-        """Noise of the linear model is normal, a limit in which tails have no gradient."""
+        """Set the tails of the noise, because the linear model's normal noise is a limit without a gradient."""
         module.head.init_tails()
 
     def _model(self, rows: Rows) -> LinearGaussian:
-        """The linear model of the rows; left-out rows choose its noise, where the user leaves that open."""
+        """The linear model of the rows. Left-out rows select its noise, unless the user has set the variance."""
         likelihood = self.data.likelihood
         if isinstance(likelihood.variance, str):
             correlated = likelihood.is_correlated(self.data.n_features)

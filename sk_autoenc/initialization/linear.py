@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.nn.blocks import Linear, LinearPlusNonlinear
-from sk_autoenc.nn.tokens import WriteTokens
+from sk_autoenc.nn.tokens import TokenDecoder
 
 _BLOCK = 4096
 
-#: The first layers of networks beside a linear start begin with weights multiplied by the number of training rows
-#: divided by this, within these bounds: with fewer rows they would learn noise. Chosen for a VAE's density.
+#: In networks beside a linear start, the first layer's weights are multiplied by the number of training rows divided by
+#: this, at least by 1 and at most by the largest gain. With fewer rows a larger gain overfits. Chosen by the density of
+#: a VAE.
 _ROWS_PER_GAIN, _LARGEST_GAIN = 600, 4.0
 
 
@@ -38,11 +39,11 @@ def mean_of(rows: Rows) -> Tensor:
     return mean
 
 
-def start_at_mean(decoder: nn.Module, raw: np.ndarray) -> None:
-    """Let a decoder without linear path begin by saying that every row is the training mean, or nearly."""
+def start_at_mean(decoder: nn.Module, bias: np.ndarray) -> None:
+    """Set the last layer's bias, and shrink its weights, so that every decoded row is close to the training mean."""
     last = last_layer(decoder)
     with torch.no_grad():
-        set_linear(last, last.weight * 0.1, torch.from_numpy(raw))
+        set_linear(last, last.weight * 0.1, torch.from_numpy(bias))
 
 
 def linear_path(network: nn.Module) -> Linear:
@@ -51,8 +52,8 @@ def linear_path(network: nn.Module) -> Linear:
 
 
 def last_layer(network: nn.Module) -> Linear:
-    """The layer that the output comes from."""
-    return network.last if isinstance(network, WriteTokens) else cast(Linear, cast(nn.Sequential, network)[-1])
+    """The last layer of a decoder, or of a nonlinear path."""
+    return network.last if isinstance(network, TokenDecoder) else cast(Linear, cast(nn.Sequential, network)[-1])
 
 
 def set_linear(linear: Linear, weight: Tensor | np.ndarray | float, bias: Tensor | np.ndarray | float) -> None:
@@ -76,7 +77,7 @@ class Summary(NamedTuple):
 
 
 def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
-    """Summary of ``values`` over the rows, block by block and in place, so that nothing of their size is kept."""
+    """Summary of ``values`` over the rows, block by block, so that memory does not grow with the rows."""
     blocks = list(gen_batches(len(rows), _BLOCK))
     with torch.no_grad():
         first = values(rows[blocks[0]])
@@ -93,12 +94,12 @@ def summarize(rows: Rows, values: Callable[[Tensor], Tensor]) -> Summary:
 
 
 def or_one(std: Tensor) -> Tensor:
-    """The standard deviations, or 1 where there is none beside the widest."""
+    """The standard deviations, with 1 for those that are negligible beside the largest."""
     return torch.where(std > 1e-6 * std.max(), std, 1.0)
 
 
-def read_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
-    """Let the path's network read values of this range and standard deviation; ``room`` is a share of the range."""
+def set_input_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> None:
+    """Set the range and standard deviation of the path's input; ``room``: a share of the range to add at both ends."""
     room_beside = room * (seen.high - seen.low)
     path.low.copy_(seen.low - room_beside)
     path.high.copy_(seen.high + room_beside)
@@ -106,7 +107,7 @@ def read_range(path: LinearPlusNonlinear, seen: Summary, room: float = 0.0) -> N
 
 
 def set_first_layer_gain(module: Any, n_rows: int) -> None:
-    """Let the networks beside a linear start find fine structure, where there are rows enough to tell."""
+    """Multiply the first layer's weights of networks beside a linear start; a larger gain learns finer structure."""
     for coder in (module.encoder, module.decoder):
-        if isinstance(coder, LinearPlusNonlinear):  # a network without hidden layers is linear
+        if isinstance(coder, LinearPlusNonlinear):  # without hidden layers there is only the linear path
             coder.scale_first_layer(min(max(n_rows / _ROWS_PER_GAIN, 1.0), _LARGEST_GAIN))

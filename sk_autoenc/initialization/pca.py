@@ -1,7 +1,7 @@
 """The linear baseline of autoencoders: training starts at PCA, which is kept unless the network is better.
 
 PCA is the best linear autoencoder (Baldi & Hornik 1989, https://doi.org/10.1016/0893-6080(89)90014-2).
-A network with a linear path starts at its solution, the nonlinear path at zero.
+The linear path of a network starts at its solution, and the nonlinear path at zero.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ from sk_autoenc.initialization.linear import (
     mean_of,
     moments,
     or_one,
-    read_range,
     set_first_layer_gain,
+    set_input_range,
     set_linear,
     summarize,
 )
@@ -50,7 +50,7 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
 
 
 def start_at_pca(module: Autoencoder, rows: Rows) -> None:
-    """Set the linear path to PCA of the rows, and let the nonlinear path contribute nothing yet."""
+    """Set the linear path to PCA of the rows, and the last layer of the nonlinear path to zero."""
     encoder, decoder = module.encoder, module.decoder
     into, back = linear_path(encoder), linear_path(decoder)
     mean, axes = (torch.from_numpy(array) for array in principal_axes(rows, into.out_features))
@@ -61,21 +61,21 @@ def start_at_pca(module: Autoencoder, rows: Rows) -> None:
             for path in (encoder, decoder):
                 set_linear(last_layer(path.nonlinear), 0.0, 0.0)
                 path.gain.zero_()
-            read_range(encoder, summarize(rows, module.encoder_input))
+            set_input_range(encoder, summarize(rows, module.encoder_input))
             codes = summarize(rows, module.encode)
             encoder.gain.copy_(or_one(codes.std))
-            read_range(decoder, codes, room=0.5)  # training moves the codes
+            set_input_range(decoder, codes, room=0.5)  # training moves the codes
             residual = summarize(rows, lambda block: block - module(block).raw)
             decoder.gain.fill_(float(or_one(residual.std.square().mean().sqrt())))
 
 
 class PCAStart(Start):
-    """At PCA, with a network beside it that contributes nothing yet.
+    """PCA, beside networks whose output is still zero.
 
     Parameters
     ----------
     has_first_layer_gain : bool
-        Whether the networks' first layers begin with a gain that grows with the number of rows.
+        Whether the first layers' weights of the networks are multiplied by a gain that grows with the number of rows.
     """
 
     is_model = True

@@ -1,4 +1,4 @@
-"""Random weights from a private generator: every parameter of a module is filled, or refused by its name."""
+"""Random weights from a private generator: every parameter of a module is filled, or an error names it."""
 
 import math
 from typing import Any
@@ -6,12 +6,20 @@ from typing import Any
 import torch
 from torch import nn
 
-_NORMALIZATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
-_CONVOLUTIONS = (nn.modules.conv._ConvNd,)
+_NORMALIZATIONS = (
+    nn.LayerNorm,
+    nn.GroupNorm,
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 
 
 def mark_unset(module: nn.Module) -> None:
-    """Fill parameters and buffers of floats with NaN, so that :func:`check_is_set` finds what nobody fills."""
+    """Fill parameters and buffers of floats with NaN, so that :func:`check_is_set` finds those that stay unset."""
     with torch.no_grad():
         for tensor in module.state_dict().values():
             if tensor.is_floating_point():
@@ -19,22 +27,22 @@ def mark_unset(module: nn.Module) -> None:
 
 
 def check_is_set(module: nn.Module) -> None:
-    """Raise ``ValueError`` for the first parameter or buffer that nobody has filled."""
+    """Raise ``ValueError`` for the first parameter or buffer that is not set."""
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and tensor.isnan().any():
             owner = module.get_submodule(name.rpartition(".")[0])
             raise ValueError(
-                f"{name} of the network has no value: {type(owner).__name__} is not a layer that this library fills. "
-                f"Give it a method initialize(generator) that fills its own parameters and buffers."
+                f"{name} of the network has no value, because this library cannot initialize a {type(owner).__name__}. "
+                "Give that class a method initialize(generator), which fills its own parameters and buffers."
             )
 
 
 def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None:
     """Fill the parameters of layers, from ``generator`` alone; no global generator is read.
 
-    Linear layers, convolutions, embeddings, attention and normalisation begin as torch has them by default; recurrent
-    layers with orthogonal states. A module of a class of its own has a method ``initialize(generator)``, called after
-    its children are filled, for what it holds beside them.
+    Linear layers, convolutions, embeddings, attention and normalisation have torch's default distributions. Recurrent
+    layers have orthogonal weights of states. A module with its own parameters has a method ``initialize(generator)``,
+    which is called after its children are filled.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Embedding):
@@ -55,7 +63,7 @@ def initialize_parameters(module: nn.Module, generator: torch.Generator) -> None
 
 
 def _initialize_linear(layer: Any, generator: torch.Generator) -> None:
-    """Uniform within one over the root of the number of inputs."""
+    """Uniform within ± one over the root of the number of inputs."""
     bound = 1 / math.sqrt(layer.weight[0].numel())
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     if layer.bias is not None:
@@ -63,7 +71,7 @@ def _initialize_linear(layer: Any, generator: torch.Generator) -> None:
 
 
 def _initialize_attention(layer: nn.MultiheadAttention, generator: torch.Generator) -> None:
-    """Xavier's uniform weights and no bias; the output projection is a linear layer like others."""
+    """Xavier's uniform weights and zero bias. The output projection is a linear layer, and filled as one."""
     for name, parameter in layer.named_parameters(recurse=False):
         if name == "in_proj_bias":
             nn.init.zeros_(parameter)
@@ -74,7 +82,7 @@ def _initialize_attention(layer: nn.MultiheadAttention, generator: torch.Generat
 
 
 def _initialize_recurrent(layer: nn.RNNBase, generator: torch.Generator) -> None:
-    """What is read as torch has it, states orthogonal, no bias but for LSTMs to remember."""
+    """Weights of inputs as in torch, orthogonal weights of states, and zero bias but for 1 at an LSTM's forget gate."""
     bound = 1 / math.sqrt(layer.hidden_size)
     for name, parameter in layer.named_parameters():
         if name.startswith("weight_hh"):

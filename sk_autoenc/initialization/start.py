@@ -1,4 +1,4 @@
-"""Where training starts, as an object: what every start answers, and those that are not linear models."""
+"""Where training starts, as an object: the base class of starts, and the start at the training mean."""
 
 from typing import Any
 
@@ -11,28 +11,28 @@ from sk_autoenc.initialization.linear import last_layer, start_at_mean, summariz
 
 
 class Start:
-    """Where training starts: here at the weights that were drawn, which is no model."""
+    """Where training starts. This one leaves the random weights unchanged."""
 
-    #: Whether the start is a model that one may keep in place of the network.
+    #: Whether the start is a model that can be the result in place of the network.
     is_model = False
 
     def set(self, module: Any, rows: Rows) -> None:
-        """Set what depends on data; ``rows`` are the training rows, on the CPU, without the held-out ones."""
+        """Set the weights that depend on data; ``rows`` are the training rows, on the CPU, without held-out rows."""
 
     def refit(self, module: Any, rows: Rows) -> None:
-        """Set the module to the start as a model of all rows, where the network has brought nothing."""
+        """Set the module to the start, fitted to all rows; called if the network is not significantly better."""
 
     def resume(self, module: Any) -> None:
-        """Make ready to train a module that was kept at its start."""
+        """Prepare a module that was kept at its start for further training."""
 
 
 class MeanStart(Start):
-    """Weights as they are drawn, with a decoder that says of every row that it is the training mean, or nearly.
+    """Random weights, with a decoder whose output is close to the training mean.
 
     Parameters
     ----------
     data : RowPreprocessor
-        Says what the rows are.
+        Preprocessor of the rows.
     """
 
     def __init__(self, data: RowPreprocessor):
@@ -58,7 +58,7 @@ class MeanStart(Start):
             likelihood.start_noise(module.head, variance, self.data.scale)
 
     def _channel_variances(self, rows: Tensor) -> np.ndarray:
-        """Mean square of each channel of series that may end early, for each of its cells."""
+        """Mean square of each channel of series of unequal lengths, repeated for each of its cells."""
         assert self.data.series_shape is not None
         n_channels, n_timepoints = self.data.series_shape
         by_channel = rows.numpy().reshape(len(rows), n_channels, n_timepoints)

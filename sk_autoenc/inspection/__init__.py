@@ -1,4 +1,4 @@
-"""Displays: pictures of a fitted estimator. Classes hold numbers, ``plot`` draws them; matplotlib is imported there."""
+"""Displays of a fitted estimator. A display stores numbers; its ``plot`` draws them and imports matplotlib."""
 
 from sk_autoenc.inspection.divergence import ComponentKLDisplay
 from sk_autoenc.inspection.explanation import OutlierExplanationDisplay

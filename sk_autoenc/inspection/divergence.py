@@ -1,4 +1,4 @@
-"""How much each component of a variational code says about rows: its KL divergence, as bars."""
+"""Information about rows in each component of a variational code: its KL divergence, as bars."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -55,7 +55,7 @@ class ComponentKLDisplay:
         estimator : estimator with ``kl_per_component_``
             Fitted.
         sort : bool, default=False
-            Whether the bars fall from left to right, rather than standing in the order of the components.
+            Whether the bars are in decreasing order, instead of the order of the components.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
         **kwargs : dict
@@ -77,7 +77,7 @@ class ComponentKLDisplay:
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "kl_per_component_"):
-            raise TypeError(f"estimator must have kl_per_component_, which {type(estimator).__name__} has not.")
+            raise TypeError(f"estimator must have kl_per_component_, which {type(estimator).__name__} does not have.")
         kl = estimator.kl_per_component_
         return cls(kl, names=component_names(estimator, len(kl))).plot(ax, sort=sort, **kwargs)
 
@@ -89,7 +89,7 @@ class ComponentKLDisplay:
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
         sort : bool, default=False
-            Whether the bars fall from left to right, rather than standing in the order of the components.
+            Whether the bars are in decreasing order, instead of the order of the components.
         **kwargs : dict
             Passed to ``ax.bar``.
 

@@ -24,7 +24,7 @@ class OutlierExplanationDisplay:
     names : sequence of str or None, default=None
         Names of the features; None numbers them.
     values : array-like of shape (n_features,) or None, default=None
-        The row itself, to stand beside the names.
+        The row itself, to show beside the names.
 
     Attributes
     ----------
@@ -95,21 +95,23 @@ class OutlierExplanationDisplay:
             steps, estimator = estimator[:-1], estimator[-1]
             if len(steps):
                 X, names = steps.transform(X), None
-                with suppress(AttributeError, TypeError):  # steps that name nothing
+                with suppress(AttributeError, TypeError):  # some steps have no names
                     names = list(steps.get_feature_names_out())
         if not hasattr(estimator, "explain"):
-            raise TypeError(f"estimator must have explain, which {type(estimator).__name__} has not.")
+            raise TypeError(f"estimator must have explain, which {type(estimator).__name__} does not have.")
         if row is None:
             row = int(estimator.score_samples(X).argmin())
         elif not isinstance(row, Integral) or not 0 <= row < len(X):
-            raise ValueError(f"row must be a position from 0 to {len(X) - 1}, X having {len(X)} rows; got {row!r}.")
+            raise ValueError(
+                f"row must be an integer from 0 to {len(X) - 1}, because X has {len(X)} rows, got {row!r}."
+            )
         chosen = X[row : row + 1]
         if hasattr(chosen, "columns"):
             names = [str(name) for name in chosen.columns]
         parts, values = np.asarray(estimator.explain(chosen))[0], np.asarray(chosen)[0]
         if names is None:
-            there = np.equal(values, values)  # but for NaN after the end of a series
-            of_series = getattr(estimator, "_series_shape", None) is not None
+            there = np.equal(values, values)  # False for NaN after the end of a series
+            of_series = getattr(estimator, "series_shape_", None) is not None
             if of_series or parts.ndim > 1:  # series and images: cells by their place
                 axes = ("channel ", "time ")[-parts.ndim :] if of_series else ("",) * parts.ndim
                 names = [", ".join(map("{}{}".format, axes, place)) for place in np.argwhere(there)]

@@ -1,4 +1,4 @@
-"""Codes as points in the plane, coloured by class or by value, perhaps with the rows themselves at some of them."""
+"""Codes as points in the plane, coloured by class or by value, with pictures of some of the rows if asked for."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -13,7 +13,7 @@ from sk_autoenc.inspection.panels import draw_images, draw_lines
 from sk_autoenc.inspection.pyplot import import_pyplot
 from sk_autoenc.inspection.shapes import as_series, check_image_shape, flat_rows, form_of_rows
 
-#: Numbers with more distinct values than this are shown by a colour bar even if they are whole.
+#: Integers with more distinct values than this are shown by a colour bar.
 MAX_CLASSES = 20
 
 #: Side of a panel with a row, as a share of the axes.
@@ -112,7 +112,7 @@ class LatentDisplay:
             Whether to draw some rows at their codes, as many as do not cover each other.
         image_shape : tuple of two or three int or None, default=None
             Height and width of the images that the rows are, with 3 before or after them for colours. None: images
-            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            if the estimator's architecture reads images, lines for each channel if it reads series,
             else lines over the features.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
@@ -189,7 +189,7 @@ class LatentDisplay:
         return self
 
     def _draw_rows(self) -> None:
-        """Those that do not cover each other, in small panels that stay at their codes."""
+        """Draw rows that do not cover each other, in small panels at their codes."""
         self.shown_, self.panels_ = np.array([], dtype=int), np.array([], dtype=object)
         if self.rows is None:
             return
@@ -211,7 +211,7 @@ class LatentDisplay:
 
 
 def _apart(places: np.ndarray) -> np.ndarray:
-    """Positions of points that are 1 or more apart in one of the two directions, each taken if it can be."""
+    """Positions of points at a distance of 1 or more in one of the two directions, chosen greedily."""
     chosen: list[int] = []
     for i, place in enumerate(places):
         if np.abs(places[chosen] - place).max(axis=1, initial=0).min(initial=1) >= 1:
@@ -220,26 +220,26 @@ def _apart(places: np.ndarray) -> np.ndarray:
 
 
 def check_components(components: Sequence[int], n_components: int, *, pair: bool) -> None:
-    """Refuse components that the code does not have, and, where a pair is wanted, another number of them."""
+    """Refuse components that the code does not have, and, with ``pair``, any number of components but two."""
     if pair and n_components < 2:
-        raise ValueError(f"Two components are needed to draw a plane, but the code has {n_components}.")
+        raise ValueError(f"estimator must have codes of 2 components or more to draw a plane, got {n_components}.")
     fit = all(isinstance(component, Integral) and 0 <= component < n_components for component in components)
     if not fit or (pair and len(components) != 2):
         raise ValueError(
-            f"components must be {'two ' if pair else ''}numbers from 0 to {n_components - 1}, the code having "
-            f"{n_components} components; got {components!r}."
+            f"components must be {'two ' if pair else ''}integers from 0 to {n_components - 1}, because codes have "
+            f"{n_components} components, got {components!r}."
         )
 
 
 def component_names(estimator: Any, n_components: int) -> list[str]:
-    """What an estimator calls the components of its codes."""
+    """Names of the components of an estimator's codes."""
     if hasattr(estimator, "get_feature_names_out"):
         return [str(name) for name in estimator.get_feature_names_out()]
     return [f"code {component}" for component in range(n_components)]
 
 
 def _is_categorical(y: np.ndarray) -> bool:
-    """Whether ``y`` names classes, rather than measuring something."""
+    """Whether ``y`` is classes, not values."""
     if type_of_target(y, input_name="y").startswith("continuous"):
         return False
     return y.dtype.kind not in "iuf" or len(np.unique(y)) <= MAX_CLASSES

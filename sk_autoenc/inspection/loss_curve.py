@@ -51,7 +51,7 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : estimator with ``loss_curve_``
-            Fitted. Its ``validation_loss_curve_`` is drawn too, when it holds anything.
+            Fitted. Its ``validation_loss_curve_`` is drawn as well, if it is not empty.
         terms : bool, default=False
             Whether to add a curve for each term of the training loss, from ``loss_curves_``.
         log_scale : bool, default=False
@@ -78,7 +78,7 @@ class LossCurveDisplay:
         check_is_fitted(estimator)
         needed = "loss_curves_" if terms else "loss_curve_"
         if not hasattr(estimator, needed):
-            raise TypeError(f"estimator must have recorded {needed} in fit, which {type(estimator).__name__} has not.")
+            raise TypeError(f"estimator must have {needed}, which {type(estimator).__name__} does not have.")
         curves = {"training": estimator.loss_curve_}
         if len(validation := getattr(estimator, "validation_loss_curve_", [])):
             curves["validation"] = validation
@@ -106,7 +106,9 @@ class LossCurveDisplay:
         curves = {name: np.asarray(curve, dtype=float) for name, curve in self.curves.items()}
         for name, curve in curves.items():
             if log_scale and np.any(curve <= 0):
-                raise ValueError(f"log_scale=True needs losses above 0, but the {name} curve holds {curve.min():.6g}.")
+                raise ValueError(
+                    f"curves must be above 0 with log_scale=True, got {curve.min():.6g} in the {name} curve."
+                )
         if ax is None:
             _, ax = import_pyplot("LossCurveDisplay.plot").subplots()
         self.ax_, self.figure_, self.lines_ = ax, ax.figure, {}

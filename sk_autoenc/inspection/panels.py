@@ -1,4 +1,4 @@
-"""Rows in a grid of panels, as images or as lines over features or time: what the displays of rows share."""
+"""Rows in a grid of panels, as images or as lines over features or time; shared by the displays of rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ import numpy as np
 from sk_autoenc.inspection.pyplot import import_pyplot
 from sk_autoenc.inspection.shapes import as_images
 
-#: How lines of kinds are drawn that colours do not tell apart.
+#: Styles of lines by kind, used if colours are for channels.
 _STYLES = {"noisy": ":", "reconstruction": "--"}
 
 
 def open_panels(ax: Any, caller: str, n_tiers: int, n_columns: int, *, height: float = 1.1) -> tuple[Any, np.ndarray]:
-    """``ax``, or that of a new figure, its own frame hidden, and the panels of shape (n_tiers, n_columns) in it."""
+    """``ax``, or that of a new figure, without its frame, and the panels of shape (n_tiers, n_columns) in it."""
     if ax is None:
         figsize = (1.1 * n_columns + 1, height * n_tiers)
         _, ax = import_pyplot(caller).subplots(figsize=figsize, layout="constrained")
@@ -24,7 +24,7 @@ def open_panels(ax: Any, caller: str, n_tiers: int, n_columns: int, *, height: f
 
 
 def draw_images(panels: np.ndarray, rows: np.ndarray, image_shape: tuple[int, ...], **options: Any) -> None:
-    """A flat row in each panel, tier by tier, as an image; all on one scale."""
+    """Draw a flat row in each panel, tier by tier, as an image; all images share one scale."""
     options = {"vmin": np.nanmin(rows), "vmax": np.nanmax(rows), "cmap": "gray", **options}
     images = as_images(rows, image_shape, options["vmin"], options["vmax"])
     for panel, image in zip(_first(panels, len(rows)), images, strict=True):
@@ -33,9 +33,9 @@ def draw_images(panels: np.ndarray, rows: np.ndarray, image_shape: tuple[int, ..
 
 
 def draw_lines(panels: np.ndarray, lines: Mapping[str, np.ndarray], **options: Any) -> None:
-    """Series of each kind, (n, channels, timepoints), in each panel, tier by tier, as lines; all on one scale.
+    """Draw series of each kind, (n, channels, timepoints), in each panel, tier by tier; all lines share one scale.
 
-    Colours tell kinds apart or, where there are several channels, the channels, and styles the kinds.
+    With one channel each kind has a colour. With several, each channel has a colour and each kind a style.
     """
     low, high = min(map(np.nanmin, lines.values())), max(map(np.nanmax, lines.values()))
     margin = 0.05 * (high - low) or 1.0
@@ -55,7 +55,7 @@ def draw_lines(panels: np.ndarray, lines: Mapping[str, np.ndarray], **options: A
 
 
 def _first(panels: np.ndarray, n: int) -> list[Any]:
-    """The first ``n`` panels, tier by tier; those that are left over are hidden."""
+    """The first ``n`` panels, tier by tier; the rest are hidden."""
     for panel in panels.flat[n:]:
         panel.set_visible(False)
     return list(panels.flat[:n])

@@ -1,10 +1,10 @@
-"""The one import of matplotlib, made when something is drawn and not before."""
+"""The only import of matplotlib, when a display is drawn."""
 
 from typing import Any
 
 
 def import_pyplot(caller: str) -> Any:
-    """``matplotlib.pyplot``, or an error that says how to get it."""
+    """``matplotlib.pyplot``, or an error with the command that installs it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

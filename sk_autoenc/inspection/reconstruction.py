@@ -1,4 +1,4 @@
-"""Rows beside what an estimator makes of them: as images, or as lines over features or time."""
+"""Rows and their reconstructions: as images, or as lines over features or time."""
 
 from numbers import Integral
 from typing import Any, Self
@@ -89,7 +89,7 @@ class ReconstructionDisplay:
             How many rows to show, from the first.
         image_shape : tuple of two or three int or None, default=None
             Height and width of the images that the rows are, with 3 before or after them for colours. None: images
-            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            if the estimator's architecture reads images, lines for each channel if it reads series,
             else lines over the features.
         ax : matplotlib Axes or None, default=None
             What the panels divide; None makes a new figure.
@@ -124,7 +124,7 @@ class ReconstructionDisplay:
             reconstructions = estimator.inverse_transform(estimator.transform(seen))
         else:
             raise TypeError(
-                f"estimator must have reconstruct or inverse_transform, and {type(estimator).__name__} has neither."
+                f"estimator must have reconstruct or inverse_transform, which {type(estimator).__name__} does not have."
             )
         form = form_of_rows(estimator, rows, image_shape)
         rows, reconstructions, noisy = map(form.unfold, (rows, reconstructions, noisy))
@@ -166,5 +166,5 @@ class ReconstructionDisplay:
 
 
 def _shape(X: Any) -> Any:
-    """Shape of an array, or those of series one by one."""
+    """Shape of an array, or the shapes of a list of series."""
     return [np.shape(case) for case in X] if is_list_of_series(X) else np.shape(X)

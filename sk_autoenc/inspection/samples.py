@@ -81,7 +81,7 @@ class SampleGridDisplay:
             Whether to draw without the noise of the likelihood, where ``sample`` can.
         image_shape : tuple of two or three int or None, default=None
             Height and width of the images that the rows are, with 3 before or after them for colours. None: images
-            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            if the estimator's architecture reads images, lines for each channel if it reads series,
             else lines over the features.
         n_columns : int or None, default=None
             Number of panels in a tier; None makes a square of them, or nearly one.
@@ -106,7 +106,7 @@ class SampleGridDisplay:
         (3, 4)
         """
         if not hasattr(estimator, "sample"):
-            raise TypeError(f"estimator must have sample, which {type(estimator).__name__} has not.")
+            raise TypeError(f"estimator must have sample, which {type(estimator).__name__} does not have.")
         check_is_fitted(estimator)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         rows = _draw(estimator, n_samples, random_state, mean)
@@ -143,14 +143,14 @@ class SampleGridDisplay:
 
 
 def _draw(estimator: Any, n_samples: int, random_state: Any, mean: bool) -> np.ndarray:
-    """Rows of ``sample``, whatever it takes and gives beside them."""
-    understood = inspect.signature(estimator.sample).parameters
-    if mean and "mean" not in understood:
-        raise TypeError(f"mean=True needs an estimator whose sample knows it; {type(estimator).__name__}'s does not.")
+    """Rows of ``sample``, whose further arguments and results differ between estimators."""
+    accepted = inspect.signature(estimator.sample).parameters
+    if mean and "mean" not in accepted:
+        raise TypeError(f"mean must be False for {type(estimator).__name__}, whose sample does not take it, got True.")
     options: dict[str, Any] = {"mean": True} if mean else {}
-    if "random_state" in understood:
+    if "random_state" in accepted:
         options["random_state"] = random_state
     elif random_state is not None:
         estimator = copy.copy(estimator).set_params(random_state=random_state)
     rows = estimator.sample(n_samples, **options)
-    return np.asarray(rows[0] if isinstance(rows, tuple) else rows)  # mixtures also tell the components
+    return np.asarray(rows[0] if isinstance(rows, tuple) else rows)  # mixtures also return the components

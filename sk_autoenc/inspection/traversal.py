@@ -1,4 +1,4 @@
-"""Decoded codes on the way through the space of codes: along each component, or over the plane of two."""
+"""Latent traversals: decoded codes along each component, or over the plane of two components."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class LatentTraversalDisplay:
     Parameters
     ----------
     rows : array-like of shape (n_tiers, n_steps, n_features) or (n_tiers, n_steps, n_channels, n_timepoints)
-        What the decoder makes of the codes.
+        The decoded codes.
     tiers : sequence of str
         Label at the left of each tier.
     steps : sequence of str
@@ -43,7 +43,7 @@ class LatentTraversalDisplay:
 
     See Also
     --------
-    LatentTraversalDisplay.from_estimator : Plot what a fitted transformer makes of codes.
+    LatentTraversalDisplay.from_estimator : Plot the codes that a fitted transformer decodes.
 
     Examples
     --------
@@ -83,17 +83,17 @@ class LatentTraversalDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot what a fitted transformer makes of codes that change step by step.
+        """Decode codes that change step by step with a fitted transformer, and plot the rows.
 
-        A component goes through quantiles of the codes of ``X``, so that as many rows lie between any two steps. The
-        others stay where they are.
+        The values of a component are quantiles of the codes of ``X``, so that equally many rows lie between any two
+        steps. All other components are constant.
 
         Parameters
         ----------
         estimator : transformer with ``inverse_transform``
             Fitted; PCA or a Pipeline will do.
         X : array-like of shape (n_samples, ...), or list of series
-            Rows, whose codes say how far a component reaches.
+            Rows, whose codes give the range of each component.
         kind : {"auto", "components", "plane"}, default="auto"
             ``"components"``: one component after the other, each in a tier of its own. ``"plane"``: two components at
             once, every pair of steps in a panel. ``"auto"``: the plane for codes of length two.
@@ -107,7 +107,7 @@ class LatentTraversalDisplay:
             Quantiles at the first and at the last step.
         image_shape : tuple of two or three int or None, default=None
             Height and width of the images that the rows are, with 3 before or after them for colours. None: images
-            where the estimator's architecture says so, lines for each channel where it says that rows are series,
+            if the estimator's architecture reads images, lines for each channel if it reads series,
             else lines over the features.
         ax : matplotlib Axes or None, default=None
             What the panels divide; None makes a new figure.
@@ -130,14 +130,14 @@ class LatentTraversalDisplay:
         ((3, 5), ['pca0', 'pca1', 'pca2'])
         """
         if not hasattr(estimator, "inverse_transform"):
-            raise TypeError(f"estimator must have inverse_transform, which {type(estimator).__name__} has not.")
+            raise TypeError(f"estimator must have inverse_transform, which {type(estimator).__name__} does not have.")
         if kind not in ("auto", "components", "plane"):
             raise ValueError(f"kind must be 'auto', 'components' or 'plane', got {kind!r}.")
         check_is_fitted(estimator)
         check_scalar(n_steps, "n_steps", Integral, min_val=2)
         low, high = percentiles
         if not 0 <= low < high <= 1:
-            raise ValueError(f"percentiles must rise within 0 and 1, got {percentiles!r}.")
+            raise ValueError(f"percentiles must be two increasing numbers from 0 to 1, got {percentiles!r}.")
         codes = np.asarray(estimator.transform(X))
         if row is not None:
             check_scalar(row, "row", Integral, min_val=0, max_val=len(codes) - 1)

@@ -1,4 +1,4 @@
-"""What the decoder's output says about the rows: gaussian, student_t, bernoulli, categorical, poisson, multinomial."""
+"""Likelihoods of rows given the decoder's output: gaussian, student_t, bernoulli, categorical, poisson, multinomial."""
 
 from sklearn.base import clone
 
@@ -42,5 +42,5 @@ def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
 
 
 def likelihood_class(likelihood: str | Likelihood) -> type[Likelihood]:
-    """The class of a likelihood given by name or as an object, for what all of its objects share."""
+    """The class of a likelihood that is given by name or as an object, for attributes that all its objects share."""
     return LIKELIHOODS.get(likelihood, Gaussian) if isinstance(likelihood, str) else type(likelihood)

@@ -1,11 +1,11 @@
-"""What every likelihood answers.
+"""The base class of likelihoods.
 
-A likelihood reads ``raw``, what the decoder returns, and ``x``, the rows. It knows nothing of networks or training;
-what it has to learn (a noise variance) is a small module, its ``head``, that ends the decoder. Nobody asks a likelihood
-for its class: whatever depends on it is one of the attributes and methods here.
+A likelihood reads ``raw``, the decoder's output, and ``x``, the rows. It does not depend on networks or training. Its
+learned parameters, such as a noise variance, are in a small module, its ``head``, which ends the decoder. No other code
+asks for the class of a likelihood: everything that depends on it is an attribute or a method of this class.
 
-A likelihood of your own says ``check``, ``log_prob``, ``mean``, ``draw`` and ``initial_bias``; for real values also
-``is_scaled``, and, where it has a scale or other parameters of noise, ``n_outputs`` or ``make_head``.
+A likelihood of your own defines ``check``, ``log_prob``, ``mean``, ``draw`` and ``initial_bias``. For real values it
+also defines ``is_scaled``, and, if its noise has parameters, ``n_outputs`` or ``make_head``.
 """
 
 from abc import ABCMeta, abstractmethod
@@ -18,18 +18,18 @@ from torch import Tensor, nn
 
 
 class Likelihood(BaseEstimator, metaclass=ABCMeta):
-    """What every likelihood answers; the defaults suit those with one output a feature and no unit of length."""
+    """Base class of likelihoods; the defaults suit one output for each feature, and values without units."""
 
     #: Whether values may be negative.
     takes_negative = False
 
-    #: Whether an encoder reads only values that ``fit`` knew, such as categories.
+    #: Whether an encoder reads only values that occurred in ``fit``, such as categories.
     knows_values = False
 
-    #: Whether values have distances and a mean, which categories have not.
+    #: Whether values have distances and a mean. Categories do not.
     has_mean = True
 
-    #: Whether rows are sequences, read one value after the other, whose end is an outcome that the likelihood knows.
+    #: Whether rows are sequences, whose values depend on those before them and whose end is an outcome.
     is_sequential = False
 
     #: Whether cells may be missing (NaN), see :meth:`without_missing`.
@@ -38,7 +38,7 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
     #: Whether probabilistic PCA or factor analysis is the linear model of this likelihood, and PCA its autoencoder.
     has_linear_model = False
 
-    #: Whether noise has a scale for each feature, so that a density does not depend on the features' units.
+    #: Whether noise has a scale for each feature, so that models do not depend on the features' units.
     scales_by_feature = False
 
     # -- rows
@@ -48,34 +48,34 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         """Raise ``ValueError`` for values that rows of this likelihood cannot have."""
 
     def check_scored(self, X: np.ndarray) -> None:
-        """Raise ``ValueError`` for values that can be trained on but have no probability."""
+        """Raise ``ValueError`` for values that are accepted in training but have no probability."""
         self.check(X)
 
     def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
         """Raise ``ValueError`` for parameters without effect: in a model without a density, or with input noise."""
 
     def is_scaled(self, n_features: int) -> np.ndarray:
-        """Which columns are centred and scaled before the network, and scaled back behind it; bool, (n_features,)."""
+        """Which columns are centred and scaled before the network, and scaled back after it; bool, (n_features,)."""
         return np.zeros(n_features, dtype=bool)
 
-    def fitted_to(self, X: np.ndarray) -> Self:
-        """This likelihood, with what is left to the training rows filled in."""
+    def resolve(self, X: np.ndarray) -> Self:
+        """This likelihood, with parameters that are None or ``"auto"`` resolved from the training rows."""
         return self
 
     def counted_in(self, X: np.ndarray, *, as_sequences: bool) -> "Likelihood":
-        """This likelihood with the number of categories in these rows as a parameter, where it has such."""
+        """This likelihood with the number of categories in these rows as a parameter, if it has categories."""
         return self
 
     def of_sequences(self, *, may_end: bool) -> "Likelihood":
-        """The likelihood of rows that are sequences of such values, where an architecture reads them as such."""
+        """The likelihood of sequences of such values, for architectures that read sequences."""
         return self
 
     def for_start(self, *, is_linear: bool, may_end_early: bool) -> "Likelihood":
-        """This likelihood with what is ``"auto"`` resolved by where training starts, and whether series end early."""
+        """This likelihood with ``"auto"`` resolved by the start of training and by whether series end early."""
         return self
 
     def string_hint(self) -> str | None:
-        """How strings become rows of this likelihood, if there is a way."""
+        """Advice how to turn strings into rows of this likelihood, or None."""
         return None
 
     # -- sizes and inputs
@@ -85,34 +85,34 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         return n_features
 
     def n_outputs(self, n_features: int, *, noise: bool) -> int:
-        """Number of columns that the decoder owes; ``noise``: also for how rows vary around their mean."""
+        """Number of columns of the decoder's output; ``noise``: including those for the noise around the mean."""
         return n_features
 
     def encoder_input(self, x: Tensor) -> Tensor:
-        """The rows as numbers that an encoder can read, before they are centred and scaled."""
+        """The rows as numeric inputs of an encoder, before they are centred and scaled."""
         return x
 
     def input_range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Lowest and highest number that an encoder reads in each column; ``low`` and ``high`` are of training rows."""
+        """Lowest and highest input of an encoder in each column; ``low`` and ``high`` are those of training rows."""
         return low, high
 
     # -- the start of training
 
     def make_head(self, n_features: int) -> nn.Module:
-        """What ends the decoder of a model that draws: it turns the decoder's columns into ``raw``."""
+        """The module that ends the decoder of a generative model: it turns the decoder's columns into ``raw``."""
         return nn.Identity()
 
     @abstractmethod
     def initial_bias(self, mean: np.ndarray) -> np.ndarray:
-        """The decoder output that says "every row is the training mean"; what is left out of it begins at zero."""
+        """The decoder's output at which each row's mean is the training mean; missing columns begin at zero."""
 
     def start_noise(self, head: nn.Module, variance: np.ndarray, scale: np.ndarray) -> None:
-        """Let the head begin with noise of this variance; ``scale`` is that of the columns, in units of ``X``."""
+        """Set the head to noise of this variance; ``scale`` is that of the columns, in units of ``X``."""
 
-    # -- what rows are, given the decoder's output
+    # -- rows, given the decoder's output
 
     def target(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What a training step is to explain: the rows, or a draw that they stand for."""
+        """The target of a training step: the rows, or a draw for which they are the probabilities."""
         return x
 
     @abstractmethod
@@ -120,11 +120,11 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         """Log-probability of each row given the decoder's output; ``(..., n, d) -> (..., n)``."""
 
     def without_missing(self, raw: Any, x: Tensor) -> tuple[Any, Tensor]:
-        """Output and rows in which missing cells (NaN) are such that they add nothing to a score."""
-        raise ValueError(f"likelihood={self!r} does not take rows with missing cells.")
+        """Output and rows in which missing cells (NaN) are replaced so that they add nothing to a score."""
+        raise ValueError(f"likelihood must accept missing cells, got {self!r}, which does not.")
 
     def reconstruction_score(self, raw: Any, x: Tensor) -> Tensor:
-        """What a deterministic autoencoder maximises; of shape ``(..., n)``, higher is better."""
+        """The score that a deterministic autoencoder maximises; of shape ``(..., n)``, higher is better."""
         return self.log_prob(raw, x)
 
     def unscaled_score(self, score: np.ndarray, scale: float, n_scaled: np.ndarray | int) -> np.ndarray:
@@ -132,7 +132,7 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         return score - n_scaled * np.log(scale)
 
     def error(self, raw: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """Squared error of each row, of cells in units of 1 / ``weight``, summed; missing cells have none."""
+        """Squared error of each row, cells being multiplied by ``weight``; missing cells have error 0."""
         expected = self.mean(raw) * self.total_count(x)
         return ((torch.where(x.isnan(), expected, x) - expected) * weight).square().sum(-1)
 
@@ -146,8 +146,8 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def draw(self, raw: Any, generator: torch.Generator) -> Tensor:
-        """A row drawn for each output of the decoder."""
+        """Draw a row for each output of the decoder."""
 
     def total_count(self, x: Tensor) -> Tensor | float:
-        """What ``mean`` is to be multiplied by to stand beside the row ``x``."""
+        """The factor of ``mean`` that makes it comparable with the row ``x``."""
         return 1.0

@@ -1,4 +1,4 @@
-"""Categories: of features side by side, or as sequences of tokens, each depending on those before it."""
+"""Categories: of independent features, or of tokens in sequences, each of which depends on those before it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.likelihoods.discrete import IntegerValued, is_count
-from sk_autoenc.nn.tokens import Continuations
+from sk_autoenc.nn.tokens import AutoregressiveOutput
 
 
 class Categorical(IntegerValued):
@@ -42,25 +42,25 @@ class Categorical(IntegerValued):
         self.n_categories = n_categories
 
     def check(self, X: np.ndarray) -> None:
-        """Refuse what is no category, and numbers of categories that X cannot have."""
+        """Refuse values that are no categories, and an ``n_categories`` that does not suit X."""
         super().check(X)
         if self.n_categories is None:
             return
         given = np.asarray(self.n_categories, dtype=object)
         if given.shape not in ((), (X.shape[1],)) or not all(is_count(size) for size in given.flat):
             raise ValueError(
-                f"Categorical: n_categories must be None, an integer of 1 or more, or {X.shape[1]} of these, one for "
-                f"each column of X; got {self.n_categories!r}."
+                f"Categorical: n_categories must be None, an integer of 1 or more, or {X.shape[1]} such integers, one "
+                f"for each column of X, got {self.n_categories!r}."
             )
         sizes = np.broadcast_to(self.n_categories, X.shape[1])
         if (unknown := X.max(axis=0) >= sizes).any():
             column = int(unknown.argmax())
             raise ValueError(
-                f"likelihood='categorical': column {column} of X has the category {X[:, column].max():.6g}, but only "
-                f"{sizes[column]} categories, from 0 on, are known; give Categorical(n_categories=...) in fit."
+                f"likelihood='categorical': column {column} of X must have categories from 0 to {sizes[column] - 1}, "
+                f"got {X[:, column].max():.6g}; set Categorical(n_categories=...) in fit to allow more."
             )
 
-    def fitted_to(self, X: np.ndarray) -> "Categorical":
+    def resolve(self, X: np.ndarray) -> "Categorical":
         """With the number of categories of each feature."""
         found = X.max(axis=0).astype(int) + 1 if self.n_categories is None else self.n_categories
         return Categorical([int(size) for size in np.broadcast_to(found, X.shape[1])])
@@ -72,9 +72,9 @@ class Categorical(IntegerValued):
         if as_sequences:
             tokens = Tokens(may_end=True)
             tokens.check(X)
-            return Categorical(tokens.fitted_to(X).n_tokens)
+            return Categorical(tokens.resolve(X).n_tokens)
         self.check(X)
-        return self.fitted_to(X)
+        return self.resolve(X)
 
     def of_sequences(self, *, may_end: bool) -> Likelihood:
         """The likelihood of sequences of these categories; ``ValueError`` if positions have different ones."""
@@ -87,7 +87,7 @@ class Categorical(IntegerValued):
         return Tokens(None if n_tokens is None else int(n_tokens), may_end=may_end)
 
     def string_hint(self) -> str:
-        """How strings become categories."""
+        """Advice how to turn strings into categories."""
         return "Use scikit-learn's OrdinalEncoder to turn categories into numbers."
 
     @property
@@ -96,11 +96,11 @@ class Categorical(IntegerValued):
         return self.n_categories
 
     def n_inputs(self, n_features: int) -> int:
-        """One indicator a category."""
+        """One indicator for each category."""
         return sum(self._sizes)
 
     def n_outputs(self, n_features: int, *, noise: bool) -> int:
-        """One logit a category."""
+        """One logit for each category."""
         return sum(self._sizes)
 
     def encoder_input(self, x: Tensor) -> Tensor:
@@ -121,20 +121,20 @@ class Categorical(IntegerValued):
         return torch.stack([logits.argmax(-1).to(raw.dtype) for logits in raw.split(self._sizes, -1)], -1)
 
     def draw(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """A category of each feature."""
+        """Draw a category of each feature."""
         drawn = [torch.multinomial(logits.softmax(-1), 1, generator=generator) for logits in raw.split(self._sizes, -1)]
         return torch.cat(drawn, -1).to(raw.dtype)
 
     def initial_bias(self, mean: np.ndarray) -> np.ndarray:
-        """Logarithm of the categories' shares, for those that never occur as if it were 0.001."""
+        """Logarithm of the categories' shares, which count as 0.001 at least."""
         return np.log(mean.clip(1e-3))
 
 
 class Tokens(IntegerValued):
-    r"""Sequences of tokens numbered 0, 1, 2, …, all positions having the same ones.
+    r"""Sequences of tokens numbered 0, 1, 2, …; all positions have the same tokens.
 
-    What :class:`Categorical` is where an architecture reads series. The log-probability of a sequence is the sum over
-    positions of :math:`\log p(x_t | z, x_1, \dots, x_{t-1})`, with the end of the sequence as one more outcome.
+    It replaces :class:`Categorical` if the architecture reads sequences. The log-probability of a sequence is the sum
+    over positions of :math:`\log p(x_t | z, x_1, \dots, x_{t-1})`, with the end of the sequence as one more outcome.
 
     Parameters
     ----------
@@ -152,61 +152,61 @@ class Tokens(IntegerValued):
         self.may_end = may_end
 
     def check(self, X: np.ndarray) -> None:
-        """Refuse what is no token."""
+        """Refuse values that are no tokens."""
         tokens = X[~np.isnan(X)]
         if tokens.size == 0:
             if self.n_tokens is None:
-                raise ValueError("likelihood='categorical' needs tokens, but all sequences of X are empty.")
+                raise ValueError("likelihood='categorical': X must have a token, got only empty sequences.")
             return
         super().check(tokens)
         if self.n_tokens is not None and tokens.max() >= self.n_tokens:
             raise ValueError(
-                f"likelihood='categorical': X has the token {tokens.max():.6g}, but only {self.n_tokens} tokens, from "
-                "0 on, are known; give Categorical(n_categories=...) in fit."
+                f"likelihood='categorical': X must have tokens from 0 to {self.n_tokens - 1}, got {tokens.max():.6g}; "
+                "set Categorical(n_categories=...) in fit to allow more."
             )
 
-    def fitted_to(self, X: np.ndarray) -> "Tokens":
+    def resolve(self, X: np.ndarray) -> "Tokens":
         """With the number of tokens."""
         return self if self.n_tokens is not None else Tokens(int(np.nanmax(X)) + 1, may_end=self.may_end)
 
     def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
-        """Refuse noise of inputs, which tokens do not have."""
+        """Refuse input noise, which is not defined for tokens."""
         if is_noisy:
-            raise ValueError("noise does not go with sequences of tokens; set noise=0.")
+            raise ValueError("noise cannot be combined with sequences of tokens; set noise=0.")
 
     def string_hint(self) -> str:
-        """How strings become rows of tokens."""
+        """Advice how to turn strings into rows of tokens."""
         return "Use Vocabulary to turn strings into token numbers: make_pipeline(Vocabulary(), ...)."
 
     @property
     def n_outcomes(self) -> int:
-        """What may come at a step: a token, or the end."""
-        assert self.n_tokens is not None, "fitted_to comes first"
+        """Number of outcomes of a step: tokens, and the end."""
+        assert self.n_tokens is not None, "resolve must be called first"
         return self.n_tokens + self.may_end
 
     def shares(self, rows: Tensor) -> np.ndarray:
-        """How often each outcome comes in these rows, as shares of all."""
+        """Relative frequency of each outcome in these rows."""
         counts = torch.bincount(rows[~rows.isnan()].long(), minlength=self.n_outcomes).double()
         if self.may_end:
             counts[-1] += rows.isnan().any(1).sum()
         return (counts / counts.sum()).numpy()
 
-    def log_prob(self, raw: Continuations, x: Tensor) -> Tensor:
+    def log_prob(self, raw: AutoregressiveOutput, x: Tensor) -> Tensor:
         """Log-probability of the row, summed over its tokens and its end."""
         return raw.log_prob(x)
 
-    def error(self, raw: Continuations, x: Tensor, weight: Tensor) -> Tensor:
-        """How many tokens of each row are not the most probable ones after those before them."""
+    def error(self, raw: AutoregressiveOutput, x: Tensor, weight: Tensor) -> Tensor:
+        """Number of tokens of each row that are not the most probable ones, given the tokens before them."""
         return raw.n_wrong(x)
 
-    def mean(self, raw: Continuations) -> Tensor:
-        """At each step the most probable token after those before it."""
+    def mean(self, raw: AutoregressiveOutput) -> Tensor:
+        """At each step the most probable token, given the decoded tokens before it."""
         return raw.most_probable()
 
-    def draw(self, raw: Continuations, generator: torch.Generator) -> Tensor:
-        """Tokens drawn one after the other."""
+    def draw(self, raw: AutoregressiveOutput, generator: torch.Generator) -> Tensor:
+        """Draw tokens one after the other."""
         return raw.draw(generator)
 
     def initial_bias(self, mean: np.ndarray) -> np.ndarray:
-        """Logarithm of the outcomes' shares, for those that never come as if it were one in a million."""
+        """Logarithm of the outcomes' shares, which count as one in a million at least."""
         return np.log(mean.clip(1e-6))

@@ -18,16 +18,16 @@ def is_count(value: Any) -> bool:
 
 
 class Bernoulli(Likelihood):
-    """Values in [0, 1], the decoder's output being the logit of their mean.
+    """Values in [0, 1]. The decoder's output is the logit of their mean.
 
-    Values strictly between 0 and 1 count as shares of ones: minus their cross-entropy is the score, which is
-    a log-probability for binary rows.
+    The score is minus the cross-entropy, which is a log-probability for zeros and ones. Values between 0 and 1 count
+    as shares of ones.
 
     Parameters
     ----------
     binarize : False or "dynamic", default=False
-        ``"dynamic"``: a model with ``sample`` is trained on zeros and ones that are drawn anew at every step; a value
-        is the probability of a one [1]_. Rows that it scores must be zeros and ones.
+        ``"dynamic"``: a generative model is trained on zeros and ones, which are drawn at every step; a value is the
+        probability of a one [1]_. Rows to score must be zeros and ones.
 
     References
     ----------
@@ -50,33 +50,33 @@ class Bernoulli(Likelihood):
         low, high = X.min(), X.max()
         if low < 0 or high > 1:
             raise ValueError(
-                "likelihood='bernoulli' needs values in [0, 1], but X has values "
+                "likelihood='bernoulli': X must have values in [0, 1], got values "
                 f"from {low:.6g} to {high:.6g}; rescale X, or use likelihood='gaussian'."
             )
 
     def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
-        """Refuse draws of ones where there is no density to train."""
+        """Refuse binarised rows in models without a density."""
         if not is_density and self.binarize:
             raise ValueError(
-                f"likelihood={self!r}: ones are drawn for a density, and have no effect here; use Bernoulli(), or "
-                "VAETransformer."
+                f"likelihood={self!r}: binarize must be False in a model without a density, got {self.binarize!r}; use "
+                "Bernoulli(), or VAETransformer."
             )
 
     def check_scored(self, X: np.ndarray) -> None:
-        """Refuse grey values where the model is one of zeros and ones."""
+        """Refuse values between 0 and 1 if the model is trained on binarised rows."""
         self.check(X)
         if self.binarize == "dynamic" and (grey := (X != 0) & (X != 1)).any():
             raise ValueError(
-                f"Bernoulli(binarize='dynamic') scores zeros and ones, but X has the value {X[grey][0]:.6g}; draw "
-                "them first, for example by (rng.random(X.shape) < X).astype(X.dtype)."
+                f"Bernoulli(binarize='dynamic'): rows to score must be zeros and ones, got the value "
+                f"{X[grey][0]:.6g}; binarise X, for example by (rng.random(X.shape) < X).astype(X.dtype)."
             )
 
     def input_range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """From 0 to 1: binarised rows go beyond the grey ones."""
+        """From 0 to 1, because binarised rows may lie outside the range of the training values."""
         return torch.zeros_like(low), torch.ones_like(high)
 
     def target(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The rows, or where these are binarised, ones drawn with their probabilities."""
+        """The rows; if they are binarised, a draw of zeros and ones."""
         return torch.bernoulli(x, generator=generator) if self.binarize == "dynamic" else x
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Bernoulli(Likelihood):
 
 
 class IntegerValued(Likelihood):
-    """Integers from zero on: what counts and categories have in common."""
+    """Integers from 0 on: base class for counts and categories."""
 
     _called = "counts of 0 or more"
 
@@ -108,16 +108,16 @@ class IntegerValued(Likelihood):
     def check(self, X: np.ndarray) -> None:
         """Refuse negative values and fractions."""
         if X.min() < 0:
-            raise ValueError(f"likelihood='{self._name}' needs {self._called}, but X has the value {X.min():.6g}.")
+            raise ValueError(f"likelihood='{self._name}': X must have {self._called}, got {X.min():.6g}.")
         if (fractions := np.floor(X) != X).any():
             raise ValueError(
-                f"likelihood='{self._name}' needs whole numbers, but X has the value {X[fractions][0]:.6g}; "
+                f"likelihood='{self._name}': X must be integer-valued, got {X[fractions][0]:.6g}; "
                 "round X, or use likelihood='gaussian'."
             )
 
 
 class Poisson(IntegerValued):
-    """Counts, the decoder's output being the logarithm of their mean.
+    """Counts. The decoder's output is the logarithm of their mean.
 
     Examples
     --------
@@ -128,8 +128,8 @@ class Poisson(IntegerValued):
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of the row, summed over features."""
-        # torch's distribution takes the logarithm of exp(raw), which is lost for small rates.
-        raw, x = raw.double(), x.double()  # of a million counts, float32 loses a tenth of a nat
+        # torch's distribution takes the logarithm of exp(raw), which loses precision for small rates.
+        raw, x = raw.double(), x.double()  # for a million counts, float32 is wrong by a tenth of a nat
         return (x * raw - raw.exp() - torch.lgamma(x + 1)).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
@@ -137,18 +137,18 @@ class Poisson(IntegerValued):
         return raw.exp()
 
     def draw(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """Counts."""
+        """Draw counts."""
         return torch.poisson(raw.exp(), generator=generator)
 
     def initial_bias(self, mean: np.ndarray) -> np.ndarray:
-        """Logarithm of the mean, for features that are always zero as if it were 0.001."""
+        """Logarithm of the mean, which counts as 0.001 at least."""
         return np.log(mean.clip(1e-3))
 
 
 class Multinomial(IntegerValued):
-    """Counts of one draw per row of known size (words of a document): the output is a logit per feature.
+    """Counts with a given total in each row, such as words of a document. The decoder gives a logit for each feature.
 
-    ``inverse_transform`` gives each feature's share of the row, ``reconstruct`` the share times the row's total.
+    ``inverse_transform`` returns each feature's share of the total, ``reconstruct`` the share times the row's total.
 
     Parameters
     ----------
@@ -165,18 +165,18 @@ class Multinomial(IntegerValued):
     def __init__(self, total: int | None = None):
         self.total = total
 
-    def fitted_to(self, X: np.ndarray) -> "Multinomial":
-        """With the total of a sampled row; ``ValueError`` if it is given and no whole number of 1 or more."""
+    def resolve(self, X: np.ndarray) -> "Multinomial":
+        """With the total count of a sampled row; ``ValueError`` if the user's is not an integer of 1 or more."""
         if self.total is None:
-            return Multinomial(int(np.median(X.sum(axis=1))))  # 0 where most rows are empty
+            return Multinomial(int(np.median(X.sum(axis=1))))  # 0 if most rows are empty
         if not is_count(self.total):
             raise ValueError(f"Multinomial: total must be None or an integer of 1 or more, got {self.total!r}.")
         return self
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of the row's counts given its total."""
-        # torch's distribution checks its logits, whatever it is told; training has to see a loss that is not finite.
-        raw, x = raw.double(), x.double()  # of a million counts, float32 loses a nat
+        # torch's distribution raises for logits that are not finite. Training must see such a loss instead.
+        raw, x = raw.double(), x.double()  # for a million counts, float32 is wrong by a nat
         n_orders = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
         return n_orders + (x * raw.log_softmax(-1)).sum(-1)
 
@@ -185,9 +185,9 @@ class Multinomial(IntegerValued):
         return raw.softmax(-1)
 
     def draw(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """Counts that add up to ``total``."""
+        """Draw counts that add up to ``total``."""
         assert self.total is not None
-        # torch's own would hold every single draw, of a million a row.
+        # torch's sampler would store every single draw, a million for such a total.
         seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
         counts = np.random.default_rng(int(seed)).multinomial(self.total, raw.double().softmax(-1).cpu().numpy())
         return torch.from_numpy(counts).to(raw)
@@ -197,5 +197,5 @@ class Multinomial(IntegerValued):
         return x.sum(-1, keepdim=True)
 
     def initial_bias(self, mean: np.ndarray) -> np.ndarray:
-        """Logarithm of the mean counts, for features that are always zero as if they were 0.001."""
+        """Logarithm of the mean counts, which count as 0.001 at least."""
         return np.log(mean.clip(1e-3))

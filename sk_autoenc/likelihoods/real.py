@@ -1,4 +1,4 @@
-"""Real values: normal noise, and noise of Student's t distribution."""
+"""Real values with normal noise, or with noise of Student's t distribution."""
 
 import math
 from numbers import Real
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.nn.noise import GaussianNoise, NoiseOutput, StudentNoise, draw_student, student_log_prob
 
-#: Up to so many features, noise is correlated by default: a matrix of their square is learned.
+#: Noise is correlated by default up to this many features, because a square matrix of this size is learned.
 MOST_CORRELATED = 256
 
 #: Least variance of noise, in units of scaled rows, whose mean variance is 1.
@@ -64,20 +64,20 @@ class Gaussian(Likelihood):
                     f"{name}: variance must be 'row', 'feature', 'shared' or a number, got {self.variance!r}."
                 )
         elif isinstance(self.variance, bool) or not isinstance(self.variance, Real) or not 0 < self.variance < math.inf:
-            raise ValueError(f"{name}: variance must be a name or a positive number, got {self.variance!r}.")
+            raise ValueError(f"{name}: variance must be a name or a number above 0, got {self.variance!r}.")
         if not isinstance(self.correlated, bool | np.bool_) and self.correlated != "auto":
             raise ValueError(f"{name}: correlated must be True, False or 'auto', got {self.correlated!r}.")
         if self.correlated is True and self.variance not in ("row", "feature"):
             raise ValueError(
-                f"{name}: correlated=True does not go with variance={self.variance!r}; use 'row' or 'feature'."
+                f"{name}: correlated=True cannot be combined with variance={self.variance!r}; use 'row' or 'feature'."
             )
 
     def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
-        """Refuse noise that a model without a density would not learn."""
+        """Refuse parameters of the noise, which a model without a density does not learn."""
         if not is_density and repr(self) != repr(Gaussian()):
             raise ValueError(
-                f"likelihood={self!r}: the noise of rows has no effect here, where the squared error is minimised; use "
-                "Gaussian(), or VAETransformer, which learns it."
+                "likelihood must be Gaussian() in a model that minimises the squared error, because the noise has no "
+                f"effect there, got {self!r}; use VAETransformer, which learns the noise."
             )
 
     def is_scaled(self, n_features: int) -> np.ndarray:
@@ -90,13 +90,13 @@ class Gaussian(Likelihood):
         return self.variance in ("row", "feature")
 
     def for_start(self, *, is_linear: bool, may_end_early: bool) -> "Gaussian":
-        """With correlations of the noise where training starts at a linear model and every cell is there.
+        """With correlated noise, for ``"auto"``, only if training starts at a linear model and no cell is missing.
 
-        From a random start, correlated noise explains rows sooner than codes do, and codes are left with nothing. With
-        missing cells, correlations would mix what is there with what is not.
+        From a random start, the noise learns the correlations of features before the codes do, and codes collapse. With
+        missing cells, correlations would mix missing and observed cells.
         """
         if may_end_early and self.correlated is True:
-            raise ValueError(f"likelihood={self!r}: correlated=True does not go with unequal_lengths=True.")
+            raise ValueError(f"likelihood={self!r}: correlated=True cannot be combined with unequal_lengths=True.")
         if self.correlated == "auto" and (may_end_early or not is_linear):
             return clone(self).set_params(correlated=False)
         return self
@@ -108,7 +108,7 @@ class Gaussian(Likelihood):
         return bool(self.correlated)
 
     def n_outputs(self, n_features: int, *, noise: bool) -> int:
-        """A mean for each feature; where variances are predicted its scale and one of each axis of correlated noise."""
+        """A mean for each feature. Predicted variances add a scale for each, correlated noise one for each axis."""
         if not noise or self.variance != "row":
             return n_features
         return n_features * (3 if self.is_correlated(n_features) else 2)
@@ -127,17 +127,17 @@ class Gaussian(Likelihood):
         return -(x - raw).square().sum(-1)
 
     def unscaled_score(self, score: np.ndarray, scale: float, n_scaled: np.ndarray | int) -> np.ndarray:
-        """The squared error in the squared units of the rows."""
+        """Minus the squared error in the squared units of the rows."""
         return score * scale**2
 
     def without_missing(self, raw: Any, x: Tensor) -> tuple[Any, Tensor]:
-        """Missing cells lie at the mean; where noise is known, they have density 1."""
+        """Missing cells are set to the mean. Under a noise distribution they have density 1."""
         if isinstance(raw, NoiseOutput):
             return raw.without_missing(x)
         return raw, torch.where(x.isnan(), raw, x)
 
     def location(self, raw: NoiseOutput) -> Tensor:
-        """Where the distribution lies."""
+        """The mean of the noise distribution."""
         return raw.location
 
     def mean(self, raw: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class Gaussian(Likelihood):
         return mean
 
     def start_noise(self, head: nn.Module, variance: np.ndarray, scale: np.ndarray) -> None:
-        """Let noise begin with the features' variances, with their mean, or with what the user gives."""
+        """Set the noise to the features' variances, to their mean, or to the user's variance."""
         assert isinstance(head, GaussianNoise)
         known = self.known_variance(variance, scale)
         set_noise(head, np.diag(known))
@@ -171,7 +171,7 @@ class Gaussian(Likelihood):
 
 
 def set_noise(head: GaussianNoise, covariance: np.ndarray) -> None:
-    """Let a head be normal noise of this covariance, with the tails of normal noise."""
+    """Set a head to normal noise of this covariance."""
     if head.mixing is None:
         whitener = 1 / np.sqrt(covariance.diagonal())
     else:
@@ -183,9 +183,9 @@ def set_noise(head: GaussianNoise, covariance: np.ndarray) -> None:
 class StudentT(Gaussian):
     r"""Real values around the decoder's output, with noise of Student's t distribution.
 
-    It suits rows with rare far values. Under normal noise these decide the fit, and are still next to impossible when
-    they occur again. Here tails are learned, from those of a normal distribution to far heavier ones [1]_. After the
-    noise is transformed to independent entries of scale 1, the density of entry :math:`j` is
+    It suits rows with rare extreme values. Under normal noise such values dominate the fit, and new ones have nearly no
+    probability. Here tails are learned, from those of a normal distribution to far heavier ones [1]_. After the noise
+    is transformed to independent entries of scale 1, the density of entry :math:`j` is
 
     .. math::
         \frac{\Gamma((\nu_j + 1) / 2)}{\Gamma(\nu_j / 2) \sqrt{\pi \nu_j}}

@@ -1,4 +1,4 @@
-"""The container of an adversarial autoencoder: a critic tells codes of rows from draws of the prior."""
+"""The container of an adversarial autoencoder, whose critic separates codes of rows from draws of the prior."""
 
 from typing import Any, NamedTuple
 
@@ -10,17 +10,17 @@ from sk_autoenc.nn.variational import LatentVariableModel, Posterior
 
 
 class DrawnOutput(NamedTuple):
-    """What the reconstruction phase reads."""
+    """The output of a training step's forward pass."""
 
-    target: Tensor  # (batch, n_features): the rows, or a draw that they stand for
+    target: Tensor  # (batch, n_features): the rows, or a binarised draw of them
     code: Tensor  # (batch, n_components)
     log_likelihood: Tensor  # (batch,): log p(x | code)
 
 
 class AdversarialAutoencoder(LatentVariableModel):
-    """Encoder, decoder and noise as in a variational autoencoder; a critic takes the place of the KL divergence.
+    """Encoder, decoder and noise as in a variational autoencoder; a critic replaces the KL divergence.
 
-    Inside, codes have mean 0 and variance 1 under the prior, whatever its place and scale.
+    The networks read and return codes that are standardised by the mean and standard deviation of the prior.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ class AdversarialAutoencoder(LatentVariableModel):
         self.register_buffer("center", torch.zeros(n_components))
         self.register_buffer("scale", torch.ones(n_components))
 
-    def read_prior(self, codes: Tensor) -> None:
-        """Take place and scale of the prior from draws."""
+    def set_prior_moments(self, codes: Tensor) -> None:
+        """Set mean and standard deviation of the prior from draws."""
         scale, center = torch.std_mean(codes, dim=0)
         self.center.copy_(center)
         self.scale.copy_(scale.clamp_min(1e-6))
@@ -69,7 +69,7 @@ class AdversarialAutoencoder(LatentVariableModel):
         return super().observe(self._standardized(code), x)
 
     def draw_code(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """A code of each row."""
+        """A code of each row; with a normal posterior, a draw from it."""
         posterior = self.posterior(x)
         if self.deterministic:
             return posterior.mean
@@ -85,7 +85,7 @@ class AdversarialAutoencoder(LatentVariableModel):
         return DrawnOutput(x, code, self.log_likelihood(code, x))
 
     def log_odds(self, code: Tensor) -> Tensor:
-        """What the critic says, of shape (batch,)."""
+        """The critic's log-odds that each code is a draw of the prior, of shape (batch,)."""
         return self.critic(self._standardized(code))[:, 0]
 
     def _standardized(self, code: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The container of an autoencoder: corrupt, encode, decode; what it returns is a NamedTuple."""
+"""The container of an autoencoder: corrupt, encode, decode; it returns a NamedTuple."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,23 +12,23 @@ from sk_autoenc.nn.recurrent import SeriesDecoder
 
 class AutoencoderOutput(NamedTuple):
     code: Tensor  # (batch, n_components)
-    raw: Tensor  # (batch, n_outputs): what the likelihood reads
+    raw: Tensor  # (batch, n_outputs): the decoder's output, which the likelihood reads
     jacobian_norm: Tensor | None  # (batch,): unbiased estimate of the encoder's squared Jacobian norm
 
 
 class Standardize(nn.Module):
-    """``(x - center) / scale``, with one scale for all features, held to the range of the training rows.
+    """``(x - center) / scale``, with one scale for all features, after ``x`` is clipped to the range of training rows.
 
-    Beyond that range the code of counts would grow without bound, and the rate with its exponential. It is a module and
-    no :class:`~sk_autoenc.data.scaling.Scaling`, because the likelihood needs the rows in their own units: only the
-    encoder's input is scaled, inside the network.
+    Without clipping, codes of large counts would be large, and the decoded rate is the exponential of the output. This
+    is a module and no :class:`~sk_autoenc.data.scaling.Scaling`, because the likelihood needs the rows in their own
+    units: only the encoder's input is scaled, inside the network.
 
     Parameters
     ----------
     n_inputs : int
-        Number of columns that come out.
+        Number of columns of the result.
     read : callable
-        Applied first; what makes numbers of categories.
+        Applied first; turns categories into indicators.
     """
 
     center: Tensor
@@ -48,7 +48,7 @@ class Standardize(nn.Module):
         return (self.read(x).clamp(self.low, self.high) - self.center) / self.scale
 
     def set(self, center: Tensor, scale: float, low: Tensor, high: Tensor) -> None:
-        """Take the centre of every column, one scale, and every column's lowest and highest value."""
+        """Set the centre of every column, one scale, and every column's lowest and highest value."""
         self.center.copy_(center)
         self.scale.fill_(scale)
         self.low.copy_(low)
@@ -56,23 +56,23 @@ class Standardize(nn.Module):
 
 
 def decode_like(decoder: nn.Module, code: Tensor, x: Tensor | None) -> Any:
-    """What codes of the rows ``x`` stand for; a decoder of series need not go on after these end."""
+    """The decoder's output for codes of the rows ``x``; in training, a decoder of series stops where these end."""
     return decoder(code, like=x) if isinstance(decoder, SeriesDecoder) else decoder(code)
 
 
 class Autoencoder(nn.Module):
-    """An encoder and a decoder; with a generator it draws the corruption, without one nothing is random.
+    """An encoder and a decoder. With a generator the corruption is drawn; without one nothing is random.
 
     Parameters
     ----------
     encoder, decoder : nn.Module
         ``(batch, n_features) -> (batch, n_components)`` and back to ``(batch, n_outputs)``.
     standardize : Standardize or None
-        Brings rows to the encoder's scale, when they do not come in it.
+        Standardises the encoder's input; None if rows are scaled before the network.
     corruption : Corruption or None
-        ``(rows, generator) -> rows``, applied in the encoder's scale.
+        ``(rows, generator) -> rows``, applied to the standardised rows.
     contractive : bool
-        Whether ``jacobian_norm`` is computed, for a penalty on it.
+        Whether ``jacobian_norm`` is computed, for a penalty.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Autoencoder(nn.Module):
         self.contractive = contractive
 
     def encoder_input(self, x: Tensor) -> Tensor:
-        """The rows in the scale in which the encoder reads them."""
+        """The standardised rows, which the encoder reads."""
         return x if self.standardize is None else self.standardize(x)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -115,7 +115,8 @@ class Autoencoder(nn.Module):
     def _code_and_jacobian_norm(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Codes, and ‖Jᵀ u‖² with u ~ N(0, I), whose mean is the squared Frobenius norm of the Jacobian J.
 
-        Backward twice, because forward-mode differentiation keeps its state per process: it breaks in threads.
+        It differentiates backward twice. Forward-mode differentiation has one state for the whole process, so it fails
+        in threads.
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_()

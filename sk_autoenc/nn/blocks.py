@@ -1,4 +1,4 @@
-"""Layers that the architectures are made of; torch only, nothing here knows of rows, losses or estimators."""
+"""The layers of the architectures; torch only, without losses or estimators."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,26 +23,26 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softplus": F.softplus,
     "asinh": torch.asinh,  # the identity near zero, a logarithm far from it
-    "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),  # no unit can fall silent for good
+    "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),  # the gradient is nowhere 0
 }
 
-#: Units of these have one form whatever their size.
+#: Activations with f(a x) = a f(x) for a > 0.
 POSITIVELY_HOMOGENEOUS = {"identity", "relu", "leaky_relu"}
 
-# A matrix product with this many output columns, or a multiple, treats every row of a block alike.
-# Narrow ones pick another kernel for some rows, and a row's last bits then depend on where it stands.
+# A matrix product with this many output columns, or a multiple, computes every row of a block alike. With other widths
+# torch computes some rows by another kernel, and a row's last bits then depend on its position.
 ALIGNED_WIDTH = 16
 
-# torch hands elementwise work of up to this many cells to a single thread.
+# torch computes elementwise functions of up to this many cells in a single thread.
 SERIAL_CELLS = 32768
 
 
-# In evaluation so many images or series go through at once, whatever their number: kernels are chosen by the shape.
+# Evaluation computes this many images or series at once, whatever their number: torch chooses kernels by shape.
 ROWS_AT_ONCE = 64
 
 
 class Linear(nn.Linear):
-    """A linear layer whose evaluation gives a row the same bits wherever it stands in the block."""
+    """A linear layer; in evaluation, a row's result is equal bit for bit at every position of the block."""
 
     def weights(self) -> Tensor:
         return self.weight
@@ -56,7 +56,7 @@ class Linear(nn.Linear):
 
 
 class Activation(nn.Module):
-    """An elementwise function whose evaluation gives a cell the same bits wherever it stands in the block."""
+    """An elementwise function; in evaluation, a cell's result is equal bit for bit at every position of the block."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -68,16 +68,16 @@ class Activation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training or x.numel() <= SERIAL_CELLS or x.device.type != "cpu" or torch.get_num_threads() <= 2:
             return self.function(x)
-        # More than two threads may cut the cells where a vector register does not end, and the odd ones are then
-        # computed by other code. In blocks of a multiple of 64 rows, halves and the pieces below never are.
+        # More than two threads may divide the cells inside a vector register, and other code then computes the last
+        # cells. In blocks of a multiple of 64 rows, halves and the pieces below end at a register.
         return torch.cat([self.function(piece) for piece in x.reshape(-1).split(SERIAL_CELLS)]).view_as(x)
 
 
 class BoundedLinear(Linear):
     """A linear layer whose columns have norm 1 at most.
 
-    A decoder made of these cannot undo a code that shrinks, so a penalty on the size of the code
-    (or of the encoder's slope) has something to hold on to.
+    A decoder of such layers cannot enlarge a code that has shrunk. So a penalty on the size of the code, or on the
+    encoder's Jacobian, cannot be evaded by scaling.
     """
 
     def weights(self) -> Tensor:
@@ -86,9 +86,9 @@ class BoundedLinear(Linear):
 
 
 def normalization(width: int) -> nn.LayerNorm:
-    """Layer normalisation without weights of its own: the linear layer that reads it has them already.
+    """Layer normalisation without weights, because the linear layer after it has weights.
 
-    (Their gradients would also be sums over rows in an order that depends on the number of threads.)
+    Gradients of its weights would also depend on the number of threads, in whose order rows are summed.
     """
     return nn.LayerNorm(width, elementwise_affine=False)
 
@@ -111,8 +111,8 @@ def multilayer_perceptron(
 ) -> nn.Sequential:
     """Layers through ``sizes``, the last one linear.
 
-    With ``residual``, a hidden layer as wide as the one before it becomes a residual layer, and the last
-    layer reads normalised values.
+    With ``residual``, a hidden layer as wide as the one before it becomes a residual layer, and the input of the last
+    layer is normalised.
     """
     layers: list[nn.Module] = []
     *hidden, last = sizes[1:]
@@ -132,9 +132,8 @@ def multilayer_perceptron(
 class LinearPlusNonlinear(nn.Module):
     """``linear(x) + gain * network(asinh(clip(x) / std))``.
 
-    The network reads features of one size, long tails drawn in, and nothing outside the training range: far
-    from the training rows its part stays what it is at the edge, so that the whole falls back to the linear
-    map instead of extrapolating.
+    The network's input has features of one scale, without long tails, clipped to the range of the training rows. Beyond
+    this range the network's output is constant, so the sum extrapolates linearly.
     """
 
     low: Tensor
@@ -145,21 +144,21 @@ class LinearPlusNonlinear(nn.Module):
     def __init__(self, linear_path: Linear, nonlinear: nn.Sequential):
         super().__init__()
         self.linear_path, self.nonlinear = linear_path, nonlinear
-        self.shorten = Activation("asinh")
+        self.input_activation = Activation("asinh")
         for name in ("low", "high", "std"):
             self.register_buffer(name, torch.ones(linear_path.in_features))
         self.register_buffer("gain", torch.ones(linear_path.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.shorten(x.clamp(self.low, self.high) / self.std)
+        seen = self.input_activation(x.clamp(self.low, self.high) / self.std)
         return self.linear_path(x) + self.gain * self.nonlinear(seen)
 
     @torch.no_grad()
     def scale_first_layer(self, factor: float) -> None:
         """Multiply the first layer's weights by a factor, and divide the second's by it.
 
-        The latter changes nothing where the second is the output layer, whose weights are still zero. Of a few inputs
-        that torch's default weights read, units are nearly linear, and fine structure takes long.
+        If the second layer is the output layer, its weights are zero at the start, and the division has no effect. With
+        torch's default weights and few inputs, units are nearly linear, so the network learns fine structure slowly.
         """
         first, second = [layer for layer in self.nonlinear if isinstance(layer, nn.Linear)][:2]
         for parameter in (first.weight, first.bias):
@@ -167,8 +166,8 @@ class LinearPlusNonlinear(nn.Module):
         second.weight.div_(factor)
 
 
-class SteadyNetwork(nn.Sequential):
-    """Layers between rows and codes whose evaluation gives a row the same bits in any company.
+class BatchInvariantNetwork(nn.Sequential):
+    """Layers whose evaluation is batch-invariant: a row's result is equal bit for bit whatever the other rows are.
 
     ``(..., n, n_in) -> (..., n, n_out)``.
     """

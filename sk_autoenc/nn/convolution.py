@@ -1,4 +1,4 @@
-"""Convolutional networks on rows that hold images or series: the layers, and how one lies in a row; torch only.
+"""Convolutional layers on rows that hold images or series, and the layout of these rows; torch only.
 
 A series is an image of height 1, with kernels of height 1.
 """
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 #: Height and width.
 Pair = tuple[int, int]
 
-#: Enlarged maps of up to so many channels come from an ordinary convolution, which is faster for few.
+#: Enlarged maps with up to this many channels are computed by an ordinary convolution, which is faster for few.
 FEW_CHANNELS = 4
 
 
 class ImageLayout(NamedTuple):
-    """How a row holds an image, or several of one shape one after the other; a series has height 1."""
+    """How a row holds an image, or several images of one shape one after the other; a series has height 1."""
 
     n_channels: int
     height: int
@@ -31,7 +31,7 @@ class ImageLayout(NamedTuple):
 
     def to_maps(self, rows: Tensor) -> Tensor:
         """``(n, n_cells) -> (n, n_channels, height, width)``."""
-        if self.channels_last or self.n_channels == 1:  # which for a single channel is the same
+        if self.channels_last or self.n_channels == 1:  # both orders are equal for a single channel
             return rows.unflatten(1, (self.height, self.width, self.n_channels)).permute(0, 3, 1, 2)
         return rows.unflatten(1, self[:3])
 
@@ -43,7 +43,7 @@ class ImageLayout(NamedTuple):
 
 
 def in_fast_order(maps: Tensor) -> Tensor:
-    """Maps in the order in memory in which convolutions are fastest: images on a CPU pixel after pixel."""
+    """Maps in the memory format in which convolutions are fastest: for images on a CPU, channels last."""
     pixels_first = maps.device.type == "cpu" and maps.shape[2] > 1
     return maps.contiguous(memory_format=torch.channels_last if pixels_first else torch.contiguous_format)
 
@@ -51,12 +51,12 @@ def in_fast_order(maps: Tensor) -> Tensor:
 def convolve(
     maps: Tensor, kernel: Tensor, bias: Tensor | None, stride: Pair, dilation: Pair = (1, 1), *, training: bool
 ) -> Tensor:
-    """A convolution of maps with zeros around, half a kernel wide."""
+    """A convolution of maps that are padded with zeros by half a kernel."""
     down, across = dilation
     margin = (down * (kernel.shape[2] // 2), across * (kernel.shape[3] // 2))
     if training:
         return F.conv2d(maps, kernel, bias, stride, margin, dilation)
-    # For maps hardly larger than the kernel, the kernels that pad by themselves depend on an image's place.
+    # If maps are hardly larger than the kernel, the result of torch's own padding depends on an image's position.
     padded = F.pad(maps, (margin[1], margin[1], margin[0], margin[0]))
     return F.conv2d(padded, kernel, bias, stride, 0, dilation)
 
@@ -86,13 +86,13 @@ class Convolution(nn.Conv2d):
 
 
 class UpsampledConvolution(nn.Conv2d):
-    """Every pixel becomes ``stride`` x ``stride`` equal ones, then a convolution; cut to ``size``.
+    """Repeat every pixel ``stride`` x ``stride`` times, then convolve; the result is cut to ``size``.
 
-    A plain transposed convolution makes neighbouring pixels by different weights, which shows as a checkerboard [1].
-    Here both steps are computed as one transposed convolution whose kernel is the layer's own one, summed over the
-    pixels that are equal: the same result for half the work. Where few channels come out, a convolution of the small
-    maps makes the ``stride`` x ``stride`` pixels of each place as so many channels instead [2]: again the same result.
-    A dilated kernel would lose its gaps by such sums, so there pixels are repeated.
+    A plain transposed convolution computes neighbouring pixels by different weights, which gives a checkerboard [1].
+    Here both steps are one transposed convolution, whose kernel is the layer's kernel summed over the equal pixels: the
+    same result in half the time. With few output channels, a convolution of the small maps computes the ``stride`` x
+    ``stride`` pixels of each position as channels instead [2]: again the same result. A dilated kernel would lose its
+    gaps in such sums, so with dilation pixels are repeated.
 
     [1] Odena, Dumoulin, Olah (2016). Deconvolution and checkerboard artifacts. Distill.
     [2] Shi et al. (2016). Real-time single image and video super-resolution using an efficient sub-pixel
@@ -120,13 +120,13 @@ class UpsampledConvolution(nn.Conv2d):
     def kernel(self) -> Tensor:
         """Kernel of the transposed convolution, ``(n_in, n_out, ...)``, along each axis larger by ``stride - 1``.
 
-        ``bounded``: what one input cell adds to the output has norm 1 at most.
+        ``bounded``: the part of the output that depends on one input cell has norm 1 at most.
         """
         kernel = self._within_bounds(self._of_one_cell(self.weight), n_in_axis=0)
-        return kernel.contiguous()  # the order in which the convolution is fastest
+        return kernel.contiguous()  # the convolution is fastest in this order
 
     def _of_one_cell(self, weight: Tensor) -> Tensor:
-        """What one input cell adds to the output, ``(n_in, n_out, ...)``: its equal pixels through the kernel."""
+        """The part of the output that depends on one input cell, ``(n_in, n_out, ...)``: its pixels, convolved."""
         (down, across), flipped = self.stride, weight.flip(2, 3).transpose(0, 1)
         kernel = F.pad(flipped, (across - 1, across - 1, down - 1, down - 1))
         return F.avg_pool2d(kernel, (down, across), stride=1) * (down * across) if down * across > 1 else kernel
@@ -136,13 +136,13 @@ class UpsampledConvolution(nn.Conv2d):
         if not self.bounded:
             return self.weight
         (height, width), (down, across) = self.kernel_size, self.dilation
-        spread = self.weight.new_zeros(*self.weight.shape[:2], down * (height - 1) + 1, across * (width - 1) + 1)
-        spread[..., ::down, ::across] = self.weight
-        norms = torch.linalg.vector_norm(self._of_one_cell(spread), dim=(1, 2, 3))  # (n_in,)
+        dilated = self.weight.new_zeros(*self.weight.shape[:2], down * (height - 1) + 1, across * (width - 1) + 1)
+        dilated[..., ::down, ::across] = self.weight
+        norms = torch.linalg.vector_norm(self._of_one_cell(dilated), dim=(1, 2, 3))  # (n_in,)
         return self.weight / norms.clamp_min(1.0)[:, None, None]
 
     def kernel_of_phases(self) -> Tensor:
-        """Kernel of the convolution of small maps, ``(n_out * down * across, n_in, ...)``; the same numbers."""
+        """Kernel of the convolution of small maps, ``(n_out * down * across, n_in, ...)``, of equal effect."""
         sizes = zip(self.kernel_size, self.stride, strict=True)
         by_row, by_column = (read_by_phase(*pair, self.weight.device).to(self.weight.dtype) for pair in sizes)
         kernel = torch.einsum("oikl,pak,qbl->opqiab", self.weight, by_row, by_column).flatten(0, 2)
@@ -151,8 +151,8 @@ class UpsampledConvolution(nn.Conv2d):
     def _within_bounds(self, kernel: Tensor, n_in_axis: int) -> Tensor:
         if not self.bounded:
             return kernel
-        others = [axis for axis in range(4) if axis != n_in_axis]
-        return kernel / torch.linalg.vector_norm(kernel, dim=others, keepdim=True).clamp_min(1.0)
+        output_axes = [axis for axis in range(4) if axis != n_in_axis]
+        return kernel / torch.linalg.vector_norm(kernel, dim=output_axes, keepdim=True).clamp_min(1.0)
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.enlarge(maps, self.bias)
@@ -165,7 +165,7 @@ class UpsampledConvolution(nn.Conv2d):
             kernel = self.dilated_kernel()
             out = convolve(in_fast_order(repeated), kernel, bias, (1, 1), self.dilation, training=self.training)
         elif self.out_channels > FEW_CHANNELS and (self.training or maps.shape[2] > 1):
-            # Not for fitted models of series: some processors then round by the number of threads.
+            # In evaluation of series, rounding would depend on the number of threads on some processors.
             out = F.conv_transpose2d(maps, self.kernel(), bias, self.stride, self.margin)
         else:
             phases = convolve(maps, self.kernel_of_phases(), None, (1, 1), training=self.training)
@@ -175,9 +175,9 @@ class UpsampledConvolution(nn.Conv2d):
 
 
 def read_by_phase(size: int, stride: int, device: torch.device) -> Tensor:
-    """Which cell of the small map each tap of a kernel reads, for each cell that one is enlarged to.
+    """Which cell of the small map each tap of a kernel reads, for each of the ``stride`` cells of an enlarged cell.
 
-    Booleans ``(stride, n, size)``; of the n cells of the small map the middle one is the one that is enlarged.
+    Booleans ``(stride, n, size)``. The middle one of the n cells of the small map is the enlarged cell.
     """
     reach = -(-(size // 2) // stride)
     taps, cells = torch.arange(size, device=device), torch.arange(-reach, reach + 1, device=device)
@@ -186,7 +186,7 @@ def read_by_phase(size: int, stride: int, device: torch.device) -> Tensor:
 
 
 class ToRows(UpsampledConvolution):
-    """The last layer of a decoder: it gives rows, and has a bias of its own for each of their columns."""
+    """The last layer of a decoder: it returns rows, and has a bias for each of their columns."""
 
     bias: nn.Parameter
 

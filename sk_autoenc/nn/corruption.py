@@ -1,4 +1,4 @@
-"""The noise kinds: what a denoising autoencoder's encoder sees instead of the rows."""
+"""The kinds of noise, which corrupt the input of a denoising autoencoder's encoder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Places of a side at which ``warp`` draws how far to move; in between it is on straight lines.
+#: Number of evenly spaced positions at which ``warp`` draws how far to move; moves between them are interpolated.
 KNOTS = 10
 
 
@@ -17,13 +17,13 @@ def add_gaussian(x: Tensor, amount: float, generator: torch.Generator) -> Tensor
 
 
 def mask(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Set a share ``amount`` of the cells to zero, which in the centred scale is the feature's mean."""
+    """Set a share ``amount`` of the cells to zero, which is the feature's mean in centred rows."""
     kept = torch.rand(x.shape, dtype=x.dtype, generator=generator, device=x.device) >= amount
     return x * kept
 
 
 def salt_and_pepper(x: Tensor, amount: float, generator: torch.Generator, low: Tensor, high: Tensor) -> Tensor:
-    """Set a share ``amount`` of the cells to the feature's lowest or highest training value, by a fair coin."""
+    """Set a share ``amount`` of the cells to the feature's lowest or highest training value, with equal probability."""
     draw = torch.rand(x.shape, dtype=x.dtype, generator=generator, device=x.device)
     return torch.where(draw < amount / 2, low, torch.where(draw < amount, high, x))
 
@@ -31,12 +31,12 @@ def salt_and_pepper(x: Tensor, amount: float, generator: torch.Generator, low: T
 def block(x: Tensor, amount: float, generator: torch.Generator, layout: Any) -> Tensor:
     """Set a rectangle of each image or a stretch of each series, a share ``amount`` of it, to zero in all channels.
 
-    Its place is drawn, and of an image its shape, from a strip of full height to one of full width; sides are whole
-    pixels, one at least where ``amount`` is above 0.
+    Its position is random. The shape of a rectangle is random as well, from a strip of full height to one of full
+    width. Sides are numbers of pixels, at least 1 if ``amount`` is above 0.
     """
     height, width = layout.height, layout.width
     shape, *place = torch.rand(3, len(x), 1, generator=generator, device=x.device, dtype=x.dtype)
-    shape = shape * (height > 1)  # of a series a stretch
+    shape = shape * (height > 1)  # 0 for series: a stretch
     least = float(amount > 0)
     n_rows = (height * amount**shape).round().clamp_min(least)
     n_columns = (width * amount ** (1 - shape)).round().clamp_min(least)
@@ -49,7 +49,7 @@ def block(x: Tensor, amount: float, generator: torch.Generator, layout: Any) -> 
 
 
 def _inside(positions: Tensor, share: Tensor, length: Tensor) -> Tensor:
-    """Which positions lie in a stretch of this length, ``share`` in [0, 1) saying where it begins; ``(n, side)``."""
+    """Which positions lie in a stretch of this length, whose begin is random by ``share`` in [0, 1); ``(n, side)``."""
     begin = (share * (len(positions) + 1 - length)).floor()
     return (positions >= begin) & (positions < begin + length)
 
@@ -57,9 +57,9 @@ def _inside(positions: Tensor, share: Tensor, length: Tensor) -> Tensor:
 def warp(x: Tensor, amount: float, generator: torch.Generator, layout: Any, center: Tensor) -> Tensor:
     """Move the time points of each series, or the columns and the rows of each image, by a curve drawn for it.
 
-    The curve goes through N(0, (``amount`` · length)²) at evenly spaced times, on straight lines between them, in the
-    spirit of [1]_ (whose curves keep the order of time; here it goes back where neighbours draw very different moves);
-    ends repeat. ``center`` is what was subtracted from the rows: it moves with them.
+    The curve has values of N(0, (``amount`` · length)²) at evenly spaced times, and is linear between them. It is close
+    to [1]_, whose curves keep the order of time; here time runs backwards where neighbouring values differ by much.
+    Cells at the ends are repeated. ``center`` was subtracted from the rows, and is moved with them.
 
     [1] Um et al. (2017). Data augmentation of wearable sensor data for Parkinson's disease monitoring using
         convolutional neural networks. ICMI.
@@ -71,7 +71,7 @@ def warp(x: Tensor, amount: float, generator: torch.Generator, layout: Any, cent
 
 
 def _moved_along(axis: int, maps: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Maps read at other places along an axis, linearly between cells."""
+    """Maps at moved positions along an axis, interpolated linearly between cells."""
     side = maps.shape[axis]
     knots = torch.randn(len(maps), 1, KNOTS, generator=generator, device=maps.device, dtype=maps.dtype)
     moves = amount * side * F.interpolate(knots, size=side, mode="linear", align_corners=True)
@@ -90,12 +90,12 @@ NOISE_KINDS: dict[str, Callable[..., Tensor]] = {
     "warp": warp,
 }
 
-#: Those that need to know what image or series a row holds.
+#: Kinds that need the layout of images or series.
 OF_IMAGES = ("block", "warp")
 
 
 class Corruption(nn.Module):
-    """One kind of noise at one amount; holds the range, centre or layout of the rows for the kinds that need it."""
+    """One kind of noise at one amount, with the range, centre or layout of the rows if the kind needs it."""
 
     low: Tensor
     high: Tensor
@@ -115,12 +115,12 @@ class Corruption(nn.Module):
         return NOISE_KINDS[self.kind](x, self.amount, generator, **self.options, **dict(self.named_buffers()))
 
     def set_range(self, low: Tensor, high: Tensor) -> None:
-        """Take the lowest and highest training value of each feature, where the kind needs them."""
+        """Set the lowest and highest training value of each feature, if the kind needs them."""
         if self.kind == "salt_and_pepper":
             self.low.copy_(low)
             self.high.copy_(high)
 
     def set_center(self, center: Tensor) -> None:
-        """Take what was subtracted from each feature of the rows, in their scale, where the kind needs it."""
+        """Set what was subtracted from each feature, in the scale of the rows, if the kind needs it."""
         if self.kind == "warp":
             self.center.copy_(center)

@@ -1,4 +1,4 @@
-"""The noise of gaussian and Student-t likelihoods: a module that ends the decoder, and what it returns."""
+"""The noise of gaussian and Student-t likelihoods: a module that ends the decoder, and its output."""
 
 import math
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 
 
 class NoiseOutput(NamedTuple):
-    """How each row is distributed: where it lies, and how it varies.
+    """The distribution of each row: its location, and its noise.
 
     ``whitener @ ((x - location) / exp(log_scale)) / exp(log_axes)`` has independent entries of scale 1: standard normal
-    ones, or, with ``degrees``, ones of Student's t distribution. ``whitener`` is lower triangular, or None, which
-    stands for the identity, where noise has no correlations; without ``log_axes`` all axes keep their scale.
+    ones, or, with finite ``degrees``, entries of Student's t distribution. ``whitener`` is lower triangular, or None
+    for noise without correlations. ``log_axes`` is None if the axes of the noise have the same scales in all rows.
     """
 
     location: Tensor  # (..., n, n_features)
-    log_scale: Tensor  # (..., n, n_features), or (n_features,) where it is that of all rows
+    log_scale: Tensor  # (..., n, n_features), or (n_features,) if all rows share it
     whitener: Tensor | None  # (n_features, n_features)
     degrees: Tensor = torch.tensor(math.inf)  # () or (n_features,): degrees of freedom
     log_axes: Tensor | None = None  # (..., n, n_features)
@@ -29,10 +29,7 @@ class NoiseOutput(NamedTuple):
         return self._replace(**{name: part.cpu() for name, part in self._asdict().items() if part is not None})
 
     def without_missing(self, x: Tensor) -> tuple["NoiseOutput", Tensor]:
-        """The same with cells that are missing in the rows (NaN) taken out: these have density 1, whatever they say.
-
-        For noise without correlations.
-        """
+        """Output and rows in which missing cells (NaN) have density 1; for noise without correlations."""
         missing = x.isnan()
         log_scale = torch.where(missing, student_log_normalizer(self.degrees), self.log_scale)
         return self._replace(log_scale=log_scale), torch.where(missing, self.location, x)
@@ -41,7 +38,7 @@ class NoiseOutput(NamedTuple):
         """The rows as noise of scale 1."""
         white = (x - self.location) * (-self.log_scale).exp()
         if self.whitener is not None:
-            # Padded so that a row's result does not depend on where it stands among the others.
+            # Padded, so that a row's result does not depend on its position.
             spare = -len(self.whitener) % ALIGNED_WIDTH
             white = F.linear(white, F.pad(self.whitener, (0, 0, 0, spare)))[..., : len(self.whitener)]
         return white if self.log_axes is None else white * (-self.log_axes).exp()
@@ -64,16 +61,16 @@ class NoiseOutput(NamedTuple):
 
 
 class GaussianNoise(nn.Module):
-    """The noise around the decoder's mean, as a change of the noise at the start of training.
+    """The noise around the decoder's mean, parametrised by its change since the start of training.
 
     Parameters
     ----------
     n_features : int
         Number of columns of a row.
     variance : {"row", "feature", "shared"} or float
-        What has a variance of its own; a float is the variance of all.
+        Whether each cell of a row, each feature, or no feature has its own variance; a float is a fixed variance.
     correlated : bool
-        Whether the noise of a feature may go along with that of others.
+        Whether the noise of features may be correlated.
     """
 
     start: Tensor
@@ -94,7 +91,7 @@ class GaussianNoise(nn.Module):
             location, *changes = out.split(self.n_features, -1)
         else:
             location, changes = out, [out.new_zeros(1) if self.change is None else self.change]
-        # As clamp, but one operation backwards, not five.
+        # As clamp, but its backward pass is one operation instead of five.
         log_scale, *log_axes = (F.hardtanh(change, self.LEAST, self.GREATEST) for change in changes)
         if self.mixing is None:
             return NoiseOutput(location, log_scale - self.start.log(), None)
@@ -102,26 +99,26 @@ class GaussianNoise(nn.Module):
         return NoiseOutput(location, log_scale, whitener, log_axes=log_axes[0] if log_axes else None)
 
     def set(self, whitener: Tensor) -> None:
-        """Be this normal noise: the inverse Cholesky factor of its covariance, or inverse standard deviations."""
+        """Set normal noise by the inverse Cholesky factor of its covariance, or by inverse standard deviations."""
         self.start.copy_(whitener)
         for parameter in (self.change, self.mixing):
             if parameter is not None:
                 parameter.zero_()
 
     def init_tails(self) -> None:
-        """Go from the normal noise that was set to what training starts from: here the same."""
+        """Set the tails at the start of training; normal noise has none to set."""
 
 
 class StudentNoise(GaussianNoise):
-    """The noise with tails that are learned: Student's t distribution along each axis of the whitened noise.
+    """Noise with learned tails: Student's t distribution along each axis of the whitened noise.
 
-    Normal noise is the limit of many degrees of freedom, where nothing more is learned of them.
+    Normal noise is the limit of many degrees of freedom, where their gradient vanishes.
     """
 
-    #: Least and greatest logarithm of the degrees of freedom, but one; the latter is normal noise in float32.
+    #: Least and greatest logarithm of the degrees of freedom minus 1; the latter is normal noise in float32.
     HEAVIEST, NORMAL = -3.0, 30.0
 
-    #: Degrees of freedom at which training starts: tails close to normal, but within reach of others.
+    #: Degrees of freedom at the start of training: tails are close to normal, but have a gradient.
     AT_START = 30.0
 
     def __init__(self, n_features: int, variance: str | float, correlated: bool):
@@ -138,22 +135,22 @@ class StudentNoise(GaussianNoise):
 
     @torch.no_grad()
     def init_tails(self) -> None:
-        """Give the noise tails, its variance staying what it is; a scale that the user gave stays itself."""
+        """Set the tails and keep the variance. A scale that the user has set is not changed."""
         self.tails.fill_(math.log(self.AT_START - 1))
         if isinstance(self.variance, str):
             self.start *= math.sqrt(self.AT_START / (self.AT_START - 2))
 
 
 def student_log_prob(noise: Tensor, degrees: Tensor) -> Tensor:
-    """Log-density of Student's t distribution of scale 1, elementwise; exact also for very many degrees of freedom."""
+    """Log-density of Student's t distribution of scale 1, elementwise; accurate for all degrees of freedom."""
     return student_log_normalizer(degrees) - 0.5 * (degrees + 1) * torch.log1p(noise.square() / degrees)
 
 
 def student_log_normalizer(degrees: Tensor) -> Tensor:
     r"""Logarithm of :math:`\Gamma(x + 1/2) / (\Gamma(x) \sqrt{2 \pi x})` with x half the degrees of freedom.
 
-    The difference of two ``lgamma`` would lose all digits where x is large. So x goes up by 3 by the recurrence of the
-    gamma function, to where Stirling's series is exact in float32; every term vanishes in the limit.
+    The difference of two ``lgamma`` would lose all digits for large x. So x is raised by 3 by the recurrence of the
+    gamma function, after which Stirling's series is accurate in float32. Every term vanishes in the limit.
     """
     x = degrees / 2
     recurrence = sum(torch.log1p(-0.5 / (x + (step + 0.5))) for step in range(3))
@@ -165,7 +162,7 @@ def student_log_normalizer(degrees: Tensor) -> Tensor:
 def draw_student(shape: torch.Size, degrees: Tensor, generator: torch.Generator) -> Tensor:
     """Noise of Student's t distribution of scale 1, by Bailey's form of the Box-Muller method, float64.
 
-    torch's own draws gamma variates, which take no generator (Bailey 1994, https://doi.org/10.2307/2153537).
+    torch's sampler draws gamma variates, which take no generator (Bailey 1994, https://doi.org/10.2307/2153537).
     """
     u, v = (torch.rand(shape, generator=generator, device=degrees.device, dtype=torch.float64) for _ in range(2))
     degrees = degrees.double()

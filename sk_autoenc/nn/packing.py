@@ -1,7 +1,7 @@
-"""Recurrent layers over series of unequal lengths, without most steps that follow their ends; torch only.
+"""Recurrent layers over series of unequal lengths, which skip most steps after their ends; torch only.
 
-Series lie packed, step after step: first the first step of all, then the second of all that go on. torch's own layers
-take packed sequences, too, but on a CPU their gradient copies all steps at each step.
+Series are packed step by step: the first step of all series, then the second step of all that have one, and so on.
+torch's own layers accept packed sequences as well, but on a CPU their backward pass copies all steps at each step.
 """
 
 from itertools import groupby
@@ -13,29 +13,29 @@ from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
 
-#: At most so many different numbers of rows are run in training: more would save steps, fewer save calls of layers.
+#: Largest number of different batch sizes of steps in training: more would save steps, fewer save calls of layers.
 MOST_BATCH_SIZES = 12
 
 
 class Packing(NamedTuple):
-    """Which steps of which series are run, in the order in which recurrent layers take them: the longest come first."""
+    """The steps of series that recurrent layers compute, in packed order; the longest series come first."""
 
-    rows: Tensor  # (n_packed,), whose step it is
-    times: Tensor  # (n_packed,), which one
-    places: Tensor  # (n_packed,), where its series stands by falling length
-    n_rows: list[int]  # (n_steps,), how many series are run at each step
-    begins: Tensor  # (n_steps,), where each step begins
-    order: Tensor  # (n,), the series by falling length
-    lengths: Tensor  # (n,), of the series in that order
+    rows: Tensor  # (n_packed,), the series of each packed step
+    times: Tensor  # (n_packed,), its timepoint
+    places: Tensor  # (n_packed,), the position of its series in ``order``
+    n_rows: list[int]  # (n_steps,), number of series that have this step
+    begins: Tensor  # (n_steps,), first packed index of each step
+    order: Tensor  # (n,), the series by decreasing length
+    lengths: Tensor  # (n,), their lengths, in that order
     n_timepoints: int
 
     @classmethod
     def of(cls, lengths: Tensor, n_timepoints: int, *, training: bool) -> "Packing":
-        """Steps up to each series' end, and some that follow it.
+        """Steps up to each series' end, and some after it.
 
-        In training up to the end of the next longer of twelve of the series. In evaluation, where a row's last bits
-        might go by the number of rows, all up to the end of the longest; on a GPU, where they might go by the number of
-        steps, all there are.
+        In training, a series is computed to the end of the next longer one of twelve series. In evaluation, a row's
+        last bits may depend on the number of rows of a step, so all series are computed to the end of the longest. On a
+        GPU they may also depend on the number of steps, so all timepoints are computed.
         """
         order = lengths.argsort(descending=True, stable=True)
         lengths = lengths[order]
@@ -52,17 +52,17 @@ class Packing(NamedTuple):
         return x.flatten(0, 1).index_select(0, self._cells)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """``(n_packed, ...) -> (n, n_timepoints, ...)``, with 0 for steps that were not run."""
+        """``(n_packed, ...) -> (n, n_timepoints, ...)``, with 0 for steps that were not computed."""
         cells = packed.new_zeros(len(self.order) * self.n_timepoints, *packed.shape[1:])
         return cells.index_copy(0, self._cells, packed).unflatten(0, (-1, self.n_timepoints))
 
     def at_the_ends(self, packed: Tensor) -> Tensor:
-        """What stands at the last step of each series: ``(n_packed, ...) -> (n, ...)``."""
+        """Values at the last step of each series: ``(n_packed, ...) -> (n, ...)``."""
         ends = self.begins[self.lengths - 1] + torch.arange(len(self.order), device=packed.device)
         return packed[ends[self.order.argsort()]]
 
-    def turned(self, packed: Tensor) -> Tensor:
-        """Each series turned round within its own length; what follows its end stays where it is."""
+    def time_reversed(self, packed: Tensor) -> Tensor:
+        """Each series reversed within its own length; steps after its end keep their position."""
         back = self.lengths[self.places] - 1 - self.times
         return packed.index_select(0, self.begins[torch.where(back >= 0, back, self.times)] + self.places)
 
@@ -72,14 +72,14 @@ class Packing(NamedTuple):
 
 
 def _rounded_up(falling: Tensor) -> Tensor:
-    """Lengths that fall, each as the next of those at which series are dropped."""
+    """Decreasing lengths, each rounded up to one of at most ``MOST_BATCH_SIZES`` chosen lengths."""
     chosen = torch.arange(MOST_BATCH_SIZES, device=falling.device) * len(falling) // MOST_BATCH_SIZES
     ends = falling[chosen].flip(0)
     return ends[torch.searchsorted(ends, falling)]
 
 
 def initial_state(cell: nn.GRU | nn.LSTM, hidden: Tensor) -> State:
-    """The state of layers that begin with this hidden part; what an LSTM remembers starts at zero."""
+    """The state of layers with this hidden state; the cell state of an LSTM starts at zero."""
     return (hidden, torch.zeros_like(hidden)) if isinstance(cell, nn.LSTM) else (hidden,)
 
 
@@ -88,8 +88,8 @@ def run_layers(
 ) -> Tensor:
     """States over time of the last of some layers in one direction; ``(n_packed, n_features) -> (n_packed, size)``.
 
-    ``weights``: those of the layers, four each; ``first``: the states that they begin with, ``(n_layers, n, size)``.
-    Where torch has no fused kernel with a gradient, ours is used.
+    ``weights``: four for each layer; ``first``: the initial states, ``(n_layers, n, size)``. A GRU in training on a CPU
+    uses :class:`UnrolledGRU`, because torch has no fused kernel with a gradient there.
     """
     first = first.index_select(1, packing.order)
     if not (isinstance(cell, nn.GRU) and cell.training and packed.device.type == "cpu"):
@@ -104,9 +104,9 @@ def run_layers(
 def run_in_pieces(
     cell: nn.GRU | nn.LSTM, weights: list[Tensor], packed: Tensor, first: Tensor, packing: Packing
 ) -> Tensor:
-    """States over time by torch's layers: a call for all steps that as many series have.
+    """States over time by torch's layers, in one call for all consecutive steps with the same number of series.
 
-    ``first``: the states to begin with, those of the longest series first.
+    ``first``: the initial states, with those of the longest series first.
     """
     state, outs, begin = initial_state(cell, first), [], 0
     for n_rows, steps in groupby(packing.n_rows):
@@ -129,7 +129,7 @@ def call_torch(
     *,
     batch_first: bool = False,
 ) -> tuple[Tensor, State]:
-    """torch's layers with other weights than those of ``cell``: states of the last one over time, and last states."""
+    """torch's layers with other weights than those of ``cell``: states of the last layer over time, and last states."""
     options = (True, n_layers, 0.0, cell.training, bidirectional, batch_first)
     if isinstance(cell, nn.LSTM):
         out, *last = torch.lstm(x, state, weights, *options)
@@ -139,10 +139,10 @@ def call_torch(
 
 
 class UnrolledGRU(torch.autograd.Function):
-    """A layer of gated recurrent units, step after step, with the gradient written out.
+    """A layer of gated recurrent units, step by step, with an explicit backward pass.
 
-    The update ``z``, the reset ``r`` and the candidate ``c`` of a step make the state ``h' = z h + (1 - z) c`` of the
-    state ``h`` before it, with ``z, r = sigmoid(W x + b + U h + d)`` and ``c = tanh(W x + b + r * (U h + d))``.
+    A step maps the state ``h`` to ``h' = z h + (1 - z) c``, with update and reset gates
+    ``z, r = sigmoid(W x + b + U h + d)`` and the candidate ``c = tanh(W x + b + r * (U h + d))``.
     """
 
     @staticmethod
@@ -166,7 +166,7 @@ class UnrolledGRU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # and *grads
         if torch.is_grad_enabled():
-            raise RuntimeError("the gradient of a GRU over packed series cannot be differentiated once more.")
+            raise RuntimeError("A GRU over packed series has no second derivative.")
         weight, *kept = ctx.saved_tensors
         steps = [kept[i : i + 5] for i in range(0, len(kept), 5)]
         d_weight, d_bias, d_reads = torch.zeros_like(weight), weight.new_zeros(len(weight)), []

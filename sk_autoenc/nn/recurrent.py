@@ -1,4 +1,4 @@
-"""Recurrent networks on rows that hold series: the layers, and how a series lies in a row; torch only."""
+"""Recurrent layers on rows that hold series, and the layout of these rows; torch only."""
 
 import math
 from typing import NamedTuple, cast
@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, Linear, SteadyNetwork
+from sk_autoenc.nn.blocks import ALIGNED_WIDTH, Activation, BatchInvariantNetwork, Linear
 from sk_autoenc.nn.packing import Packing, State, call_torch, initial_state, run_layers
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class SeriesLayout(NamedTuple):
-    """How a row holds a series, channel after channel, or several of one shape one after the other."""
+    """How a row holds a series, channel after channel, or several series of one shape one after the other."""
 
     n_channels: int
     n_timepoints: int
@@ -37,10 +37,10 @@ class SeriesLayout(NamedTuple):
         return steps.transpose(1, 2).flatten(1)
 
 
-class ReadSeries(nn.Module):
-    """Rows as the last states of a recurrent layer that reads them: ``(n, n_cells) -> (n, n_directions * size)``.
+class SeriesEncoder(nn.Module):
+    """The last states of a recurrent layer over each row: ``(n, n_cells) -> (n, n_directions * size)``.
 
-    ``unequal``: series may end early, all cells after that being NaN; the last states are those at their own ends.
+    ``unequal``: series may have NaN after their ends; the last state is that at the series' own end.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class ReadSeries(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         if self.unequal:
             packing = Packing.of(self.layout.lengths(rows), self.layout.n_timepoints, training=self.training)
-            return read_to_the_end(self.cell, packing.pack(self.layout.to_steps(rows)).nan_to_num(0.0), packing)
+            return last_states(self.cell, packing.pack(self.layout.to_steps(rows)).nan_to_num(0.0), packing)
         _, states = run(self.cell, self.layout.to_steps(rows).contiguous())  # (n_layers * n_directions, n, size)
         return states[-self.n_directions :].transpose(0, 1).flatten(1)
 
 
 class FirstState(nn.Module):
-    """Codes as the state that a recurrent layer begins with: ``(n, n_components) -> (n_layers, n, size)``."""
+    """Codes as initial states of recurrent layers: ``(n, n_components) -> (n_layers, n, size)``."""
 
     def __init__(self, n_components: int, size: int, n_layers: int):
         super().__init__()
@@ -70,43 +70,46 @@ class FirstState(nn.Module):
         return self.squash(self.linear(code)).unflatten(1, (self.n_layers, -1)).transpose(0, 1).contiguous()
 
 
-class UnrollCode(nn.Module):
+class CodeUnroller(nn.Module):
     """Codes as states over time: ``(n, n_components) -> (n, n_timepoints, size)``.
 
-    The first state is made of the code, and every step reads the code and the time, never what came out before: so all
+    The initial state is computed from the code. Every step reads the code and the time, but no earlier output. So all
     steps are one call, and training and decoding are the same.
     """
 
     def __init__(self, n_components: int, n_timepoints: int, cell: str, size: int, n_layers: int):
         super().__init__()
         self.n_timepoints, self.start = n_timepoints, FirstState(n_components, size, n_layers)
-        self.cell = CELLS[cell](n_components + n_hands(n_timepoints), size, n_layers, batch_first=True)
+        self.cell = CELLS[cell](n_components + positional_encoding_size(n_timepoints), size, n_layers, batch_first=True)
 
     def forward(self, code: Tensor) -> Tensor:
-        read = code[:, None].expand(-1, self.n_timepoints, -1), self._clock(code).expand(len(code), -1, -1)
+        read = (
+            code[:, None].expand(-1, self.n_timepoints, -1),
+            self._times(code).expand(len(code), -1, -1),
+        )
         return run(self.cell, torch.cat(read, dim=2), self.start(code))[0]
 
     def packed(self, code: Tensor, packing: Packing) -> Tensor:
         """States at the steps of a packing of as many series as there are codes; ``(n_packed, size)``."""
-        read = torch.cat([code[packing.rows], self._clock(code)[packing.times]], dim=1)
+        read = torch.cat([code[packing.rows], self._times(code)[packing.times]], dim=1)
         return run_packed(self.cell, read, self.start(code), packing)
 
-    def _clock(self, code: Tensor) -> Tensor:
-        return clock(self.n_timepoints, code.device).to(code.dtype)
+    def _times(self, code: Tensor) -> Tensor:
+        return positional_encoding(self.n_timepoints, code.device).to(code.dtype)
 
 
 def run(cell: nn.GRU | nn.LSTM, x: Tensor, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """States of the last layer over time and last states of all layers."""
     if first is None:
         first = x.new_zeros(cell.num_layers * (1 + cell.bidirectional), len(x), cell.hidden_size)
-    out, state = go_on(cell, x, initial_state(cell, first))
+    out, state = continue_from(cell, x, initial_state(cell, first))
     return out, state[0]
 
 
-def go_on(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
+def continue_from(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
     """States of the last layer over time, and the state after the last step.
 
-    In evaluation states are padded with silent units to an aligned width, which gives a row the same bits anywhere.
+    In evaluation, states are padded with units that stay at zero, to an aligned width: batch-invariant.
     """
     size, n_directions, spare = cell.hidden_size, 1 + cell.bidirectional, _spare(cell)
     if spare == 0:
@@ -118,29 +121,31 @@ def go_on(cell: nn.GRU | nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, Stat
 
 
 def run_packed(cell: nn.GRU | nn.LSTM, packed: Tensor, first: Tensor, packing: Packing) -> Tensor:
-    """States of the last layer at packed steps, from these first states ``(n_layers, n, size)``."""
+    """States of the last layer at packed steps, from initial states ``(n_layers, n, size)``."""
     return run_layers(cell, _weights(cell), packed, F.pad(first, (0, _spare(cell))), packing)[:, : cell.hidden_size]
 
 
-def read_to_the_end(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Tensor:
-    """Last states of the last layer, each series read to its own end; ``(n, n_directions * size)``.
+def last_states(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Tensor:
+    """Last states of the last layer, at each series' own end; ``(n, n_directions * size)``.
 
-    Whoever reads backwards reads the series turned round, so that what follows the end comes after it, too.
+    The backward direction reads reversed series, so that steps after the end also come last.
     """
     n_directions, weights = 1 + cell.bidirectional, _weights(cell)
     first = packed.new_zeros(1, len(packing.order), cell.hidden_size + _spare(cell))
     outs: list[Tensor] = []
     for layer in range(cell.num_layers):
         if outs:
-            packed = torch.cat([packing.turned(out) if direction else out for direction, out in enumerate(outs)], dim=1)
-        seen = [packed, packing.turned(packed)] if cell.bidirectional else [packed]
+            packed = torch.cat(
+                [packing.time_reversed(out) if direction else out for direction, out in enumerate(outs)], dim=1
+            )
+        seen = [packed, packing.time_reversed(packed)] if cell.bidirectional else [packed]
         own = [weights[4 * (n_directions * layer + direction) :][:4] for direction in range(n_directions)]
         outs = [run_layers(cell, *pair, first, packing) for pair in zip(own, seen, strict=True)]
     return torch.cat([packing.at_the_ends(out)[:, : cell.hidden_size] for out in outs], dim=1)
 
 
 def _spare(cell: nn.GRU | nn.LSTM) -> int:
-    """How many silent units evaluation adds to the states."""
+    """Number of units that evaluation adds to the states."""
     return 0 if cell.training else -cell.hidden_size % ALIGNED_WIDTH
 
 
@@ -158,9 +163,9 @@ def _padded(name: str, weight: Tensor, cell: nn.GRU | nn.LSTM, spare: int) -> Te
 
 
 class ToSeries(Linear):
-    """The last layer of a decoder: states over time as rows, with a bias of its own for each of their columns.
+    """The last layer of a decoder: states over time as rows, with a bias for each of their columns.
 
-    ``unequal``: the bias is that of a channel, since few series may reach the last columns.
+    ``unequal``: a bias for each channel instead, because few series may reach the last columns.
     """
 
     def __init__(self, size: int, layout: SeriesLayout, n_series: int, *, unequal: bool = False):
@@ -180,36 +185,37 @@ class ToSeries(Linear):
         return values + self.bias if self.unequal else values
 
 
-class SeriesDecoder(SteadyNetwork):
-    """Codes as series: states over time, and the values of all channels made of them."""
+class SeriesDecoder(BatchInvariantNetwork):
+    """Codes as series: states over time, and a linear layer that gives the values of all channels."""
 
-    def __init__(self, states: UnrollCode, to_rows: ToSeries):
+    def __init__(self, states: CodeUnroller, to_rows: ToSeries):
         super().__init__(states, to_rows)
         self.unequal = to_rows.unequal
 
     def forward(self, code: Tensor, like: Tensor | None = None) -> Tensor:
         """``(..., n, n_components) -> (..., n, n_cells)``.
 
-        ``like``: the rows that the codes are of, ``(n, n_cells)``. In training, where these may end early, what
-        follows their ends is of no account, and hardly computed.
+        ``like``: the encoded rows, ``(n, n_cells)``. In training with unequal lengths, cells after their ends have no
+        effect on the loss, so most of these are not computed.
         """
         if like is None or not (self.training and self.unequal):
             return super().forward(code)
-        states, to_rows = cast(tuple[UnrollCode, ToSeries], tuple(self))
+        states, to_rows = cast(tuple[CodeUnroller, ToSeries], tuple(self))
         flat, lengths = code.flatten(0, -2), to_rows.layout.lengths(like).expand(code.shape[:-1]).flatten()
         packing = Packing.of(lengths, states.n_timepoints, training=True)
         values = to_rows.values(states.packed(flat, packing))
         return to_rows.layout.to_rows(packing.unpack(values)).unflatten(0, code.shape[:-1])
 
 
-def n_hands(n_timepoints: int) -> int:
-    """Number of columns of the clock: two for each wavelength, from two steps to twice the series."""
+def positional_encoding_size(n_timepoints: int) -> int:
+    """Number of columns of the positional encoding: two for each wavelength, from two steps to twice the series."""
     return 2 * (2 + math.ceil(math.log2(n_timepoints)))
 
 
-def clock(n_timepoints: int, device: torch.device) -> Tensor:
-    """The time of each step as sines and cosines of wavelengths that double; ``(n_timepoints, n_hands)``."""
-    wavelengths = 2.0 ** torch.arange(1, n_hands(n_timepoints) // 2 + 1, device=device, dtype=torch.float64)
-    # Half a step off, so that at the shortest wavelength neither hand stands still.
+def positional_encoding(n_timepoints: int, device: torch.device) -> Tensor:
+    """The time of each step as sines and cosines of wavelengths that double; ``(n_timepoints, n_columns)``."""
+    n_wavelengths = positional_encoding_size(n_timepoints) // 2
+    wavelengths = 2.0 ** torch.arange(1, n_wavelengths + 1, device=device, dtype=torch.float64)
+    # Shifted by a fraction of a step, so that neither sine nor cosine is constant at the shortest wavelength.
     angles = 2 * math.pi * (torch.arange(n_timepoints, device=device)[:, None] + 0.25) / wavelengths
     return torch.cat([angles.sin(), angles.cos()], dim=1)

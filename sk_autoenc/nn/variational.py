@@ -1,4 +1,4 @@
-"""The container of a variational autoencoder: a posterior of each row's code, draws from it, their log-densities."""
+"""The container of a variational autoencoder: posteriors of codes, draws from them, and their log-densities."""
 
 import math
 from typing import Any, NamedTuple
@@ -34,15 +34,15 @@ class Posterior(NamedTuple):
 
 
 class VariationalOutput(NamedTuple):
-    """What a training step reads; leading axes are draws per row, where there are several."""
+    """The output of a training step's forward pass; leading axes are draws per row, if there are several."""
 
     posterior: Posterior
     log_likelihood: Tensor  # (..., batch): log p(x | z)
-    log_ratio: Tensor | None  # (..., batch): log p(z) - log q(z | x); None where the KL is known in closed form
+    log_ratio: Tensor | None  # (..., batch): log p(z) - log q(z | x); None if the KL has a closed form
 
 
 class LatentVariableModel(nn.Module):
-    """Encoder, decoder, noise and prior of a model whose codes follow a prior.
+    """Encoder, decoder, noise and prior of a generative model.
 
     Parameters
     ----------
@@ -50,15 +50,15 @@ class LatentVariableModel(nn.Module):
         ``(batch, n_inputs) -> (batch, 2 * n_components)``, means and log-scales of the posterior;
         ``(..., n_components) -> (..., n_outputs)``.
     likelihood : Likelihood
-        Its head ends the decoder; it gives the log-probability of rows.
+        Gives the log-probability of rows; its head ends the decoder.
     n_features : int
         Number of columns of a row.
     prior : object with log_prob or None
         Log-density of codes; None is the standard normal.
     standardize : Standardize or None
-        Brings rows to the encoder's scale, when they do not come in it.
+        Standardises the encoder's input; None if rows are scaled before the network.
     missing_cells : bool
-        Whether cells may be missing in rows (NaN), which then add nothing to a row's log-probability.
+        Whether cells of rows may be missing (NaN). These add nothing to a row's log-probability.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LatentVariableModel(nn.Module):
         self.standardize, self.missing_cells = standardize, missing_cells
 
     def encoder_input(self, x: Tensor) -> Tensor:
-        """The rows in the scale in which the encoder reads them."""
+        """The standardised rows, which the encoder reads."""
         return x if self.standardize is None else self.standardize(x)
 
     def posterior(self, x: Tensor) -> Posterior:
@@ -90,14 +90,14 @@ class LatentVariableModel(nn.Module):
         return self.posterior(x).mean
 
     def observe(self, code: Tensor, x: Tensor | None = None) -> Any:
-        """What rows with these codes are like, noise included: for ``log_prob`` and ``draw`` of the likelihood.
+        """The distribution of rows with these codes, for ``log_prob`` and ``draw`` of the likelihood.
 
-        ``x``: the rows that are to be compared with it, where these are known.
+        ``x``: the encoded rows, if there are any.
         """
         return self.head(decode_like(self.decoder, code, x))
 
     def decode(self, code: Tensor) -> Tensor:
-        """Where rows with these codes lie: for ``mean`` of the likelihood."""
+        """The location of rows with these codes, for ``mean`` of the likelihood."""
         return self.likelihood.location(self.observe(code))
 
     def log_likelihood(self, code: Tensor, x: Tensor) -> Tensor:
@@ -109,14 +109,14 @@ class LatentVariableModel(nn.Module):
 
 
 class VariationalAutoencoder(LatentVariableModel):
-    """With a generator it draws codes from the posterior, without one nothing is random."""
+    """With a generator, codes are drawn from the posterior; without one nothing is random."""
 
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, *, n_draws: int = 1, prior: Any = None
     ) -> tuple:
-        """What a step reads, from ``n_draws`` codes of each row; without a generator the mean code and its row.
+        """The output for ``n_draws`` codes of each row; without a generator, the mean code and its decoded row.
 
-        ``prior`` takes the place of the module's own.
+        ``prior`` replaces the module's prior.
         """
         if generator is None:
             code = self.encode(x)

@@ -1,1 +1,1 @@
-"""Outlier detectors: ensembles that reconstruct rows, and measures of how unusual a row is."""
+"""Outlier detectors: ensembles that reconstruct rows, and measures of outlyingness."""

@@ -44,6 +44,11 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
     _series_shape: tuple[int, int] | None = None  # channels and longest length of series of unequal lengths
     _may_be_empty: bool = False  # whether such series may have length 0
 
+    @property
+    def series_shape_(self) -> tuple[int, int] | None:
+        """Channels and largest length of series of unequal lengths; None for all other rows."""
+        return self._series_shape
+
     # -- rows in, scores out
 
     def score_samples(self, X):
@@ -122,8 +127,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         if not hasattr(self, "calibration_scores_"):
             raise ValueError(
-                "predict_pvalue needs rows that were held out of fit, but calibration_fraction was None; set it, "
-                "for instance to 0.2, and fit again."
+                "calibration_fraction must be set in fit for predict_pvalue, which needs held-out rows, got None; "
+                "set it, for instance to 0.2, and fit again."
             )
         scores = self._score(self._validate(X, reset=False))
         n_below = np.searchsorted(self.calibration_scores_, scores, side="right")
@@ -176,8 +181,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             return self._validate_series(X, reset=reset)
         if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
             raise ValueError(
-                "X has series of unequal lengths, which need an autoencoder with "
-                f"architecture=Recurrent(unequal_lengths=True), got {self.autoencoder!r}."
+                "autoencoder must have architecture=Recurrent(unequal_lengths=True) for series of unequal lengths, got "
+                f"{self.autoencoder!r}."
             )
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
@@ -204,7 +209,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         if self._series_shape is None:
-            self._series_shape = self.autoencoder.architecture.fitted_to(self.input_shape_).input_shape
+            self._series_shape = self.autoencoder.architecture.bind(self.input_shape_).input_shape
         lengths_of(X, self._series_shape[0], may_be_empty=self._may_be_empty)
         check_range(np.nan_to_num(X), "X")
         return X
@@ -242,7 +247,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
                 changed[np.arange(len(rows)), columns] = self._medians[columns]
                 parts[rows, columns] = total[rows] + self._score(changed)
             is_infinite = np.isposinf(total)
-            # Where a median makes a possible row impossible, the change is infinite and no part of the row's own score.
+            # If a median makes a finite score infinite, the change is no part of the row's own score.
             parts[~is_infinite[:, None] & np.isinf(parts)] = 0.0
             shared = (total - parts.sum(1)) / (~absent).sum(1).clip(1)
             found = parts + shared[:, None]

@@ -1,4 +1,4 @@
-"""What a detector asks of the transformer that it clones, and sets in it."""
+"""Functions that inspect and change the transformer that a detector clones."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from sk_autoenc.likelihoods import as_likelihood, likelihood_class
 
 
 def is_of_categories(transformer: Any) -> bool:
-    """Whether it is an autoencoder of categories, or a Pipeline that ends in one."""
+    """Whether a transformer is an autoencoder of categories, or a Pipeline that ends in one."""
     likelihood = getattr(last_step(transformer), "likelihood", None)
     return likelihood is not None and not getattr(likelihood_class(likelihood), "has_mean", True)
 
 
 def last_step(transformer: Any) -> Any:
-    """The last step of a Pipeline, also where that is a Pipeline; any other transformer itself."""
+    """The last step of a Pipeline, also if that is a Pipeline; any other transformer itself."""
     while isinstance(transformer, Pipeline):
         transformer = transformer.steps[-1][1]
     return transformer
@@ -40,6 +40,6 @@ def with_normal_priors(transformer: Any) -> Any:
 
 
 def with_seed(transformer: Any, seed: int) -> Any:
-    """The transformer with every ``random_state`` set, those of its parts included."""
+    """The transformer with every ``random_state`` set, including those of its parts."""
     names = [name for name in transformer.get_params() if name == "random_state" or name.endswith("__random_state")]
     return transformer.set_params(**dict.fromkeys(names, seed)) if names else transformer

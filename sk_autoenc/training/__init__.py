@@ -1,1 +1,1 @@
-"""Training on skorch: plans, nets, selection, callbacks; knows no estimator."""
+"""Training on skorch: plans, nets, selection, callbacks. It imports no estimator."""

@@ -1,4 +1,4 @@
-"""The skorch net whose players train in turns, each on a loss of its own, and what describes such a game."""
+"""Adversarial training: the skorch net whose players train in turns, each on its own loss, and the ``Game``."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from sk_autoenc.training.nets import ObjectiveNet, clear_gradients
 
 
 class Player(NamedTuple):
-    """Who plays: the children of the module that move, and their rate in units of the net's."""
+    """A player: the children of the module that it trains, and their learning rate in units of the net's."""
 
     parts: tuple[str, ...]
     rate: float = 1.0
@@ -22,19 +22,19 @@ class Player(NamedTuple):
 
 @dataclass
 class GameState:
-    """What the turns of one training share, from round to round."""
+    """State that the turns of one training share, from round to round."""
 
     generator: torch.Generator
 
 
-#: ``(module, batches, state)``: a generator function that yields ``(player, loss)`` in the order of play. Losses are
-#: computed when their turn has come, so that each sees what the turns before have changed; ``next(batches)`` gives
-#: fresh rows at every call, and so does ``next(batches.extra)``, which brings the epoch no nearer to its end.
+#: A generator function of ``(module, batches, state)`` that yields ``(player, loss)`` in the order of play. A loss is
+#: computed when its turn comes, so it sees the steps of the turns before. ``next(batches)`` gives fresh rows at every
+#: call. So does ``next(batches.extra)``, whose batches do not count towards the end of the epoch.
 Turns = Callable[[Any, "FreshBatches", GameState], Iterator[tuple[str, Tensor]]]
 
 
 class Game(NamedTuple):
-    """The turns of one round, the players by name, and what optimizers of the Adam family are to have by default."""
+    """The turns of one round, the players by name, and default options of optimizers of the Adam family."""
 
     turns: Turns
     players: dict[str, Player]
@@ -42,7 +42,7 @@ class Game(NamedTuple):
 
 
 class FreshBatches:
-    """Batches without end; each pass over the rows has an order of its own. ``extra`` are some that do not count."""
+    """Endless batches; each pass over the rows has a new order. Batches of ``extra`` do not count towards the epoch."""
 
     def __init__(self, batches: WholeBatches):
         self.batches, self.n_given = batches, 0
@@ -66,10 +66,10 @@ class FreshBatches:
 
 
 class AdversarialNet(ObjectiveNet):
-    """Lets players train their parts of ``module`` in turns; ``criterion`` only evaluates held-out rows.
+    """Trains the players' parts of ``module`` in turns; ``criterion`` only evaluates held-out rows.
 
-    An epoch ends when as many batches have been handed out, ``extra`` apart, as the rows fill. Every player has an
-    optimizer with moments of its own, and a loss curve; the epoch's loss is the sum of theirs.
+    An epoch ends after as many batches as the rows fill, not counting ``extra`` ones. Every player has its own
+    optimizer, with its own moments, and its own loss curve. The loss of the epoch is the sum of the players' losses.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ class AdversarialNet(ObjectiveNet):
     """
 
     _refused = ObjectiveNet._refused | {
-        LRScheduler: "sets the rate of one optimizer, and here every player has its own; use learning_rate_schedule."
+        LRScheduler: "sets the rate of one optimizer, but every player has its own; use learning_rate_schedule."
     }
-    prefixes_ = [*ObjectiveNet.prefixes_, "optimizer"]  # skorch would learn the name from a single optimizer
+    prefixes_ = [*ObjectiveNet.prefixes_, "optimizer"]  # skorch registers this name only for a single optimizer
 
     def __init__(self, module, criterion, *, game, **kwargs):
         super().__init__(module, criterion, **kwargs)
@@ -119,7 +119,7 @@ class AdversarialNet(ObjectiveNet):
         self._record_losses(batches.n_given)
 
     def _play(self, batches: FreshBatches) -> None:
-        """One round; a loss moves the parts of its player and nothing else."""
+        """One round; a loss trains the parts of its player and nothing else."""
         for name, loss in self.game.turns(self.module_, batches, self.state_):
             clear_gradients(self.optimizer_[name])
             moved = [p for p in self.moved_[name] if p.requires_grad]  # all but those that a callback froze

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback, PrintLog
 from torch import Tensor, nn
 
 from sk_autoenc.training.adversarial import AdversarialNet, Game
-from sk_autoenc.training.callbacks import FiniteGuard, Patience, RateSchedule
+from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, FiniteGuard, RateSchedule
 from sk_autoenc.training.nets import Objective, ObjectiveNet
 from sk_autoenc.training.schedules import SHAPES
 from sk_autoenc.training.selection import BY_ROW, Selection
@@ -26,7 +26,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 _FUSED = {"adam", "adamw", "sgd"}
 
-#: Parameters of the net that an estimator sets itself, and the name under which.
+#: Parameters of the net that an estimator sets, and the estimator's parameter for each.
 _OURS = {
     "lr": "learning_rate",
     "optimizer__lr": "learning_rate",
@@ -48,15 +48,15 @@ def check_net_params(net_params: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(net_params or {})
     for name in given:
         if name in _OURS:
-            raise ValueError(f"net_params: {name!r} is set by the estimator's own parameter {_OURS[name]}.")
+            raise ValueError(f"net_params: use the estimator's parameter {_OURS[name]} instead of {name!r}.")
         if name == "optimizer__param_groups":
             raise ValueError(
-                "net_params: 'optimizer__param_groups' would have no effect; the groups are set by the net."
+                "net_params: 'optimizer__param_groups' would have no effect, because the net sets the groups."
             )
         if name != "compile" and not name.startswith(("compile__", "optimizer__")):
             raise ValueError(
-                f"net_params: {name!r} would have no effect; what can be set is 'compile', 'compile__*' "
-                "and 'optimizer__*'."
+                f"net_params: names must be 'compile', 'compile__*' or 'optimizer__*', got {name!r}, which would have "
+                "no effect."
             )
         if name.startswith("compile__") and "compile" not in given:
             raise ValueError(f"net_params: {name!r} would have no effect without 'compile'.")
@@ -64,14 +64,14 @@ def check_net_params(net_params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 class _ByValue(NumpyHasher):
-    """Hashes objects by what they hold; joblib's own takes equal tensors for different ones."""
+    """Hashes objects by value; joblib's own hasher gives equal tensors different hashes."""
 
     def save(self, obj):
         super().save(obj.detach().cpu().numpy() if isinstance(obj, Tensor) else obj)
 
 
 def same_value(now: Any, then: Any) -> bool:
-    """Whether a parameter, of whatever kind, still has the value that it had."""
+    """Whether a parameter, of any type, still has its former value."""
     return _ByValue("md5").hash(now) == _ByValue("md5").hash(then) or np.array_equal(now, then)
 
 
@@ -81,26 +81,26 @@ def resolve_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         if torch.device(device).type not in ("cpu", "cuda"):
-            raise RuntimeError("sums in float64 are needed, which only the CPU and CUDA have")
+            raise RuntimeError("sums are in float64, which only the CPU and CUDA support")
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise ValueError(
-            f"device={device!r} cannot be used; there is {', '.join(there)}, or 'auto' (GPUs are 'cuda')."
+            f"device must be 'auto' or one of {', '.join(there)}, got {device!r}; GPUs are 'cuda'."
         ) from error
     return device
 
 
 @contextlib.contextmanager
 def lack_of_memory_explained(device: str, batch_size: int | str) -> Iterator[None]:
-    """A device that is full says which parameters would help."""
+    """Replace torch's error for a full device by one that names the parameters that help."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         error.__traceback__ = None  # it would keep the tensors alive
         torch.cuda.empty_cache()
         raise MemoryError(
-            f"device={device!r} is out of memory with batch_size={batch_size!r}; "
+            f"device={device!r} has run out of memory with batch_size={batch_size!r}; "
             "use a smaller batch_size, or device='cpu'."
         ) from None
 
@@ -121,7 +121,7 @@ def build_net(
     evaluation_arguments: Mapping[str, Any] | None = None,
     game: Game | None = None,
 ) -> ObjectiveNet:
-    """An initialized net around a module whose weights are set; with a game its players train in turns."""
+    """An initialized net around a module whose weights are set; with a game, its players train in turns."""
     options = {"optimizer__fused": True} if optimizer in _FUSED else {}
     make: Callable[..., ObjectiveNet] = ObjectiveNet
     if game is not None:
@@ -153,9 +153,9 @@ def fit_callbacks(
     n_warmup_epochs: int = 0,
     start: float | None = None,
 ) -> list[Callback]:
-    """The callbacks of one training: guard, a line per epoch if verbose, schedule, early stopping with a selection.
+    """The callbacks of one training: guard, printing if verbose, schedule, and early stopping if there is a selection.
 
-    ``start`` is what the criterion was before, if that is to be kept unless an epoch is better.
+    ``start``: the criterion before training, if these weights are kept unless an epoch is better.
     """
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
@@ -164,14 +164,14 @@ def fit_callbacks(
         callbacks.append(RateSchedule(shape, n_steps))
     if selection is not None:
         options = {"threshold": selection.tol, "threshold_mode": selection.threshold_mode, "sink": _silent}
-        callbacks.append(Patience(n_warmup_epochs, start, patience=selection.patience, **options))
+        callbacks.append(EarlyStoppingAfterWarmup(n_warmup_epochs, start, patience=selection.patience, **options))
     return callbacks
 
 
 def _print(text: str) -> None:
-    """Print even though the net itself is silent."""
+    """Print, although the net has ``verbose=0``."""
     print(text)
 
 
 def _silent(text: str) -> None:
-    """Where skorch's messages go."""
+    """Drop messages of skorch."""

@@ -1,4 +1,4 @@
-"""skorch callbacks of one fit: the way out, the guard against NaN, the bridge to scikit-learn's callbacks."""
+"""skorch callbacks of one fit: stopping, the guard against NaN, schedules, the bridge to scikit-learn's callbacks."""
 
 import math
 import warnings
@@ -13,26 +13,26 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class StopTraining(Exception):
-    """Raised by a callback's wish to stop; unlike skorch's signal it cannot be mistaken for Ctrl-C."""
+    """A callback stops training. skorch raises KeyboardInterrupt for this, which is also the signal of Ctrl-C."""
 
 
 class FiniteGuard(Callback):
-    """Stops at a loss that is not finite and restores the weights of the last epoch after which it was."""
+    """Stops training when the loss is not finite, and restores the weights of the last epoch with a finite loss."""
 
     def on_train_begin(self, net, X=None, **kwargs):
         self.sample_ = X.subset(X.index[: net.batch_size])
         self._keep(net)
 
     def on_epoch_end(self, net, **kwargs):
-        # The epoch's losses were measured before its last step, so the weights are tried once more.
+        # The epoch's losses were computed before its last step, so the weights are tested once more.
         epoch = net.history[-1]
         if math.isfinite(epoch["train_loss"]) and net.is_finite(self.sample_):
             self._keep(net)
             return
         net.plain_module.load_state_dict(self.weights_)
         warnings.warn(
-            f"The loss is not finite in epoch {epoch['epoch']} (learning_rate={net.lr:g}); training stopped, and "
-            "the weights of the epoch before are kept. Try a smaller learning_rate, or look for extreme values in X.",
+            f"The loss is not finite in epoch {epoch['epoch']} with learning_rate={net.lr:g}. Training has stopped at "
+            "the weights of the epoch before. Try a smaller learning_rate, or look for extreme values in X.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -51,9 +51,9 @@ class RateSchedule(Callback):
     Parameters
     ----------
     shape : callable
-        The rate, as a share of the one that was asked for, by the share of the steps that are done.
+        Maps the share of the steps that are done to the rate as a share of its peak.
     n_steps : int
-        Number of steps until all are done.
+        Number of all steps.
     """
 
     def __init__(self, shape: Callable[[float], float], n_steps: int):
@@ -71,15 +71,15 @@ class RateSchedule(Callback):
         return self.shape((step + 0.5) / self.n_steps)
 
 
-class Patience(EarlyStopping):
-    """Early stopping that does not lose patience before the warm-up is over.
+class EarlyStoppingAfterWarmup(EarlyStopping):
+    """Early stopping that ignores the epochs of the warm-up.
 
     Parameters
     ----------
     n_warmup_epochs : int
         Epochs that do not count.
     start : float or None
-        What the weights reach before training, if they are to stay unless an epoch is better.
+        The criterion before training, if these weights are kept unless an epoch is better.
     **options
         Those of :class:`skorch.callbacks.EarlyStopping`.
     """
@@ -101,21 +101,21 @@ class Patience(EarlyStopping):
 
     def on_epoch_end(self, net, **kwargs):
         if net.n_epochs <= self.n_warmup_epochs:
-            self.misses_ = -1  # one more, and none counts
+            self.misses_ = -1  # at most 0 after this epoch
         super().on_epoch_end(net, **kwargs)
 
 
-class EpochTasks(Callback):
-    """Shows every epoch to scikit-learn's callbacks as a task of ``fit``; one of them may ask to stop.
+class SklearnCallbackBridge(Callback):
+    """Reports every epoch to scikit-learn's callbacks as a task of ``fit``; one of them may stop the training.
 
     Parameters
     ----------
     root : CallbackContext
-        That of ``fit``.
+        The context of ``fit``.
     record : callable
-        Called with the net after every epoch, so that they see its losses.
+        Called with the net after every epoch, so that the callbacks see its losses.
     **seen
-        What they see: the estimator, X and y.
+        Arguments of the callbacks: the estimator, X and y.
     """
 
     def __init__(self, root, record: Callable[[Any], None], **seen):
@@ -143,6 +143,6 @@ class HeldOutFigures(Callback):
         self.figures_.append(net.evaluation_)
 
     def padded(self, n_epochs: int, n_figures: int) -> Tensor:
-        """Figures of ``n_epochs`` epochs, ``(n_epochs, n_figures)``; infinite for those that training did not reach."""
+        """Figures of ``n_epochs`` epochs, ``(n_epochs, n_figures)``; infinite for epochs after training stopped."""
         missing = torch.full((n_epochs - len(self.figures_), n_figures), torch.inf, dtype=torch.float64)
         return torch.cat([*(figures[None] for figures in self.figures_), missing])

@@ -1,4 +1,4 @@
-"""Deterministic inference: blocks of rows of a fixed shape, so that no row's result depends on its neighbours."""
+"""Batch-invariant inference: rows are computed in blocks of fixed shapes, so no result depends on other rows."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,8 +16,8 @@ def map_blocks(
 ) -> list[np.ndarray]:
     """Results of ``function`` for every row, computed in blocks of few shapes.
 
-    A kernel may depend on the number of rows. So every block has a multiple of 64 rows, and the last one repeats its
-    first row. A row's result is then the same to the bit whatever other rows ``X`` holds.
+    torch may choose a kernel by the number of rows. So every block has a multiple of 64 rows, and the last one repeats
+    its first row. A row's result is then equal bit for bit whatever the other rows of ``X`` are.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def map_blocks(
     X : ndarray of shape (n, ...)
         Any dtype, any memory layout; read, never written.
     device : str
-        Where ``function`` computes. A GPU chooses its kernels by shape more freely, so there all blocks have one shape.
+        Where ``function`` computes. On a GPU all blocks have one shape, because kernels depend on it even more there.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def map_blocks(
     """
     size = SMALL_BLOCK if len(X) < LARGE_BLOCK and device == "cpu" else LARGE_BLOCK
     buffer = np.empty((size, *X.shape[1:]), dtype=X.dtype)
-    results: list[np.ndarray] = []  # filled in place: a tensor kept per block would pin the heap between large ones
+    results: list[np.ndarray] = []  # filled in place: a tensor kept for each block would fragment the memory
     with torch.no_grad():
         for start in range(0, len(X), size):
             n = min(size, len(X) - start)
@@ -66,12 +66,12 @@ def map_rows(
     device : str
         Where ``function`` computes.
     prepare : callable
-        ``prepare(block, out)`` writes what the function is to read, as float32, into ``out``.
+        ``prepare(block, out)`` writes the function's input, float32, into ``out``.
 
     Returns
     -------
     ndarray of shape (n, ...)
-        What the function returns for each row, in the dtype that it returns.
+        The function's result for each row, in the dtype of the function.
     """
 
     def of_block(block: np.ndarray) -> list[Tensor]:
@@ -85,10 +85,10 @@ def map_rows(
 
 
 def in_one_thread(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """``function`` of the rows of the tensors, in pieces that torch does not share out among threads.
+    """``function`` of the rows of the tensors, in pieces that torch computes in one thread.
 
-    Shared out, a piece may end inside a vector register, and its last cells have other last bits. What is no tensor
-    sees to that itself.
+    If several threads share a piece, one may end inside a vector register, and other code computes its last cells: they
+    differ in their last bits. An output that is not a tensor, such as that of tokens, computes in blocks of its own.
     """
     if not isinstance(tensors[0], Tensor):
         return function(*tensors)
@@ -99,12 +99,12 @@ def in_one_thread(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 def hashed_uniforms(key: Tensor, n: int) -> Tensor:
     """``n`` numbers in [0, 1) for each row, from the bits of its key alone; float32 ``(rows, m)`` -> ``(rows, n)``.
 
-    They take the place of random numbers where a row's result must not depend on its place among others. The hash
-    is SplitMix64 (Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195).
+    They replace random numbers where a row's result must not depend on its position. The hash is SplitMix64 (Steele,
+    Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195).
     """
     bits = key.contiguous().view(torch.int32).long()
     columns = torch.arange(1, key.shape[1] + 1, device=key.device)
-    seed = _mix(bits + columns * _GOLDEN).sum(1, keepdim=True)  # integers wrap: the order of the sum does not matter
+    seed = _mix(bits + columns * _GOLDEN).sum(1, keepdim=True)  # integers wrap around, so the order has no effect
     mixed = _mix(seed + torch.arange(1, n + 1, device=key.device) * _GOLDEN)
     return _shifted(mixed, 11).double() * 2.0**-53
 
@@ -119,5 +119,5 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, n: int) -> Tensor:
-    """Bits moved to the right, zeros from the left: torch's own shift repeats the sign."""
+    """Bits shifted to the right, with zeros from the left; torch's own shift repeats the sign."""
     return (x >> n) & ((1 << (64 - n)) - 1)

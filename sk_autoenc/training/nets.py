@@ -1,4 +1,4 @@
-"""The skorch net that trains one module on one objective, at the speed of a loop written by hand."""
+"""The skorch net that trains one module on one objective, as fast as a hand-written loop."""
 
 import contextlib
 import copy
@@ -15,7 +15,7 @@ from skorch.utils import TeeGenerator
 from torch import Tensor
 
 from sk_autoenc.data.dataset import Rows, WholeBatches
-from sk_autoenc.training.callbacks import EpochTasks, FiniteGuard, HeldOutFigures, RateSchedule, StopTraining
+from sk_autoenc.training.callbacks import FiniteGuard, HeldOutFigures, RateSchedule, SklearnCallbackBridge, StopTraining
 from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.selection import BY_ROW, Selection
 
@@ -29,24 +29,24 @@ Objective = Callable[..., Terms]
 
 
 def total_per_row(terms: Terms) -> Tensor:
-    """The sum of an objective's terms: one number per row, terms of the whole batch added to each."""
+    """The sum of an objective's terms, one number per row; terms of the batch are added to each row."""
     return reduce(torch.add, terms.values())
 
 
-def _is_wish_to_stop(error: KeyboardInterrupt) -> bool:
-    """Whether a skorch callback raised the interrupt in a method of its own: skorch's way to ask for the end.
+def _is_stop_request(error: KeyboardInterrupt) -> bool:
+    """Whether a skorch callback raised the interrupt, which is how skorch's callbacks stop training.
 
-    A real Ctrl-C arrives in whatever code is running, which is deeper than that for all but moments.
+    The innermost frame of the traceback is then a method of a callback. After Ctrl-C it is nearly always deeper.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     who = trace.tb_frame.f_locals.get("self") if trace is not None else None
-    return isinstance(who, Callback) and not isinstance(who, EpochTasks | FiniteGuard | HeldOutFigures)
+    return isinstance(who, Callback) and not isinstance(who, SklearnCallbackBridge | FiniteGuard | HeldOutFigures)
 
 
-def _listens(callback: Callback, event: str) -> bool:
-    """Whether a callback has a method of its own for the event."""
+def _overrides(callback: Callback, event: str) -> bool:
+    """Whether a callback overrides the method for the event."""
     return getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
 
 
@@ -60,29 +60,33 @@ def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
 class ObjectiveNet(NeuralNet):
     """Trains ``module`` on the sum of the terms that ``criterion`` returns, averaged over rows.
 
-    What differs from :class:`skorch.NeuralNet`: rows come as whole batches from a tensor on the device;
-    losses stay there until the epoch ends, so nothing waits for the device; every term has its own curve;
-    all noise comes from private generators; and Ctrl-C is passed on.
+    It differs from :class:`skorch.NeuralNet` as follows:
+
+    - Batches are gathered in one step from a tensor on the device.
+    - Losses stay on the device until the epoch ends, so no step waits for the device.
+    - Every term has its own loss curve.
+    - All noise comes from private generators.
+    - Ctrl-C is raised.
 
     Parameters
     ----------
     module : nn.Module
-        ``module(x, generator)`` returns what the criterion reads; without a generator it draws nothing.
+        ``module(x, generator)`` returns the criterion's input. Without a generator nothing is random.
     criterion : callable or None
-        The objective, ``(output, batch) -> {name: (batch,) or ()}``; None where players have losses of their own.
+        The objective, ``(output, batch) -> {name: (batch,) or ()}``; None if players have their own losses.
     seed : int
         Seeds shuffling, noise, and the fixed noise of validation.
     selection : Selection
         How held-out data are evaluated.
     n_warmup_epochs : int
-        Over so many epochs the objective's argument ``kl_weight`` rises to 1; rows are evaluated at 1.
+        Epochs over which the objective's argument ``kl_weight`` rises to 1. Rows are evaluated at 1.
     evaluation_arguments : dict
-        Arguments of the module where rows are evaluated.
+        Arguments of the module in evaluation.
     """
 
-    #: Callbacks that cannot do their work here, and why.
+    #: Callbacks that cannot work with this net, and why.
     _refused: dict[type[Callback], str] = {
-        ScoringBase: "reads batches one by one and would see none here; use scikit-learn's ScoringMonitor through "
+        ScoringBase: "reads single batches, which this net does not pass on; use scikit-learn's ScoringMonitor through "
         "set_callbacks instead."
     }
 
@@ -110,15 +114,15 @@ class ObjectiveNet(NeuralNet):
 
     @property
     def plain_module(self) -> Any:
-        """The module itself, also where it was compiled; names of its weights are those of an uncompiled one."""
+        """The module itself, also if it was compiled; its weights have the names of an uncompiled module."""
         return getattr(self.module_, "_orig_mod", self.module_)
 
     @property
     def n_epochs(self) -> int:
-        """How many epochs the module was trained for, those before it was saved included."""
+        """Number of epochs that the module was trained for, including those before it was saved."""
         return self.n_earlier_epochs_ + len(self.history)
 
-    # -- what skorch asks for
+    # -- methods of skorch
 
     @property
     def _default_callbacks(self):
@@ -133,7 +137,7 @@ class ObjectiveNet(NeuralNet):
         self.shuffling_ = make_generator(self.seed, "shuffling")
         self.noise_ = make_generator(self.seed, "noise", self.device)
         self.n_recorded_ = self.n_earlier_epochs_ = 0
-        # A tensor that is filled anew each epoch, so that a compiled step sees no new constant.
+        # A tensor that is refilled each epoch: a number would be a new constant for a compiled step.
         self.annealed_ = {"kl_weight": torch.ones((), device=self.device)} if self.n_warmup_epochs else {}
         return self
 
@@ -142,7 +146,7 @@ class ObjectiveNet(NeuralNet):
             callback = callback[-1] if isinstance(callback, tuple) else callback
             if not isinstance(callback, Callback):
                 raise ValueError(
-                    f"callbacks: {callback!r} is not a skorch callback; scikit-learn's own are set by set_callbacks."
+                    f"callbacks must be skorch callbacks, got {callback!r}; set scikit-learn's by set_callbacks."
                 )
         super().initialize_callbacks()
         for name, callback in self.callbacks_:
@@ -152,7 +156,7 @@ class ObjectiveNet(NeuralNet):
         return self
 
     def take_callbacks(self, callbacks: Sequence[Callback] | None) -> None:
-        """Work with copies of these from now on; those of the same list as before stay, with what they have seen."""
+        """Use copies of these callbacks. If the list is the same as before, the copies and their state stay."""
         given = list(callbacks or [])
         if given == self._given_callbacks:
             return
@@ -166,26 +170,26 @@ class ObjectiveNet(NeuralNet):
         self._given_callbacks = given
 
     def check_callbacks(self, validation: Rows | None, ours: Sequence[Callback] = ()) -> None:
-        """Refuse a callback that waits for a loss that is not measured, or sets rates that one of ours sets."""
+        """Refuse callbacks that monitor a loss that is not computed, or set rates that ``ours`` set."""
         has_schedule = any(isinstance(callback, RateSchedule) for callback in ours)
         for name, callback in self.callbacks_:
             if has_schedule and isinstance(callback, LRScheduler):
                 raise ValueError(
-                    f"callbacks: {name} sets the rates of a schedule, and so does learning_rate_schedule; "
-                    "use learning_rate_schedule='constant' beside it."
+                    f"callbacks: {name} sets learning rates, and so does learning_rate_schedule; "
+                    "use learning_rate_schedule='constant' with it."
                 )
             monitor = getattr(callback, "monitor", None)
             if validation is None and isinstance(monitor, str) and monitor.startswith("valid"):
                 raise ValueError(
-                    f"callbacks: {name} has monitor={monitor!r}, but this network is trained without held-out rows: "
-                    "early_stopping is off, or there are too few rows for more than folds. Monitor 'train_loss'."
+                    f"callbacks: {name} has monitor={monitor!r}, but this network has no held-out rows, because "
+                    "early_stopping=False or the rows are so few that folds are held out. Use monitor='train_loss'."
                 )
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        """Nothing: skorch would open a row of history per batch."""
+        """Do nothing: skorch would add a row to the history for each batch."""
 
     def notify(self, method_name, **cb_kwargs):
-        """As in skorch, but every callback hears of the event before one that asked to stop is heeded."""
+        """As in skorch, but if a callback stops training, all other callbacks are called first."""
         getattr(self, method_name)(self, **cb_kwargs)
         stopped_by, listeners = set(), self._listeners.get(method_name)
         for callback in listeners if listeners is not None else [callback for _, callback in self.callbacks_]:
@@ -194,7 +198,7 @@ class ObjectiveNet(NeuralNet):
             except StopTraining:
                 stopped_by.add(type(callback))
             except KeyboardInterrupt as error:
-                if not _is_wish_to_stop(error):
+                if not _is_stop_request(error):
                     raise
                 stopped_by.add(type(callback))
         if stopped_by:
@@ -202,10 +206,10 @@ class ObjectiveNet(NeuralNet):
             raise StopTraining
 
     @contextlib.contextmanager
-    def _telling_listeners_alone(self):
-        """Within an epoch, tell of batches only those callbacks that have a method for it: most have none."""
+    def _notify_only_listeners(self):
+        """Within an epoch, call only callbacks that override the methods for batches: most do not."""
         callbacks = [callback for _, callback in self.callbacks_]
-        self._listeners = {event: [it for it in callbacks if _listens(it, event)] for event in _BATCH_EVENTS}
+        self._listeners = {event: [it for it in callbacks if _overrides(it, event)] for event in _BATCH_EVENTS}
         try:
             yield
         finally:
@@ -215,12 +219,12 @@ class ObjectiveNet(NeuralNet):
         """Every optimizer, with its rate in units of ``lr``."""
         return [(self.optimizer_, 1.0)]
 
-    def tune(self, learning_rate: float, weight_decay: float, batch_size: int) -> None:
-        """Set what the next call of ``train`` uses; the moments of the optimizer go on."""
+    def set_optimizer_options(self, learning_rate: float, weight_decay: float, batch_size: int) -> None:
+        """Set the options of the next call of ``train``; the moments of the optimizer are kept."""
         self.lr, self.batch_size = learning_rate, batch_size
         for optimizer, rate in self.optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] = rate * learning_rate  # an earlier schedule has left it near zero
+                group["lr"] = group["initial_lr"] = rate * learning_rate  # an earlier schedule ended near zero
                 group["weight_decay"] = weight_decay if group["decays"] else 0.0
 
     # -- training
@@ -236,15 +240,15 @@ class ObjectiveNet(NeuralNet):
         loss_arguments: Mapping[str, Any] = _NOTHING,
         phase: int = 0,
     ) -> None:
-        """Train for up to ``epochs`` more epochs; ``callbacks`` serve this call alone.
+        """Train for up to ``epochs`` more epochs; ``callbacks`` are used in this call only.
 
-        ``module_arguments`` and ``loss_arguments`` are those of the module and of the objective in every step of this
-        call, not where rows are evaluated. The number of the ``phase`` is recorded with every epoch.
+        ``module_arguments`` and ``loss_arguments`` are arguments of the module and of the objective in the training
+        steps of this call. Evaluation does not use them. The number of the ``phase`` is recorded with every epoch.
 
         Raises
         ------
         KeyboardInterrupt
-            After the callbacks have restored the weights that they keep.
+            After Ctrl-C, when the callbacks have restored the best weights.
         """
         callbacks = list(callbacks)
         self.check_callbacks(validation, callbacks)
@@ -262,11 +266,11 @@ class ObjectiveNet(NeuralNet):
             try:
                 for _ in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
-                    self.history.new_batch()  # for skorch's callbacks that look there
+                    self.history.new_batch()  # some callbacks of skorch read it
                     self.history.record("phase", phase)
                     if self.annealed_:
                         self.annealed_["kl_weight"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
-                    with self._telling_listeners_alone():
+                    with self._notify_only_listeners():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
                         self._record_evaluation(validation)
@@ -274,7 +278,7 @@ class ObjectiveNet(NeuralNet):
             except StopTraining:
                 pass
             finally:
-                # Ours first, one of which restores the best weights.
+                # The callbacks of this call come first, because one of them restores the best weights.
                 self.callbacks_ = self.callbacks_[len(own) :] + own
                 with contextlib.suppress(StopTraining):
                     self.notify("on_train_end", X=rows)
@@ -283,7 +287,7 @@ class ObjectiveNet(NeuralNet):
             self.module_.eval()
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One pass; records the mean of the loss and of every term over rows, with a single wait for the device."""
+        """One pass over the rows; records the mean loss and the mean of every term, with one wait for the device."""
         self._set_training(training)
         self._n_rows, self._sums = {}, {}
         for batch in iterator:
@@ -293,7 +297,7 @@ class ObjectiveNet(NeuralNet):
         self._record_losses(len(iterator))
 
     def train_step(self, batch, **fit_params):
-        """One step; without skorch's closure, which only optimizers that are not offered here call twice."""
+        """One step, without skorch's closure, which none of our optimizers calls twice."""
         clear_gradients(self.optimizer_)
         output = self.module_(batch.x, self.noise_, **self._module_arguments)
         means = {name: term.mean() for name, term in self.criterion_(output, batch, **self._loss_arguments).items()}
@@ -304,13 +308,13 @@ class ObjectiveNet(NeuralNet):
 
     def _descend(self, loss: Tensor, optimizer, named_parameters: Iterable, *, moved=None, **seen) -> None:
         """One step of an optimizer down the gradient of a loss; with ``moved`` of these parameters alone."""
-        if moved is None or moved:  # of a player all of whose parameters are frozen, none
+        if moved is None or moved:  # empty if all parameters of a player are frozen
             loss.backward(inputs=moved)
         self.notify("on_grad_computed", named_parameters=TeeGenerator(named_parameters), training=True, **seen)
         optimizer.step()
 
     def _add_to_losses(self, means: Terms, n_rows: int) -> None:
-        # Sums in place: a tensor kept per batch would pin the heap between the large ones that come and go.
+        # Sums are in place: a tensor kept for each batch would fragment the memory.
         for name, mean in means.items():
             if name not in self._sums:
                 self._n_rows[name], self._sums[name] = 0, torch.zeros((), dtype=torch.float64, device=mean.device)
@@ -330,25 +334,25 @@ class ObjectiveNet(NeuralNet):
     # -- evaluation
 
     def losses(self, rows: Rows) -> Tensor:
-        """The objective of every row, with noise from a stream that starts anew; ``(n,)``, float64, on the CPU."""
+        """The objective of every row, with the same noise at every call; ``(n,)``, float64, on the CPU."""
         if self.criterion is None:
             raise ValueError(
-                "Held-out rows have no losses of their own here, because players have losses instead of one objective; "
-                "select by WholeFigure, or train without held-out rows."
+                "Held-out rows need an objective for their losses, got None; use selection=WholeFigure, or hold no "
+                "rows out."
             )
         losses, start = torch.empty(len(rows), dtype=torch.float64, device=rows.data.device), 0
         for found, n_rows in self._batch_losses(rows):
             if found.ndim == 0:
                 raise ValueError(
-                    "The objective has terms of whole batches alone, so held-out rows have no losses of their own; "
-                    "return a term of shape (n,), or select by WholeFigure."
+                    "The objective must have a term of shape (n,), which gives each held-out row a loss, got only "
+                    "terms of shape (); use selection=WholeFigure for such an objective."
                 )
             losses[start : start + n_rows] = found
             start += n_rows
         return losses.cpu()
 
     def is_finite(self, rows: Rows) -> bool:
-        """Whether the objective of these rows is finite, or, of a game without one, all weights are."""
+        """Whether the objective of these rows is finite; without an objective, whether all weights are."""
         if self.criterion is None:
             return all(bool(weight.isfinite().all()) for weight in self.plain_module.parameters())
         return all(bool(found.isfinite().all()) for found, _ in self._batch_losses(rows))
@@ -372,7 +376,7 @@ class ObjectiveNet(NeuralNet):
         self.history.record("valid_loss_best", all(criterion < value for value in earlier))
 
     def get_params_for_optimizer(self, prefix, named_parameters):
-        """Decay what multiplies inside the network; not biases, and not the linear path, which is the baseline."""
+        """Groups with and without weight decay. Biases and the linear path, the linear baseline, do not decay."""
         named_parameters = list(named_parameters)
         _, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         if not kwargs.get("weight_decay"):  # one group is one fused call per step instead of two

@@ -1,4 +1,4 @@
-"""What one fit will do, as one frozen object: made once from an estimator's parameters, carried out by ``run``."""
+"""The plan of one fit, a frozen object: made once from an estimator's parameters, and carried out by ``run``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from sk_autoenc.training.selection import BY_ROW, RowLosses, Selection
 
 @dataclass(frozen=True)
 class PhaseUpdate:
-    """What a phase finds out before it begins: more arguments of the module, and fitted attributes to show."""
+    """The result of a phase's ``prepare``: further arguments of the module, and fitted attributes."""
 
     module_arguments: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -24,18 +24,18 @@ class PhaseUpdate:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs that have one course of the rate and one set of arguments.
+    """Epochs with one schedule of the rate and one set of arguments.
 
     Parameters
     ----------
     epochs : int
-        Largest number; the schedule of the first phase has this length, whenever training stops.
+        Largest number of epochs. The schedule has this length, also if early stopping ends the first phase before.
     schedule : str
-        How the rate changes, by a name of ``schedules.SCHEDULES``.
+        How the rate changes: a name in ``schedules.SHAPES``.
     share_of_best : float or None
-        A later phase is so many times as long as the best epoch of the first was late, at most ``epochs``.
+        The length of a later phase as a share of the best epoch of the first phase; at most ``epochs``.
     module_arguments, loss_arguments : mapping
-        Arguments of the module and of the objective in every step, not where rows are evaluated.
+        Arguments of the module and of the objective in training steps. Evaluation does not use them.
     prepare : callable or None
         ``(net, rows) -> PhaseUpdate``, called before the phase begins.
     """
@@ -67,38 +67,38 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one fit will do.
+    """The plan of one fit.
 
     Parameters
     ----------
     module : callable
         ``() -> nn.Module``; its weights need not be set.
     objective : callable or None
-        ``(output, batch, **arguments) -> {name: term}``, minimised, and the losses of held-out rows.
+        ``(output, batch, **arguments) -> {name: term}``. It is minimised, and gives the losses of held-out rows.
     game : Game or None
-        Turns of players with losses of their own; then the objective, if there is one, only evaluates held-out rows.
+        Turns of players with their own losses. The objective, if there is one, then only evaluates held-out rows.
     start : Start
         Where training starts.
     data : object
-        What turns rows into a dataset and back; fitted on training rows.
+        The preprocessor, which turns rows into a dataset and back; fitted on training rows.
     splits : sequence of Split
         Rows to train on and to hold out: one split, folds, or none.
     selection : Selection
         How held-out rows are evaluated.
     keeps_start_unevaluated : bool
-        Whether the start is kept where no rows are held out, because they are too few to evaluate a network.
+        Whether the start is the result if no rows are held out, because they are too few to evaluate a network.
     phases : tuple of Phase
-        The first trains on the training rows and is evaluated; later ones train on all rows.
+        The first phase trains on the training rows and is evaluated. Later phases train on all rows.
     optimizer : OptimizerOptions
         Rule and size of the steps.
     n_warmup_epochs : int
         Epochs over which the objective's argument ``kl_weight`` rises to 1.
     evaluation_arguments : mapping
-        Arguments of the module where held-out rows are evaluated.
+        Arguments of the module in the evaluation of held-out rows.
     attributes : mapping
-        Fitted attributes that hold while training goes on.
+        Fitted attributes to set before training.
     verbose : int
-        Above 0, a line for each epoch of the final network.
+        Above 0, a line is printed for each epoch of the final network.
     """
 
     module: Callable[[], nn.Module]
@@ -118,9 +118,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.objective is None and self.game is None:
-            raise ValueError("A plan needs an objective or a game.")
+            raise ValueError("Plan: objective or game must be given, got None for both.")
         if self.splits and self.objective is None and isinstance(self.selection, RowLosses):
             raise ValueError(
-                "selection=RowLosses needs the losses of held-out rows, but players have losses of their own and there "
-                "is no objective; select by WholeFigure, or hold no rows out (early_stopping=False)."
+                "Plan: selection=RowLosses needs an objective, which gives the losses of held-out rows, got "
+                "objective=None; use selection=WholeFigure, or hold no rows out (early_stopping=False)."
             )

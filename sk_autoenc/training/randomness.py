@@ -1,6 +1,6 @@
 """Private randomness: one seed per fit, and from it a generator for each purpose.
 
-No global generator is read or set. Whatever draws takes a generator as an argument.
+No global generator is read or set. Every function that draws takes a generator as an argument.
 """
 
 import numpy as np

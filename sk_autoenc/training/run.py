@@ -1,4 +1,4 @@
-"""Carries out a plan: start, train, evaluate, decide, later phases. It knows no estimator and no scikit-learn."""
+"""Carries out a plan: start, train, evaluate, decide, later phases. It imports no estimator and no scikit-learn."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.random import check_is_set, initialize_parameters, mark_unset
 from sk_autoenc.training.builder import build_net, fit_callbacks
-from sk_autoenc.training.callbacks import HeldOutFigures, Patience
+from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, HeldOutFigures
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, Plan
 from sk_autoenc.training.randomness import make_generator
@@ -18,12 +18,12 @@ from sk_autoenc.training.selection import best_epoch
 
 
 class Result(NamedTuple):
-    """What a run has led to."""
+    """The result of a run."""
 
     net: ObjectiveNet
     kept_start: bool  # the start is the model, and the network was dropped
     seen_all: bool  # a later phase has trained on the rows that were held out
-    interrupted: bool  # by Ctrl-C, after which the best weights so far are in place
+    interrupted: bool  # by Ctrl-C; the net then has the best weights so far
 
 
 class Evaluated(NamedTuple):
@@ -35,23 +35,23 @@ class Evaluated(NamedTuple):
 
 
 class Observer:
-    """Hears of what a run does while it is at it; this one does nothing."""
+    """Is called at each step of a run; this one does nothing."""
 
     def net_is_made(self, net: ObjectiveNet) -> None:
-        """This is the net that is trained from now on."""
+        """Called with the net that is going to be trained."""
 
     def attributes(self, values: Mapping[str, Any]) -> None:
-        """Fitted attributes that hold from now on."""
+        """Called with fitted attributes to set."""
 
     def callbacks(self) -> list[Callback]:
-        """Callbacks of the final network's training."""
+        """Further callbacks of the final network's training."""
         return []
 
     def record(self, net: ObjectiveNet) -> None:
-        """The net's history has grown, or training was broken off."""
+        """Called when the net's history has grown, or training was interrupted."""
 
     def held_out_curve(self, losses: Sequence[float]) -> None:
-        """Mean figure of the folds' held-out data after each epoch."""
+        """Called with the mean figure of the folds' held-out data after each epoch."""
 
 
 def run(
@@ -69,7 +69,7 @@ def run(
     Parameters
     ----------
     plan : Plan
-        What to do.
+        The plan.
     data : Rows
         All rows, on the device.
     seed : int
@@ -79,20 +79,20 @@ def run(
     net : ObjectiveNet or None
         A net to train further; None builds one at the plan's start.
     callbacks : sequence of skorch callbacks or None
-        Those of the user; a net works with copies of them.
+        The user's callbacks. The net works with copies of them.
     observer : Observer or None
-        Hears of what is done.
+        Is called at each step.
 
     Returns
     -------
     Result
-        The trained net, in evaluation mode. After Ctrl-C it holds the best weights so far, and says so.
+        The trained net, in evaluation mode. After Ctrl-C it has the best weights so far, and ``interrupted`` is True.
     """
     return _Run(plan, data, seed, device, callbacks, observer or Observer()).carry_out(net)
 
 
 class _Run:
-    """One run, with what all of its steps share."""
+    """One run, with the state that its steps share."""
 
     def __init__(
         self,
@@ -147,34 +147,36 @@ class _Run:
     def _train_and_evaluate(
         self, net: ObjectiveNet, train: Rows, held_out: Rows | None, is_first: bool
     ) -> Evaluated | None:
-        """The first phase: for as many epochs as folds found best, or until held-out rows gain nothing any more."""
+        """The first phase, for as many epochs as folds found best, or until early stopping."""
         plan, phase = self.plan, self.plan.phases[0]
         evaluated = self._evaluate_by_folds(plan.splits) if len(plan.splits) > 1 else None
         epochs = phase.epochs if evaluated is None else evaluated.n_epochs
         if is_first and plan.start.is_model and not plan.splits and plan.keeps_start_unevaluated:
-            epochs = 1  # the network will be dropped; one epoch, so that there is a record
+            epochs = 1  # the network will be dropped; one epoch gives loss curves
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
-        self._tune(net, train)
+        self._set_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
         n_before = len(net.history)
         self._train(net, train, held_out, epochs, [*callbacks, *self.observer.callbacks()], phase)
-        if not net.stopped_by_ <= {Patience}:
-            best = 0  # a callback broke off, so no later phase follows
+        if not net.stopped_by_ <= {EarlyStoppingAfterWarmup}:
+            best = 0  # another callback stopped the training, so no later phase follows
+        elif held_out is None:
+            best = epochs
         else:
-            best = epochs if held_out is None else callbacks[-1].best_epoch_ - n_before  # Patience comes last
+            best = callbacks[-1].best_epoch_ - n_before  # early stopping is the last callback
         if before is not None:
             return Evaluated(best, before, plan.selection.evaluate(net, held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
 
     def _evaluate_by_folds(self, splits: Sequence[Split]) -> Evaluated:
-        """Train a network for each fold; one number of epochs for all of them, every row being held out once."""
+        """Train a network for each fold. Every row is held out once, and all folds share one best number of epochs."""
         plan, phase = self.plan, self.plan.phases[0]
         before, after = [], []
-        for chosen, others in splits:
-            train, held_out, figures = self.data.subset(chosen), self.data.subset(others), HeldOutFigures()
+        for chosen, left_out in splits:
+            train, held_out, figures = self.data.subset(chosen), self.data.subset(left_out), HeldOutFigures()
             net = make_net(plan, train, seed=self.seed, device=self.device)
-            self._tune(net, train, net.batch_size)
+            self._set_options(net, train, net.batch_size)
             before.append(plan.selection.evaluate(net, held_out))
             callbacks = [figures, *self._callbacks(net, train, phase, phase.epochs)]
             net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
@@ -185,16 +187,16 @@ class _Run:
         return Evaluated(best, torch.cat(before), pooled[best - 1])
 
     def _prefers_start(self, evaluated: Evaluated | None) -> bool:
-        """Whether held-out data, or their absence, speak for the start."""
+        """Whether the start is the result: the network is not significantly better, or could not be evaluated."""
         if evaluated is None:
             return self.plan.keeps_start_unevaluated
         return not self.plan.selection.is_significant(evaluated.before, evaluated.after)
 
     def _train_on_all(self, net: ObjectiveNet, held_out: Rows | None, phase: Phase, number: int, best: int) -> None:
-        """A later phase: a bit more training on all rows, because held-out rows have much to teach."""
+        """A later phase: some more training on all rows, so that the network also learns the held-out ones."""
         epochs = phase.epochs if phase.share_of_best is None else max(1, int(best * phase.share_of_best))
         epochs = min(phase.epochs, epochs)
-        self._tune(net, self.data)
+        self._set_options(net, self.data)
         arguments = _arguments(phase, number)
         if phase.prepare is not None:
             update = phase.prepare(net, self.data)
@@ -210,17 +212,18 @@ class _Run:
             self.observer.record(net)
 
     def _train(self, net, train, held_out, epochs, callbacks, phase) -> None:
-        """Train the net; what it recorded is kept also when training is broken off."""
+        """Train the net. Its losses are recorded also if training is interrupted."""
         try:
             net.train(train, held_out, epochs=epochs, callbacks=callbacks, **_arguments(phase))
         finally:
             self.observer.record(net)
 
-    def _tune(self, net: ObjectiveNet, rows: Rows, batch_size: int | None = None) -> None:
-        """Give the net the callbacks and options that may change from one call to the next."""
+    def _set_options(self, net: ObjectiveNet, rows: Rows, batch_size: int | None = None) -> None:
+        """Set the net's callbacks and the options that may change from one fit to the next."""
         options = self.plan.optimizer
         net.take_callbacks(self.callbacks)
-        net.tune(options.learning_rate, options.weight_decay, batch_size or options.rows_per_step(len(rows)))
+        batch_size = batch_size or options.rows_per_step(len(rows))
+        net.set_optimizer_options(options.learning_rate, options.weight_decay, batch_size)
 
     def _callbacks(
         self, net, rows, phase: Phase, epochs: int, held_out=None, threshold=None, verbose: int = 0
@@ -236,7 +239,7 @@ class _Run:
 
 
 def make_net(plan: Plan, rows: Rows, *, seed: int, device: str) -> ObjectiveNet:
-    """A net at the plan's start: weights drawn, and what depends on data set from these rows."""
+    """A net at the plan's start: its weights are drawn, then set by the start from these rows."""
     module = empty_module(plan)
     initialize_parameters(module, make_generator(seed, "initialization"))
     plan.start.set(module, rows.cpu())
@@ -245,7 +248,7 @@ def make_net(plan: Plan, rows: Rows, *, seed: int, device: str) -> ObjectiveNet:
 
 
 def empty_module(plan: Plan) -> Any:
-    """The plan's module without weights: built on the meta device, so that no global generator is read."""
+    """The plan's module with unset weights, built on the meta device so that no global generator is read."""
     with torch.device("meta"):
         module = plan.module()
     module = module.to_empty(device="cpu").float()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the rate as a share of its peak, by how much of training is done."""
+"""Learning-rate schedules: the rate as a share of its peak, as a function of the share of steps that are done."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def cosine(progress: float) -> float:
 
 
 def final_phase(progress: float) -> float:
-    """Half a cosine from 1/2 to 0, without a warm-up: training goes on from a trained network."""
+    """Half a cosine from 1/2 to 0. It has no warm-up, because it continues the training of a network."""
     return 0.5 * half_cosine(min(1.0, progress))
 
 

@@ -1,12 +1,12 @@
-"""How held-out rows choose the epoch, and decide between the network and what training started from.
+"""Selection by held-out rows: of the epoch, and between the network and the start of training.
 
-An evaluation is a tensor of figures, lower is better: one for each held-out row, or one for each held-out set. Folds
-are pooled by putting their figures side by side.
+An evaluation is a tensor of figures, lower is better: one for each held-out row, or one for each held-out set. The
+figures of folds are concatenated.
 
-Squared errors are compared by the mean of their signed roots. In heavy-tailed tables a few far rows decide squared
-errors: their mean chooses the wrong epoch, and their standard error means nothing. Log-probabilities are compared
-untransformed, because their origin is arbitrary. Their largest gains are also winsorised, so that one row that has
-become ten thousand nats more probable cannot hide, by its variance, what all rows gained.
+Squared errors are compared by the mean of their signed roots. In heavy-tailed tables a few far rows dominate squared
+errors: their mean selects the wrong epoch, and their standard error is useless. Losses in nats are compared
+untransformed, because their origin is arbitrary. The largest gains are also winsorised, so that the variance of one far
+row cannot hide what all rows gained.
 """
 
 from abc import ABCMeta, abstractmethod
@@ -25,11 +25,11 @@ class LossComparison(NamedTuple):
     """How the losses of held-out rows are compared."""
 
     transform: Callable[[Tensor], Tensor]  # of each loss, before it is averaged
-    threshold_mode: str  # whether ``tol`` is a share of the average ("rel") or a distance ("abs")
-    winsorises: bool = False  # whether a gain is also significant if it is once the largest falls are winsorised
+    threshold_mode: str  # whether ``tol`` is a share of the average ("rel") or a difference ("abs")
+    winsorises: bool = False  # whether it is enough if the gain is significant after winsorising the largest gains
 
     def criterion(self, losses: Tensor) -> Tensor:
-        """What is lowest at the best epoch; ``(..., n) -> (...)``."""
+        """The criterion that is lowest at the best epoch; ``(..., n) -> (...)``."""
         return self.transform(losses).mean(-1)
 
     def is_significant(self, before: Tensor, after: Tensor) -> bool:
@@ -64,7 +64,7 @@ class Selection(metaclass=ABCMeta):
     patience : int
         Epochs without improvement after which training stops.
     tol : float
-        Improvement that counts as one.
+        Smallest improvement that counts.
     """
 
     patience: int
@@ -73,7 +73,7 @@ class Selection(metaclass=ABCMeta):
     @property
     @abstractmethod
     def threshold_mode(self) -> str:
-        """Whether ``tol`` is a share of the criterion ("rel") or a distance ("abs")."""
+        """Whether ``tol`` is a share of the criterion ("rel") or a difference ("abs")."""
 
     @abstractmethod
     def evaluate(self, net: Any, held_out: Any) -> Tensor:
@@ -81,16 +81,16 @@ class Selection(metaclass=ABCMeta):
 
     @abstractmethod
     def criterion(self, figures: Tensor) -> Tensor:
-        """What is lowest at the best epoch; ``(..., n) -> (...)``."""
+        """The criterion that is lowest at the best epoch; ``(..., n) -> (...)``."""
 
     @abstractmethod
     def is_significant(self, before: Tensor, after: Tensor) -> bool:
-        """Whether figures after training are better than before, by more than chance explains."""
+        """Whether figures are better after training than before, by more than chance explains."""
 
 
 @dataclass(frozen=True)
 class RowLosses(Selection):
-    """By the objective of every held-out row."""
+    """Selection by the objective of every held-out row."""
 
     comparison: LossComparison = ROOT_LOSS
 
@@ -108,18 +108,18 @@ class RowLosses(Selection):
         return self.comparison.is_significant(before, after)
 
 
-#: Where nothing else is asked for.
+#: The default.
 BY_ROW = RowLosses(patience=1, tol=0.0)
 
 
 @dataclass(frozen=True)
 class WholeFigure(Selection):
-    """By one figure of all held-out data together, such as a distance between samples and rows, or minus a score.
+    """Selection by one figure of all held-out data, such as a distance between samples and rows, or minus a score.
 
     Parameters
     ----------
     figure : callable
-        ``(net, held_out) -> float``, lower is better. What it draws it must draw from the same stream at every call.
+        ``(net, held_out) -> float``, lower is better. It must draw the same numbers at every call.
     """
 
     figure: Callable[[Any, Any], float]
@@ -135,7 +135,7 @@ class WholeFigure(Selection):
         return figures.mean(-1)
 
     def is_significant(self, before: Tensor, after: Tensor) -> bool:
-        """One figure must fall by ``tol``; those of folds by more than chance explains."""
+        """A single figure must fall by more than ``tol``, those of folds also by more than chance explains."""
         fall = before - after
         if not after.isfinite().all() or float(fall.mean()) <= self.tol:
             return False
@@ -149,12 +149,12 @@ def best_epoch(figures: Tensor, selection: Selection) -> int:
 
 
 def _winsorised(fall: Tensor) -> Tensor:
-    """Falls of at most their median plus five interquartile ranges; losses stay as they are."""
+    """Gains clipped to their median plus five interquartile ranges; negative gains are unchanged."""
     first, median, third = fall.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=fall.dtype))
     return fall.clamp(max=median + 5 * (third - first))
 
 
 def _z(fall: Tensor) -> float:
-    """Mean in units of its standard error; a fall without variance counts by its sign."""
+    """Mean in units of its standard error; without variance, a very large number with the sign of the mean."""
     error = fall.std() / len(fall) ** 0.5
     return float(fall.mean() / error.clamp_min(torch.finfo(fall.dtype).tiny))

@@ -232,7 +232,9 @@ def test_rows_may_have_axes_of_their_own(autoencoder):
     assert parts.shape == series.shape
     np.testing.assert_array_equal(parts.reshape(60, 24), detector.explain(flat))
     np.testing.assert_allclose(parts.sum(axis=(1, 2)), -detector.score_samples(series), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"rows of shape \(4, 6\), but .* was fitted on rows of shape \(2, 12\)"):
+    with pytest.raises(
+        ValueError, match=r"rows of shape \(2, 12\), on which .* was fitted, got rows of shape \(4, 6\)"
+    ):
         detector.predict(series.reshape(60, 4, 6))
 
 
@@ -266,7 +268,7 @@ def test_rows_beyond_all_distance_are_outliers():
         ({"residual": "log_likelihood"}, "residual='log_likelihood' needs an autoencoder with score_samples"),
         ({"autoencoder": StandardScaler(), "residual": "log_likelihood"}, "autoencoder=StandardScaler does not have"),
         ({"autoencoder": load_digits}, "autoencoder must have fit, which function does not have"),
-        ({"calibration_fraction": 0.001}, r"calibration_fraction=0.001 of n_samples=90 is 0 rows"),
+        ({"calibration_fraction": 0.001}, r"calibration_fraction must .* got 0.001, which is 0 of n_samples=90 rows"),
         ({"contamination": 0.6}, "contamination.*0.6"),
         ({"trim": 1.0}, "trim.*1.0"),
         ({"max_samples": 0}, "max_samples.*0"),
@@ -290,7 +292,7 @@ def test_errors_and_warnings_name_what_to_change():
     with pytest.raises(ValueError, match=r"the class PCA; write autoencoder=PCA\(\)"):
         ReconstructionOutlierDetector(PCA).fit(NORMAL)
     for rows in (NORMAL, (NORMAL + 10).astype(np.float32)):
-        with pytest.warns(UserWarning, match="gives training rows back up to rounding.*residual='squared'"):
+        with pytest.warns(UserWarning, match="reconstructs training rows up to rounding.*residual='squared'"):
             ReconstructionOutlierDetector(PCA(), residual="squared", random_state=0).fit(rows)
 
 

@@ -26,9 +26,9 @@ def test_the_display_shows_the_largest_parts_first():
     assert len(widths) == 3  # and the others
     assert sum(widths) == pytest.approx(-found.score_samples(frame.iloc[3:4])[0])
     assert OutlierExplanationDisplay.from_estimator(found, frame).values[4] == 60
-    with pytest.raises(ValueError, match=r"row must be a position from 0 to 89.*got 90"):
+    with pytest.raises(ValueError, match=r"row must be an integer from 0 to 89.*got 90"):
         OutlierExplanationDisplay.from_estimator(found, frame, row=90)
-    with pytest.raises(TypeError, match="PCA has not"):
+    with pytest.raises(TypeError, match="PCA does not have"):
         OutlierExplanationDisplay.from_estimator(PCA().fit(X), X)
     assert len(OutlierExplanationDisplay(np.ones(30)).plot(n_features=5).bars_) == 6
     plt.close("all")

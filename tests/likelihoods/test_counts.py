@@ -68,7 +68,7 @@ def test_draws_have_the_mean_and_the_variance_of_the_distribution(kind):
 
 def test_dispersion_of_rows_is_that_of_their_moments():
     rows = rng.poisson(rng.gamma(2.0, 6.0 / 2.0, (200_000, 1))).astype(float)
-    fitted = NegativeBinomial().fitted_to(np.hstack([rows, np.zeros_like(rows), np.full_like(rows, 7.0)]))
+    fitted = NegativeBinomial().resolve(np.hstack([rows, np.zeros_like(rows), np.full_like(rows, 7.0)]))
     assert fitted.dispersion[0] == pytest.approx(2.0, rel=0.05)
     assert np.isfinite(fitted.dispersion).all()
     assert fitted.dispersion[2] == 1e6

@@ -128,7 +128,7 @@ def test_columns_that_are_not_scaled_keep_their_values():
 
 
 def test_what_a_likelihood_does_not_answer_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"init='pca' does not go with likelihood=Laplace\(\)"):
+    with pytest.raises(ValueError, match=r"init='pca' cannot be combined with likelihood=Laplace\(\)"):
         VAETransformer(likelihood=Laplace(), init="pca").fit(X)
     with pytest.raises(ValueError, match="flags in column 1"):
         VAETransformer(likelihood=NumberAndFlag()).fit(X[:, :2])

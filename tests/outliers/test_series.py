@@ -53,7 +53,7 @@ def test_series_may_differ_in_length(residual, monkeypatch):
     largest = np.unravel_index(parts[2].argmax(), parts[2].shape)
     assert display.ax_.get_yticklabels()[0].get_text().startswith(f"channel {largest[0]}, time {largest[1]} = ")
     plt.close(display.figure_)
-    with pytest.raises(ValueError, match="longest possible here has"):
+    with pytest.raises(ValueError, match=r"series of at most .* timepoints, got a series of"):
         detector.predict(waves([longest + 1]))
 
 
@@ -160,16 +160,16 @@ def test_autoencoders_of_series_without_scores_are_scored_by_their_codes():
         2, architecture=Recurrent(4, unequal_lengths=True), prior="swiss_roll", max_iter=2, device="cpu"
     )
     detector = ReconstructionOutlierDetector(autoencoder, n_estimators=1, random_state=0)
-    with pytest.raises(ValueError, match=r"trim=0\.1 needs score_samples"):
+    with pytest.raises(ValueError, match=r"no score_samples, .* got 0\.1"):
         detector.fit(waves([4, 5, 6, 7] * 5))
     assert detector.set_params(trim=0).fit(waves([4, 5, 6, 7] * 5)).residual_ == "latent"
 
 
 @pytest.mark.parametrize("residual", ["neighbors", "robust", "squared"])
 def test_measures_of_cells_refuse_series_of_unequal_lengths(residual):
-    with pytest.raises(ValueError, match=f"residual='{residual}' compares rows cell by cell"):
+    with pytest.raises(ValueError, match=f"residual must be .* cannot be compared across rows, got '{residual}'"):
         series_detector(residual=residual).fit(waves([4, 5, 6, 7]))
-    with pytest.raises(ValueError, match="series of unequal lengths, which need an autoencoder"):
+    with pytest.raises(ValueError, match=r"autoencoder must have .* for series of unequal lengths"):
         ReconstructionOutlierDetector().fit(waves([4, 5, 6, 7]))
 
 

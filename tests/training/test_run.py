@@ -89,15 +89,15 @@ def test_folds_choose_the_epoch_of_a_toy_gan():
 
 
 def test_a_game_without_an_objective_has_no_losses_of_rows():
-    with pytest.raises(ValueError, match="players have losses of their own"):
+    with pytest.raises(ValueError, match="needs an objective, which gives the losses"):
         Plan(module=ToyGan, game=toy_gan_plan(()).game, splits=fold_rows(200, seeded()), selection=RowLosses(5, 0.0))
     net = run(toy_gan_plan(()), Rows(ROWS), seed=0, device="cpu").net
-    with pytest.raises(ValueError, match="players have losses instead of one objective"):
+    with pytest.raises(ValueError, match="Held-out rows need an objective"):
         net.losses(Rows(ROWS))
 
 
 def test_a_plan_needs_something_to_minimise():
-    with pytest.raises(ValueError, match="an objective or a game"):
+    with pytest.raises(ValueError, match="objective or game must be given"):
         Plan(module=ToyGan)
 
 
@@ -106,7 +106,7 @@ def test_terms_of_whole_batches_are_no_losses_of_rows():
         return {"mean": output.mean()}
 
     plan = Plan(module=Shift, objective=objective, splits=[split_rows(200, 0.2, seeded())])
-    with pytest.raises(ValueError, match=r"terms of whole batches alone.*WholeFigure"):
+    with pytest.raises(ValueError, match=r"must have a term of shape .*WholeFigure"):
         run(plan, Rows(ROWS), seed=0, device="cpu")
 
 
@@ -242,7 +242,7 @@ class Forgetful(Shift):
 
 def test_a_parameter_that_nobody_fills_is_refused_by_name():
     with pytest.raises(
-        ValueError, match=r"by of the network has no value: Forgetful .* method initialize\(generator\)"
+        ValueError, match=r"by of the network has no value, .* initialize a Forgetful.* method initialize\(generator\)"
     ):
         run(Plan(module=Forgetful, objective=matched_means), Rows(ROWS), seed=0, device="cpu")
 
