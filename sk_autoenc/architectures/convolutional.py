@@ -10,8 +10,10 @@ from torch import nn
 from sk_autoenc.architectures.base import Architecture
 from sk_autoenc.nn.blocks import ACTIVATIONS, Activation, BoundedLinear, Linear, SteadyNetwork, multilayer_perceptron
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, Pair, ToMaps, ToRows, UpsampledConvolution
+from sk_autoenc.storage import by_params
 
 
+@by_params(check=lambda architecture: architecture.check())
 class Convolutional(Architecture):
     """Convolutional encoder of images or series and the mirrored decoder.
 
@@ -90,6 +92,11 @@ class Convolutional(Architecture):
         self.normalization = normalization
         self.activation = activation
         self.code_activation = code_activation
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the encoder."""
+        return len(self.channels) + len(self.hidden_layer_sizes) + 1
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""

@@ -20,6 +20,7 @@ from sk_autoenc.architectures import MLP, Architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
+from sk_autoenc.base.stored import LENGTHS, PRIORS, storable
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.initialization.factor_analysis import LinearGaussianStart
 from sk_autoenc.initialization.start import MeanStart, Start
@@ -27,6 +28,7 @@ from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder, DrawnOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior, as_prior
+from sk_autoenc.storage import instance, number
 from sk_autoenc.training.adversarial import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.plan import Plan
@@ -109,6 +111,7 @@ class PriorStart(Start):
         module.read_prior(self.prior.sample(_N_READ, make_generator(self.seed, "prior")))
 
 
+@storable(prior_=instance(*PRIORS), prior_mismatch_=number(finite=False), optional=LENGTHS)
 class AAETransformer(GenerativeAutoencoder):
     r"""Learn codes of rows that are distributed like a prior of your choice, held to it by a critic.
 

@@ -12,6 +12,7 @@ from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
+from sk_autoenc.base.stored import storable
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.initialization.linear import summarize
@@ -73,6 +74,7 @@ class CorruptedStart(Start):
         self.start.resume(module)
 
 
+@storable()
 class AutoencoderTransformer(InpaintingAutoencoder):
     r"""Reduce rows to a few numbers by a network that learns to reconstruct them.
 

@@ -22,6 +22,7 @@ from sk_autoenc.likelihoods import Categorical, Tokens, as_likelihood
 from sk_autoenc.outliers.base import CommitteeDetector, by_block
 from sk_autoenc.outliers.ensembles import CloneCommittee, NetworkCommittee, Standardization, deal, is_of_categories
 from sk_autoenc.outliers.scores import RULE_ROWS, CodeDistance, NeighborsAndRarity, SquaredResiduals
+from sk_autoenc.outliers.stored import storable_detector
 from sk_autoenc.training.randomness import draw_seed, make_generator
 
 #: Everything but an exact ``contamination`` is learnt from this many rows at most: memory does not grow with the table.
@@ -43,6 +44,7 @@ _SETTINGS: dict[bool, dict[str, Any]] = {
 _SCALE_ROWS = 2048
 
 
+@storable_detector
 class ReconstructionOutlierDetector(CommitteeDetector):
     r"""Find unusual rows by many small autoencoders, trained together and briefly.
 

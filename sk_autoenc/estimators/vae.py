@@ -17,12 +17,14 @@ from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.density import DensityAutoencoder, kl_per_component, posterior_of
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import Resolved
+from sk_autoenc.base.stored import LENGTHS, storable
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.initialization.factor_analysis import LinearGaussianStart
 from sk_autoenc.initialization.start import MeanStart, Start
 from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
+from sk_autoenc.storage import array, instance
 from sk_autoenc.training.builder import SCHEDULES
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, PhaseUpdate, Plan
@@ -91,6 +93,11 @@ def negative_bound(
     return negative_elbo(output, batch, beta=beta, free_bits=free_bits, kl_weight=kl_weight)
 
 
+@storable(
+    prior_=instance(NormalPrior, GaussianMixturePrior),
+    kl_per_component_=array("f8", None, finite=False),
+    optional=LENGTHS,
+)
 class VAETransformer(DensityAutoencoder):
     r"""Learn a density of rows with a few hidden causes, to compress, score and generate them.
 

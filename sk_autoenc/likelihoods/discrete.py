@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli as BernoulliDistribution
 
 from sk_autoenc.likelihoods.base import Likelihood
+from sk_autoenc.storage import by_params
 
 
 def is_count(value: Any) -> bool:
@@ -17,6 +18,7 @@ def is_count(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Bernoulli(Likelihood):
     """Values in [0, 1], the decoder's output being the logit of their mean.
 
@@ -45,14 +47,18 @@ class Bernoulli(Likelihood):
 
     def check(self, X: np.ndarray) -> None:
         """Refuse values outside [0, 1]."""
-        if self.binarize not in (False, "dynamic"):
-            raise ValueError(f"Bernoulli: binarize must be False or 'dynamic', got {self.binarize!r}.")
+        self.check_parameters()
         low, high = X.min(), X.max()
         if low < 0 or high > 1:
             raise ValueError(
                 "likelihood='bernoulli' needs values in [0, 1], but X has values "
                 f"from {low:.6g} to {high:.6g}; rescale X, or use likelihood='gaussian'."
             )
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        if self.binarize not in (False, "dynamic"):
+            raise ValueError(f"Bernoulli: binarize must be False or 'dynamic', got {self.binarize!r}.")
 
     def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
         """Refuse draws of ones where there is no density to train."""
@@ -116,6 +122,7 @@ class IntegerValued(Likelihood):
             )
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Poisson(IntegerValued):
     """Counts, the decoder's output being the logarithm of their mean.
 
@@ -145,6 +152,7 @@ class Poisson(IntegerValued):
         return np.log(mean.clip(1e-3))
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Multinomial(IntegerValued):
     """Counts of one draw per row of known size (words of a document): the output is a logit per feature.
 
@@ -164,6 +172,16 @@ class Multinomial(IntegerValued):
 
     def __init__(self, total: int | None = None):
         self.total = total
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for parameters out of range, in a fitted likelihood too, where ``total`` may be 0."""
+        if self.total is not None and self.total != 0 and not is_count(self.total):
+            raise ValueError(f"Multinomial: total must be None or an integer of 1 or more, got {self.total!r}.")
+
+    def check_fitted(self, n_features: int) -> None:
+        """Raise ``ValueError`` if ``total`` is not filled in."""
+        if self.total is None:
+            raise ValueError("Multinomial: total is None, which fit would have filled in.")
 
     def fitted_to(self, X: np.ndarray) -> "Multinomial":
         """With the total of a sampled row; ``ValueError`` if it is given and no whole number of 1 or more."""

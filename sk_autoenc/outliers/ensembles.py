@@ -14,6 +14,7 @@ from torch import Tensor
 from sk_autoenc.likelihoods import Categorical
 from sk_autoenc.outliers.batched_networks import AutoencoderEnsemble, train_ensemble
 from sk_autoenc.outliers.scores import FAR
+from sk_autoenc.outliers.stored import storable_members
 
 #: Standardised values that networks learn from are held to this range.
 _TRAINING_RANGE = 20.0
@@ -81,6 +82,7 @@ def deal(n_rows: int, size: int, n_members: int, generator: torch.Generator) -> 
     return torch.stack(hands)
 
 
+@storable_members
 class Members:
     """Fitted transformers. A type of its own, so that saving without pickle keeps the fit, or refuses."""
 
