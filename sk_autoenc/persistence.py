@@ -134,7 +134,7 @@ def load(path: str | os.PathLike) -> Any:
         raise ValueError(f"path={str(path)!r} was changed or damaged: its checksum does not fit.")
     try:
         _check_size(config, len(arrays), "file")
-        return _Decoder(arrays).estimator(json.loads(config, object_pairs_hook=_without_duplicates))
+        return _Decoder(arrays).estimator(_parse(config))
     except torch.OutOfMemoryError:
         raise
     except ValueError as error:
@@ -246,6 +246,13 @@ def _check_size(config: str, n_arrays: int, what: str) -> None:
     ):
         if found > most:
             raise ValueError(f"the {what} has {found} {called}; a file may have {most} at most.")
+
+
+def _parse(config: str) -> Any:
+    try:
+        return json.loads(config, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"its JSON cannot be read: {error}.") from error
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

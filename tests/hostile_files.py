@@ -77,7 +77,10 @@ def examples_of_files() -> dict[str, Content]:
         "images": (AutoencoderTransformer(**{**cheap, "architecture": Convolutional((2,))}), ROWS.reshape(-1, 1, 2, 2)),
         "tokens": (VAETransformer(1, **{**cheap, "architecture": series}, likelihood="categorical"), tokens),
         "series": (VAETransformer(1, **{**cheap, "architecture": series}), tokens),
-        "categories": (AAETransformer(**cheap, likelihood=Categorical([3] * 5), critic=MLP((4,))), np.nan_to_num(tokens)),
+        "categories": (
+            AAETransformer(**cheap, likelihood=Categorical([3] * 5), critic=MLP((4,))),
+            np.nan_to_num(tokens),
+        ),
         "detector": (ReconstructionOutlierDetector(n_steps=2, n_estimators=2, random_state=0), ROWS),
         "detector_of_clones": (
             ReconstructionOutlierDetector(AutoencoderTransformer(**cheap), n_estimators=2, residual="latent"),
@@ -112,21 +115,26 @@ def get(config: Any, path: Path_) -> Any:
 
 def changed(content: Content, path: Path_, value: Any) -> Content:
     """With another value at a place."""
-    content = content.copy()
+    return content._replace(config=_replaced(content.config, path, value))
+
+
+def _replaced(config: Any, path: Path_, value: Any) -> Any:
+    """With another value at a place; copied along the way to it, and not elsewhere."""
     if not path:
-        return content._replace(config=value)
-    get(content.config, path[:-1])[path[-1]] = value
-    return content
+        return value
+    key, *others = path
+    found = copy.copy(config)
+    found[key] = _replaced(config[key], tuple(others), value) if others else value
+    return found
 
 
 def dropped(content: Content, path: Path_) -> Content:
     """Without what stands at a place, and without its array."""
-    content = content.copy()
-    gone = get(content.config, path)
-    del get(content.config, path[:-1])[path[-1]]
-    if isinstance(gone, dict) and set(gone) == {"array"}:
-        del content.arrays[gone["array"]]
-    return content
+    owner, gone = copy.copy(get(content.config, path[:-1])), get(content.config, path)
+    del owner[path[-1]]
+    gone = gone["array"] if isinstance(gone, dict) and set(gone) == {"array"} else None
+    arrays = {name: array for name, array in content.arrays.items() if name != gone}
+    return Content(_replaced(content.config, path[:-1], owner), arrays)
 
 
 # -- what a stranger may do, by name
@@ -172,7 +180,10 @@ def hostile_configs(content: Content) -> Iterator[tuple[str, Content]]:
     for depth in (40, 2_000, 100_000):
         yield f"nested_lists_{depth}", content._replace(config="[" * depth + "]" * depth)
         nested = '{"list": [' * depth + "]}" * depth
-        yield f"nested_values_{depth}", content._replace(config=json.dumps(content.config)[:-2] + f', "a": {nested}}}}}')
+        yield (
+            f"nested_values_{depth}",
+            content._replace(config=json.dumps(content.config)[:-2] + f', "a": {nested}}}}}'),
+        )
     for name, text in {
         "no_json": "{", "empty": "", "digits": "1" * 5000, "many_brackets": "[" + "[]," * 2**20 + "[]]",
         "long": '"' + "a" * (2**25) + '"', "twice": '{"class": "MLP", "class": "Vocabulary", "state": {}}',
@@ -359,7 +370,7 @@ def _other_text(content: Content, rng: random.Random) -> Content:
     text = json.dumps(content.config)
     start = rng.randrange(len(text))
     end = min(len(text), start + rng.randint(0, 8))
-    piece = rng.choice(("", text[start:end] * 2, rng.choice("[]{},:\"\\019-eEnNtI"), '"\\u0000"', "1e400", "-0"))
+    piece = rng.choice(("", text[start:end] * 2, rng.choice('[]{},:"\\019-eEnNtI'), '"\\u0000"', "1e400", "-0"))
     text = text[:start] + piece + text[end:]
     try:
         return content._replace(config=json.loads(text))
@@ -390,12 +401,27 @@ def outcome(content: Content, path: Path) -> str:
         return "refused"
     except Exception as error:
         raise AssertionError(f"{type(error).__name__}: {error}") from error
+    _use(opened)
     again = content_of(opened)
     assert _comparable(again.config) == _comparable(content.config), "it opens as something else"
     assert again.arrays.keys() == content.arrays.keys(), "its arrays are others"
     for name, array in again.arrays.items():
         np.testing.assert_array_equal(array, content.arrays[name])
     return "opened"
+
+
+def _use(opened: Any) -> None:
+    """What opens can be used, or says by ``ValueError`` why not."""
+    rows = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
+    for method in ("transform", "predict"):
+        if hasattr(opened, method):
+            try:
+                with np.errstate(all="ignore"):
+                    getattr(opened, method)(rows)
+            except ValueError:
+                pass
+            except Exception as error:
+                raise AssertionError(f"{method}: {type(error).__name__}: {error}") from error
 
 
 def _comparable(config: Any) -> str:

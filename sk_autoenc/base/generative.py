@@ -41,6 +41,9 @@ class GenerativeAutoencoder(BaseAutoencoder):
     #: Number of timepoints of each training series, where these differ and do not say it themselves.
     lengths_: np.ndarray
 
+    #: What ``prior`` may be by name.
+    _prior_names: tuple[str, ...]
+
     # -- what plans of generative models share
 
     def _resolve(self, request: FitRequest, *, prior: Any = None) -> "Resolved":

@@ -112,8 +112,12 @@ def check_params(model: Any) -> None:
     if not isinstance(model.likelihood, str):
         instance(Likelihood)(model.likelihood, f"{called}.likelihood")
     as_likelihood(model.likelihood).check_parameters()
-    if hasattr(model, "prior") and not isinstance(model.prior, str):
+    if not hasattr(model, "prior"):
+        return
+    if not isinstance(model.prior, str):
         instance(*PRIORS)(model.prior, f"{called}.prior")
+    elif model.prior not in model._prior_names:
+        raise ValueError(f"{called}.prior must be one of {model._prior_names} or an object, got {short(model.prior)}.")
 
 
 def _check_architecture(architecture: Any, where: str) -> None:
@@ -179,6 +183,8 @@ def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain) -> None:
     if data.series_shape != series:
         raise ValueError(f"_data is for series of shape {data.series_shape}, but by the parameters it is {series}.")
     if "prior_" in plain and data.has_missing_cells:
-        lengths = plain.get("lengths_")
-        if lengths is None or not len(lengths) or lengths.min() < 1 or lengths.max() > data.series_shape[1]:
-            raise ValueError(f"lengths_ must be there and hold integers from 1 to {data.series_shape[1]}.")
+        if "lengths_" not in plain:
+            raise ValueError(f"{type(parameters).__name__} lacks 'lengths_'.")
+        lengths, longest = plain["lengths_"], data.series_shape[1]
+        if not len(lengths) or lengths.min() < 1 or lengths.max() > longest:
+            raise ValueError(f"lengths_ must hold integers from 1 to {longest}, one or more.")

@@ -251,6 +251,8 @@ class AAETransformer(GenerativeAutoencoder):
         "init": [StrOptions({"auto", "pca", "random"})],
     }
 
+    _prior_names = tuple(sorted(_PRIORS))
+
     _changeable_parameters = (*GenerativeAutoencoder._changeable_parameters, "critic_learning_rate")
 
     def __init__(

@@ -292,6 +292,8 @@ class VAETransformer(DensityAutoencoder):
         "init": [StrOptions({"auto", "pca", "random"})],
     }
 
+    _prior_names = ("auto", "normal", "gaussian_mixture")
+
     # No score depends on the number of draws, and held-out rows are evaluated anew in every fit.
     _changeable_parameters = (*DensityAutoencoder._changeable_parameters, "n_importance_samples")
 
@@ -401,7 +403,7 @@ class VAETransformer(DensityAutoencoder):
     def _training_prior(self) -> Any:
         """The prior that training has in view; None is the standard normal."""
         if isinstance(self.prior, str):
-            if self.prior not in ("auto", "normal", "gaussian_mixture"):
+            if self.prior not in self._prior_names:
                 raise ValueError(
                     f"prior must be 'auto', 'normal', 'gaussian_mixture' or an object, got {self.prior!r}."
                 )

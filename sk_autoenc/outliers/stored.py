@@ -75,8 +75,7 @@ def _check_fitted(kind: type, plain: Plain) -> None:
     """Refuse values that are right one by one, but not together."""
     check_rows(kind.__name__, plain)
     n_features, parts, series = plain["n_features_in_"], plain["_committee"], plain.get("_series_shape")
-    if plain["_typical"].shape != (n_features,):
-        raise ValueError(f"_typical must have {n_features} entries, got shape {plain['_typical'].shape}.")
+    array("f4 f8", n_features, finite=series is None)(plain["_typical"], "_typical")
     if series is not None and (len(series) != 2 or int(np.prod(series)) != n_features):
         raise ValueError(f"_series_shape is {series}, but rows have {n_features} cells.")
     if np.isnan(plain.get("calibration_scores_", np.zeros(0))).any():
@@ -84,6 +83,8 @@ def _check_fitted(kind: type, plain: Plain) -> None:
     scales = {"center", "spread"} if series is None else set()
     if "weights" in parts:
         check_names(parts, "_committee", required={*scales, "sizes", "weights"})
+        if "loss_curve_" not in plain:
+            raise ValueError(f"{kind.__name__} lacks 'loss_curve_'.")
         n_members = _check_networks(parts["sizes"], parts["weights"], n_features)
         codes = [parts["sizes"][-1]] * n_members
     else:
