@@ -140,7 +140,7 @@ def by_state(
     return decorate
 
 
-def _revived(kind: type) -> Callable[[Plain], Any]:
+def _revived(kind: Any) -> Callable[[Plain], Any]:
     """Makes an object of a class of its state, as pickle does."""
 
     def revive(plain: Plain) -> Any:

@@ -182,9 +182,9 @@ def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain) -> None:
     series = architecture.fitted_to(data.shape).series_shape if architecture.unequal_lengths else None
     if data.series_shape != series:
         raise ValueError(f"_data is for series of shape {data.series_shape}, but by the parameters it is {series}.")
-    if "prior_" in plain and data.has_missing_cells:
+    if "prior_" in plain and series is not None and data.has_missing_cells:
         if "lengths_" not in plain:
             raise ValueError(f"{type(parameters).__name__} lacks 'lengths_'.")
-        lengths, longest = plain["lengths_"], data.series_shape[1]
+        lengths, longest = plain["lengths_"], series[1]
         if not len(lengths) or lengths.min() < 1 or lengths.max() > longest:
             raise ValueError(f"lengths_ must hold integers from 1 to {longest}, one or more.")

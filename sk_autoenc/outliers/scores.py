@@ -109,8 +109,9 @@ class NeighborDistance:
             place = _embed(rows, reconstructions[some], self.sigma[some])
             # Squared distances but for the row's own norm; no name keeps them while the next ones are made.
             # Where a reconstruction overflows, all others are NaN and come after the padding.
-            near = torch.bmm(-2 * place, self._columns[some]).add_(self._norms[some]).topk(n_near, largest=False)
-            near = near.indices.clamp_max(n_prototypes - 1)
+            near = (
+                torch.bmm(-2 * place, self._columns[some]).add_(self._norms[some]).topk(n_near, largest=False).indices
+            ).clamp_max_(n_prototypes - 1)
             nearest = (place - self._prototypes_at(some, near[..., 0])).square().sum(-1)
             itself = (nearest <= _ROUNDING * self.unit[some, :1]).long()
             chosen = near.gather(2, (itself[..., None] + self.ks - 1).clamp(0, n_near - 1))  # (some_members, n, n_ks)
