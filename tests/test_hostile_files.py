@@ -1,5 +1,6 @@
 """Files by strangers: opened as what they say, or refused by ``ValueError``; nothing runs, is written or allocated."""
 
+import copy
 import os
 import random
 import socket
@@ -91,6 +92,69 @@ def test_messages_name_what_is_wrong(where, value, said, examples, path):
     changed(examples["autoencoder"], where, value).write(path)
     with pytest.raises(ValueError, match=said):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("autoencoder", "an_array_too_many", "'more', which belongs nowhere"),
+        ("autoencoder", "nested_values_40", "levels deep"),
+        ("autoencoder", "nested_lists_100000", "nested too deep"),
+        ("autoencoder", "config_twice", "'class' stands twice"),
+        ("autoencoder", "state._seed_is_beyond_64_bits", "64 bits"),
+        ("autoencoder", "huge_n_components", "n_components=1000000000, but the file has"),
+        ("autoencoder", "huge_many_layers", "20001 layers"),
+        ("autoencoder", "huge_wide", "weights lack .decoder.nonlinear.4.bias"),
+        ("autoencoder", "huge_dilation", "dilation=1000000000 is more than"),
+        ("autoencoder", "huge_rows", "cells"),
+        ("autoencoder", "runs_text_for_optimizer", "must be a number"),
+        ("autoencoder", "state.device_is_text", "device must be a string like"),
+        ("autoencoder", "state.architecture.tuple.0_is_zero", "hidden_layer_sizes must hold integers"),
+        ("autoencoder", "dropped__data.scaling", "scaling must be there"),
+        ("autoencoder", "_data.scaling.center_longer", "scaling is for 5 features"),
+        ("vae", "huge_prior", "codes of length 1e.09"),
+        ("vae", "huge_covariances", "more than 16777216 numbers"),
+        ("categories", "state.likelihood.params.n_categories_is_half", "n_categories must be"),
+        ("categories", "state._data.state.likelihood.params.n_categories_is_null", "list of 5 integers after fit"),
+        ("images", "state._data.state.shape_is_tuple", "tuple of 1 to 16"),
+        ("detector", "state._committee.dict.sizes.list.0_is_large", "begins with 1000000000, but rows have 4"),
+        ("detector", "_committee.weights.weights.0_transposed", "shape"),
+        ("detector", "_measure.table_gone", "the array '_measure.table' is not there"),
+        ("detector", "_measure.sigma_negative", "above 0"),
+        ("detector", "_measure.units_longer", r"_measure\['units'\] must have the shape \(2,\)"),
+        ("vocabulary", "state.tokens_.objects.0_is_text", "must begin with unknown"),
+    ],
+)
+def test_it_is_said_what_is_wrong(kind, name, said, examples, path):
+    named = dict(all_named(examples[kind])) | {"dropped__data.scaling": _unscaled(examples[kind])}
+    named[name].write(path)
+    with pytest.raises(ValueError, match=said):
+        load(path)
+
+
+def _unscaled(content):
+    """Without a scaling, and without its arrays."""
+    if content.config["class"] == "Vocabulary" or "_data" not in content.config["state"]:
+        return content
+    content = changed(content, ("state", "_data"), copy.deepcopy(content.config["state"]["_data"]))
+    content.config["state"]["_data"]["state"]["scaling"] = None
+    return Content(content.config, {k: v for k, v in content.arrays.items() if not k.startswith("_data.scaling")})
+
+
+def test_members_are_for_the_rows_of_their_detector(examples, path):
+    content = changed(examples["detector_of_clones"], ("state", "n_features_in_"), 2)
+    content = changed(content, ("state", "input_shape_"), {"tuple": [2]})
+    Content(content.config, {**content.arrays, "_typical": content.arrays["_typical"][:2]}).write(path)
+    with pytest.raises(ValueError, match="a member is for 4 features, but rows have 2"):
+        load(path)
+
+
+def test_a_detector_whose_networks_overflow_still_scores(examples, path):
+    """Reconstructions are then NaN, of which no neighbour is the nearest."""
+    content, name = examples["detector"], "_committee.weights.biases.1"
+    huge = np.full_like(content.arrays[name], np.finfo(np.float32).max)
+    Content(content.config, {**content.arrays, name: huge}).write(path)
+    assert (load(path).score_samples(ROWS) == -np.inf).all()
 
 
 @pytest.mark.parametrize(
