@@ -141,6 +141,13 @@ def _unscaled(content):
     return Content(content.config, {k: v for k, v in content.arrays.items() if not k.startswith("_data.scaling")})
 
 
+def test_what_reads_rows_is_for_those_of_the_model(examples, path):
+    flat = {"tuple": [4]}  # as many cells as the images have
+    changed(examples["images"], ("state", "_data", "state", "shape"), flat).write(path)
+    with pytest.raises(ValueError, match=r"_data is for rows of shape \(4,\), but input_shape_ is \(1, 2, 2\)"):
+        load(path)
+
+
 def test_members_are_for_the_rows_of_their_detector(examples, path):
     content = changed(examples["detector_of_clones"], ("state", "n_features_in_"), 2)
     content = changed(content, ("state", "input_shape_"), {"tuple": [2]})

@@ -9,7 +9,7 @@ import numpy as np
 from sk_autoenc import storage
 from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.data.preprocessing import RowPreprocessor
-from sk_autoenc.likelihoods import Likelihood, as_likelihood
+from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.storage import Check, Plain, by_params, by_state, instance, short
 
@@ -111,7 +111,6 @@ def check_params(model: Any) -> None:
             _check_architecture(getattr(model, name), f"{called}.{name}")
     if not isinstance(model.likelihood, str):
         instance(Likelihood)(model.likelihood, f"{called}.likelihood")
-    as_likelihood(model.likelihood).check_parameters()
     if not hasattr(model, "prior"):
         return
     if not isinstance(model.prior, str):
