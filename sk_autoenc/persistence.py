@@ -1,32 +1,44 @@
 """Save and load fitted estimators without pickle: arrays as safetensors, the rest as JSON, and a checksum over both.
 
-Loading builds only the classes named below and runs nothing that the file holds.
+Loading builds only classes that are registered in ``storage.py``, checks every value that a file holds before it builds
+anything of it, and runs nothing that the file holds.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-import sk_autoenc
-from sk_autoenc.data.preprocessing import RowPreprocessor
-from sk_autoenc.data.scaling import Scaling
-from sk_autoenc.likelihoods import Tokens
-from sk_autoenc.outliers.ensembles import Members
+from sk_autoenc.storage import Form, form_of, is_registered, named, short
 
-_FORMAT = "1"
+_FORMAT = "2"
 
 #: What scikit-learn keeps on an estimator for a program that is running.
 _LEFT_OUT = ("_skl_callbacks", "_metadata_request")
+
+#: Bytes of everything that is no array; of brackets, each of which costs more memory than its byte; of arrays; and how
+#: deep values stand in each other.
+_MOST_BYTES, _MOST_BRACKETS, _MOST_ARRAYS, _MOST_LEVELS = 2**25, 2**20, 2**17, 32
+
+#: Bytes of the head of a file, in which that stands with names and shapes of the arrays.
+_MOST_HEADER = 2**26
+
+#: Names that safetensors has for dtypes that NumPy has, too; it has no bfloat16.
+_DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
+
+#: What a value that is not as it should be may lead to, beside ``ValueError``; not a lack of memory.
+_CONSEQUENCES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
@@ -36,7 +48,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     ----------
     estimator : estimator
         A fitted estimator of this library, with parameters of plain values; ``callbacks`` cannot be stored, nor can
-        what is not of this library, such as the PCA of a detector. Requests for metadata are not stored, either.
+        what is not of this library, such as the PCA of a detector, or an object of a derived class. Requests for
+        metadata are not stored, and of ``net_params`` only ``optimizer__*``: a compiled model opens uncompiled.
     path : path-like
         A new file, or a regular file to replace. It is written beside its place and then renamed, so that an
         error leaves the old file as it was.
@@ -44,7 +57,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     Raises
     ------
     ValueError
-        If a parameter cannot be stored, or if ``path`` is a folder, a link, or a device.
+        If something of the estimator cannot be stored, or if ``path`` is a folder, a link, or a device.
     OSError
         If the file cannot be written.
 
@@ -65,14 +78,16 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"path={str(path)!r} is a folder, a link or a device; name a new file or a regular one.")
-    if type(estimator).__name__ not in _classes():
+    if form_of(type(estimator), "state") is None or not isinstance(estimator, BaseEstimator):
         raise ValueError(
-            f"estimator must be one of this library, got {type(estimator).__name__}; save the steps of a Pipeline one "
-            "by one, or use joblib."
+            f"estimator must be one of this library, and of no derived class, got {type(estimator).__name__}; save the "
+            f"steps of a Pipeline one by one, or use joblib. (Its class is {type(estimator).__module__}."
+            f"{type(estimator).__qualname__}.)"
         )
     check_is_fitted(estimator)
     arrays: dict[str, np.ndarray] = {}
-    config = json.dumps(_encode_fitted(estimator, "", arrays))
+    config = json.dumps(_encode_object(estimator, "state", "", arrays))
+    _check_size(config, len(arrays), "estimator")
     metadata = {"format": _FORMAT, "config": config, "sha256": _checksum(config, arrays)}
     _write(path, to_safetensors(arrays, metadata=metadata))
 
@@ -93,7 +108,8 @@ def load(path: str | os.PathLike) -> Any:
     Raises
     ------
     ValueError
-        If the file is truncated, was changed, or is of another kind; nothing is loaded then.
+        If the file is truncated, was changed, or is of another kind, if it is no regular file, or if what it holds
+        does not make an estimator of this library; nothing is loaded then.
 
     See Also
     --------
@@ -110,36 +126,39 @@ def load(path: str | os.PathLike) -> Any:
     2
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"path={str(path)!r} does not exist.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"path={str(path)!r} is truncated, or no file of this library: {error}") from error
+    metadata, arrays = _read(path)
+    config = metadata.get("config", "")
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"path={str(path)!r} has format {metadata.get('format')!r}; this version reads {_FORMAT!r}.")
-    if metadata.get("sha256") != _checksum(metadata.get("config", ""), arrays):
+    if metadata.get("sha256") != _checksum(config, arrays):
         raise ValueError(f"path={str(path)!r} was changed or damaged: its checksum does not fit.")
-    return _decode_fitted(json.loads(metadata["config"]), arrays)
+    try:
+        _check_size(config, len(arrays), "file")
+        return _Decoder(arrays).estimator(_parse(config))
+    except torch.OutOfMemoryError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"path={str(path)!r} holds no estimator that can be used: {error}") from error
+    except _CONSEQUENCES as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"path={str(path)!r} holds no estimator that can be used: {reason}") from error
 
 
-def _encode_fitted(estimator: BaseEstimator, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A fitted estimator of this library as JSON: its class and its state."""
-    state = {name: value for name, value in estimator.__getstate__().items() if name not in _LEFT_OUT}
-    encoded = {name: _encode(value, f"{where}{name}", arrays) for name, value in state.items()}
-    return {"class": type(estimator).__name__, "state": encoded}
+# -- objects as JSON and arrays
 
 
-def _decode_fitted(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
-    """The inverse of ``_encode_fitted``."""
-    estimator = _public_class(content["class"])()
-    estimator.__setstate__({name: _decode(value, arrays) for name, value in content["state"].items()})
-    return estimator
+def _encode_object(value: Any, form: str, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """An object of a registered class as JSON: its class, and its parameters or its state."""
+    kind = type(value)
+    how: Form = named(kind.__name__, form)
+    taken = {name: item for name, item in how.take(value).items() if name not in _LEFT_OUT}
+    taken = {name: item.item() if isinstance(item, np.generic) else item for name, item in taken.items()}
+    inside = "state" if how.holds_fitted else "params"
+    plain = {name: _encode(item, f"{where}{name}", arrays, inside) for name, item in how.check(taken).items()}
+    return {"class": kind.__name__, form: plain}
 
 
-def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+def _encode(value: Any, where: str, arrays: dict[str, np.ndarray], form: str) -> Any:
     """A value as JSON; numeric arrays go to ``arrays`` under the name of where they stand."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -148,69 +167,133 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray) and value.dtype != object:
         arrays[where] = np.asarray(value, order="C")
         return {"array": where}
-    if isinstance(value, Scaling):
-        return {"Scaling": [_encode(part, f"{where}.{i}", arrays) for i, part in enumerate(value)]}
-    if isinstance(value, RowPreprocessor):
-        return {"rows": {name: _encode(part, f"{where}.{name}", arrays) for name, part in value.state.items()}}
-    if isinstance(value, Members) and all(type(member).__name__ in _classes() for member in value):
-        return {"fitted": [_encode_fitted(member, f"{where}.{i}.", arrays) for i, member in enumerate(value)]}
-    if isinstance(value, BaseEstimator) and type(value).__name__ in _classes():
-        params = value.get_params(deep=False)
-        return {
-            "class": type(value).__name__,
-            "params": {name: _encode(param, f"{where}.{name}", arrays) for name, param in params.items()},
-        }
+    if is_registered(value):
+        form = form if form_of(type(value), form) is not None else "state"
+        return _encode_object(value, form, f"{where}.", arrays)
     if isinstance(value, dict):
-        return {"dict": {key: _encode(item, f"{where}.{key}", arrays) for key, item in value.items()}}
+        return {"dict": {key: _encode(item, f"{where}.{key}", arrays, form) for key, item in value.items()}}
     if isinstance(value, list | tuple | np.ndarray):
         kind = "list" if isinstance(value, list) else "tuple" if isinstance(value, tuple) else "objects"
-        return {kind: [_encode(item, f"{where}.{i}", arrays) for i, item in enumerate(value)]}
+        return {kind: [_encode(item, f"{where}.{i}", arrays, form) for i, item in enumerate(value)]}
     raise ValueError(f"{where} holds {value!r}, which cannot be stored without pickle; use plain values, or joblib.")
 
 
-def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The inverse of ``_encode``."""
-    if not isinstance(value, dict):
-        return value
-    if "class" in value:
-        params = {name: _decode(param, arrays) for name, param in value["params"].items()}
-        return _public_class(value["class"])(**params)
-    ((kind, content),) = value.items()
-    if kind == "array":
-        return arrays[content]
-    if kind == "dict":
-        return {key: _decode(item, arrays) for key, item in content.items()}
-    if kind == "rows":
-        return RowPreprocessor.from_state({name: _decode(part, arrays) for name, part in content.items()})
-    if kind == "fitted":
-        return Members(_decode_fitted(member, arrays) for member in content)
-    items = [_decode(item, arrays) for item in content]
-    if kind == "Scaling":
-        return Scaling(*items)
-    if kind == "objects":
-        return np.array(items, dtype=object)
-    return tuple(items) if kind == "tuple" else items
+class _Decoder:
+    """Values out of JSON and the arrays of one file, each of which has one place."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        self.arrays = dict(arrays)
+
+    def estimator(self, content: Any) -> Any:
+        """The fitted estimator that a whole file is."""
+        if not isinstance(content, dict) or content.keys() != {"class", "state"}:
+            raise ValueError("the file must hold a class and its state.")
+        found = self._object(content, "state", 0)
+        if not isinstance(found, BaseEstimator):
+            raise ValueError(f"the file holds a {type(found).__name__}, which is no estimator.")
+        if self.arrays:
+            raise ValueError(f"the file has the array {min(self.arrays)!r:.60}, which belongs nowhere.")
+        return found
+
+    def _object(self, content: dict[str, Any], form: str, level: int) -> Any:
+        how, values = named(content["class"], form), content[form]
+        if not isinstance(values, dict):
+            raise ValueError(f"{form} of {content['class']} must be values by their names, got {short(values)}.")
+        return how.make(how.check({name: self._value(value, level + 1) for name, value in values.items()}))
+
+    def _value(self, value: Any, level: int) -> Any:
+        """The inverse of ``_encode``."""
+        if level > _MOST_LEVELS:
+            raise ValueError(f"values stand in each other more than {_MOST_LEVELS} levels deep.")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("an integer has more than 64 bits.")
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, dict) and value.keys() in ({"class", "params"}, {"class", "state"}):
+            return self._object(value, max(value.keys() - {"class"}), level)
+        if not isinstance(value, dict) or len(value) != 1:
+            raise ValueError("a value must be plain, or an object with its kind and its content.")
+        ((kind, content),) = value.items()
+        if kind == "array":
+            if not isinstance(content, str) or content not in self.arrays:
+                raise ValueError(f"the array {short(content)} is not there, or has two places.")
+            return self.arrays.pop(content)
+        return self._container(kind, content, level)
+
+    def _container(self, kind: str, content: Any, level: int) -> Any:
+        if kind == "dict" and isinstance(content, dict):
+            return {key: self._value(item, level + 1) for key, item in content.items()}
+        if kind not in ("list", "tuple", "objects") or not isinstance(content, list):
+            raise ValueError(f"a value has the kind {kind!r:.60}, which is unknown or does not go with its content.")
+        items = [self._value(item, level + 1) for item in content]
+        if kind != "objects":
+            return tuple(items) if kind == "tuple" else items
+        made = np.empty(len(items), dtype=object)
+        made[:] = items
+        return made
 
 
-def _public_class(name: str) -> type:
-    """A class of this library; no other is ever built."""
-    if name not in _classes():
-        raise ValueError(f"the file names the class {name!r}, which is none of this library's.")
-    return _classes()[name]
+# -- files
 
 
-def _classes() -> dict[str, type]:
-    """What may be stored and built: the public classes, and what stands for one of them inside."""
-    public = {name: getattr(sk_autoenc, name) for name in sk_autoenc.__all__}
-    return {name: kind for name, kind in {**public, "Tokens": Tokens}.items() if isinstance(kind, type)}
+def _check_size(config: str, n_arrays: int, what: str) -> None:
+    """Refuse what would take much time and memory to read, whoever has written it."""
+    brackets = config.count("[") + config.count("{")
+    for found, most, called in (
+        (len(config), _MOST_BYTES, "characters that are no arrays"),
+        (brackets, _MOST_BRACKETS, "lists and objects, or brackets in strings"),
+        (n_arrays, _MOST_ARRAYS, "arrays"),
+    ):
+        if found > most:
+            raise ValueError(f"the {what} has {found} {called}; a file may have {most} at most.")
+
+
+def _parse(config: str) -> Any:
+    try:
+        return json.loads(config, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"its JSON cannot be read: {error}.") from error
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What an object of JSON holds, of which only the last would count where two have one name."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {max(names, key=names.count)!r:.60} stands twice.")
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Metadata and arrays of a regular file; nothing else is opened, since that may wait, or do something."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"path={str(path)!r} does not exist.") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"path={str(path)!r} is no regular file, but a folder, a pipe or a device; it was not opened.")
+    with open(path, "rb") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+    if _MOST_HEADER < n_bytes < path.stat().st_size:
+        raise ValueError(f"path={str(path)!r} has a header of {n_bytes} bytes; it may have {_MOST_HEADER} at most.")
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            names = list(opened.keys())
+            for name in names:
+                if (dtype := opened.get_slice(name).get_dtype()) not in _DTYPES:
+                    raise ValueError(f"path={str(path)!r} has an array {name!r:.60} of dtype {dtype}, which none has.")
+            return metadata, {name: opened.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, UnicodeDecodeError, OverflowError) as error:
+        raise ValueError(f"path={str(path)!r} is truncated, or no file of this library: {error}") from error
 
 
 def _checksum(config: str, arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the JSON and every array with its name, dtype and shape."""
+    """SHA-256 over the JSON and every array with its name, dtype and shape; it finds accidents, not forgery."""
     digest = hashlib.sha256(config.encode())
     for name in sorted(arrays):
         array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ models with a density it also has ``log_prob(code)``. Any object with these meth
 import copy
 import math
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
 from sk_autoenc.nn.variational import normal_log_prob
+from sk_autoenc.storage import MOST_CELLS, by_params
 
 #: Least number of codes of each distribution of a fitted mixture, divided by the number of dimensions plus one.
 _LEAST_SHARE = 2
 
 
+@by_params(check=lambda prior: prior._check())
 class NormalPrior(BaseEstimator):
     """Independent normal components around zero.
 
@@ -52,6 +54,7 @@ class NormalPrior(BaseEstimator):
         """Raise ``ValueError`` for parameters out of range."""
         if not _is_number(self.scale) or self.scale <= 0:
             raise ValueError(f"NormalPrior: scale must be a number above 0, got {self.scale!r}.")
+        _check_length(self)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
@@ -62,6 +65,7 @@ class NormalPrior(BaseEstimator):
         return normal_log_prob(code / self.scale) - code.shape[-1] * math.log(self.scale)
 
 
+@by_params(check=lambda prior: prior._check())
 class UniformPrior(BaseEstimator):
     """Independent components, uniform between two bounds.
 
@@ -94,6 +98,7 @@ class UniformPrior(BaseEstimator):
                 "UniformPrior: low and high must be numbers with low < high, "
                 f"got low={self.low!r} and high={self.high!r}."
             )
+        _check_length(self)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
@@ -107,6 +112,7 @@ class UniformPrior(BaseEstimator):
         return torch.where(inside, density, -math.inf)
 
 
+@by_params(check=lambda prior: prior._check())
 class GaussianMixturePrior(BaseEstimator):
     """A mixture of normal distributions.
 
@@ -181,6 +187,11 @@ class GaussianMixturePrior(BaseEstimator):
                 f"GaussianMixturePrior: covariances must be one number, or numbers of shape {wanted}, "
                 f"got {self.covariances!r}."
             )
+        if n_clusters * n_components**2 > MOST_CELLS:
+            raise ValueError(
+                f"GaussianMixturePrior: {n_clusters} covariance matrices of codes of length {n_components} have more "
+                f"than {MOST_CELLS} numbers."
+            )
         if covariances.ndim and not np.allclose(covariances, np.swapaxes(covariances, 1, 2)):
             raise ValueError(f"GaussianMixturePrior: covariances must be symmetric, got {self.covariances!r}.")
         weights = np.ones(n_clusters) if self.weights is None else np.asarray(self.weights)
@@ -241,6 +252,7 @@ class GaussianMixturePrior(BaseEstimator):
         return (parts + torch.from_numpy(log_weights + log_det).to(code)).logsumexp(-1)
 
 
+@by_params(check=lambda prior: prior._check())
 class SwissRollPrior(BaseEstimator):
     """A spiral in two dimensions. It has no ``log_prob``, so models with a density cannot use it.
 
@@ -354,6 +366,12 @@ def as_prior(prior: Any, n_components: int) -> Any:
 def _randn(n: int, n_components: int, generator: torch.Generator) -> Tensor:
     """Standard normal draws in float32, whatever torch's default dtype is."""
     return torch.randn(n, n_components, dtype=torch.float32, generator=generator, device=generator.device)
+
+
+def _check_length(prior: NormalPrior | UniformPrior) -> None:
+    value = prior.n_components
+    if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{type(prior).__name__}: n_components must be None or an integer from 1 on, got {value!r}.")
 
 
 def _known(prior: NormalPrior | UniformPrior) -> int:

@@ -1,6 +1,5 @@
 """Save and load: the same model back, nothing from a damaged or foreign file, and never half a file."""
 
-import json
 import pickle
 import resource
 import signal
@@ -9,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -22,6 +21,7 @@ from sk_autoenc import (
     VAETransformer,
     Vocabulary,
     load,
+    persistence,
     save,
 )
 from tests.instances import INSTANCES
@@ -88,16 +88,25 @@ def test_truncated_and_foreign_files_are_refused(model, tmp_path):
         load(tmp_path / "pickle")
 
 
-def test_a_file_cannot_name_a_class_from_elsewhere(model, tmp_path):
-    import sk_autoenc.persistence as module
+def test_a_file_of_another_format_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(persistence, "_FORMAT", "1")
+    save(model, tmp_path / "model")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has format '1'; this version reads '2'"):
+        load(tmp_path / "model")
 
-    arrays = {"a": np.zeros(1)}
-    config = json.dumps({"class": "os", "state": {}})
-    metadata = {"format": "1", "config": config, "sha256": module._checksum(config, arrays)}
-    save_file(arrays, tmp_path / "hostile", metadata=metadata)
-    with pytest.raises(ValueError, match="'os', which is none"):
-        load(tmp_path / "hostile")
-    assert load_file(tmp_path / "hostile")
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [("_MOST_BYTES", "characters"), ("_MOST_BRACKETS", "lists"), ("_MOST_ARRAYS", "arrays")]
+)
+def test_what_is_too_large_to_load_is_not_saved(limit, said, model, tmp_path, monkeypatch):
+    save(model, tmp_path / "model")
+    monkeypatch.setattr(persistence, limit, 5)
+    with pytest.raises(ValueError, match=f"the estimator has .*{said}"):
+        save(model, tmp_path / "other")
+    with pytest.raises(ValueError, match=f"the file has .*{said}"):
+        load(tmp_path / "model")
+    assert not (tmp_path / "other").exists()
 
 
 def test_only_regular_files_are_replaced(model, tmp_path):

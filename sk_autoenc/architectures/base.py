@@ -32,6 +32,11 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     has_layout = False
 
     @property
+    def n_layers(self) -> int:
+        """Layers of the encoder, each of which has weights: no file can ask for more than it has arrays."""
+        return 1
+
+    @property
     def has_first_layer_gain(self) -> bool:
         """Whether a gain multiplies the first layer's weights of networks beside a linear path."""
         return False
@@ -83,7 +88,7 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     def _check_widths(self, name: str) -> None:
         sizes = getattr(self, name)
         called = type(self).__name__
-        if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
+        if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str) or np.ndim(sizes) == 0:
             raise ValueError(f"{called}: {name} must be a sequence of integers, got {sizes!r}.")
         for size in sizes:
             if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:

@@ -17,8 +17,10 @@ from sk_autoenc.nn.blocks import (
     multilayer_perceptron,
 )
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, Pair, ToMaps, ToRows, UpsampledConvolution
+from sk_autoenc.storage import by_params
 
 
+@by_params(check=lambda architecture: architecture.check())
 class Convolutional(Architecture):
     """Convolutional encoder of images or series and the mirrored decoder.
 
@@ -97,6 +99,11 @@ class Convolutional(Architecture):
         self.normalization = normalization
         self.activation = activation
         self.code_activation = code_activation
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the encoder."""
+        return len(self.channels) + len(self.hidden_layer_sizes) + 1
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""

@@ -14,8 +14,10 @@ from sk_autoenc.nn.blocks import (
     LinearPlusNonlinear,
     multilayer_perceptron,
 )
+from sk_autoenc.storage import by_params
 
 
+@by_params(check=lambda architecture: architecture.check())
 class MLP(Architecture):
     """Fully connected encoder and the mirrored decoder.
 
@@ -58,6 +60,11 @@ class MLP(Architecture):
     def has_first_layer_gain(self) -> bool:
         """Whether a gain of the first layer has an effect; if units are homogeneous, it has none."""
         return self.activation not in POSITIVELY_HOMOGENEOUS
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the encoder."""
+        return len(self.hidden_layer_sizes) + 1
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""

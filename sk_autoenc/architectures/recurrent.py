@@ -10,8 +10,10 @@ from sk_autoenc.architectures.base import Architecture
 from sk_autoenc.nn.blocks import ACTIVATIONS, BatchInvariantNetwork, Linear
 from sk_autoenc.nn.recurrent import CELLS, CodeUnroller, SeriesDecoder, SeriesEncoder, SeriesLayout, ToSeries
 from sk_autoenc.nn.tokens import TokenDecoder, TokenEncoder
+from sk_autoenc.storage import by_params
 
 
+@by_params(check=lambda architecture: architecture.check())
 class Recurrent(Architecture):
     """Recurrent encoder of series or sequences of tokens, and a recurrent decoder.
 
@@ -86,6 +88,11 @@ class Recurrent(Architecture):
         self.input_shape = input_shape
         self.unequal_lengths = unequal_lengths
         self.code_activation = code_activation
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the encoder."""
+        return self.num_layers + 1
 
     def check(self) -> None:
         """Raise ``ValueError`` for parameters out of range."""

@@ -49,6 +49,9 @@ class GenerativeAutoencoder(BaseAutoencoder):
     #: Number of timepoints of each training series, if these have unequal lengths and are not tokens.
     lengths_: np.ndarray
 
+    #: What ``prior`` may be by name.
+    _prior_names: tuple[str, ...]
+
     # -- what plans of generative models share
 
     def _resolve(self, request: FitRequest, *, prior: Any = None) -> "Resolved":

@@ -5,14 +5,13 @@ from abc import abstractmethod
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 
 from sk_autoenc.training.builder import resolve_device, same_value
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Plan
-from sk_autoenc.training.run import empty_module, net_around
+from sk_autoenc.training.run import module_with, net_around
 
 #: Fitted state without a trailing underscore. Attributes with one are recognised by it.
 _PRIVATE_STATE = ("_parameters", "_data", "_seed", "_kept_start", "_seen_all")
@@ -115,8 +114,6 @@ class FittedState(BaseEstimator):
             self.device_ = "cpu"
         with torch.inference_mode(False):
             plan = self._plan_for_loading()
-            module = empty_module(plan)
-            module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
-            module.eval()
+            module = module_with(weights, plan)
             self.net_ = net_around(module, plan, seed=self._seed, device=self.device_, batch_size=batch_size)
         self.net_.n_earlier_epochs_ = getattr(self, "n_iter_", 0)  # a copy made in the first epoch has no n_iter_

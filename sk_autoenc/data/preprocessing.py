@@ -1,5 +1,6 @@
 """Rows as the network reads them, and back: dtype, shape, and the centre and scale of real-valued columns."""
 
+import math
 from functools import partial
 from typing import Any, Self
 
@@ -8,10 +9,42 @@ import torch
 
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.scaling import Scaling, fit_scaling, fit_series_scaling
+from sk_autoenc.storage import by_state, flag, instance, or_none, short, text
+from sk_autoenc.storage import shape as is_shape
 
 _BLOCK = 4096
 
 
+def _is_likelihood(value: Any, where: str) -> None:
+    if not hasattr(value, "is_scaled"):
+        raise ValueError(f"{where} must be a likelihood, got {short(value)}.")
+
+
+def _check_together(kind: type, plain: dict[str, Any]) -> None:
+    """Refuse what does not fit the number of features."""
+    n_features, scaling, series = math.prod(plain["shape"]), plain["scaling"], plain["series_shape"]
+    is_scaled = bool(plain["likelihood"].is_scaled(n_features).any())
+    if is_scaled != (scaling is not None):
+        raise ValueError(f"RowPreprocessor.scaling must {'' if is_scaled else 'not '}be there for this likelihood.")
+    if scaling is not None and scaling.center.shape != (n_features,):
+        raise ValueError(f"RowPreprocessor.scaling is for {len(scaling.center)} features, but rows have {n_features}.")
+    if series is not None and (len(series) != 2 or math.prod(series) != n_features):
+        raise ValueError(f"RowPreprocessor.series_shape is {series}, but rows have {n_features} cells.")
+
+
+@by_state(
+    {
+        "likelihood": _is_likelihood,
+        "shape": is_shape,
+        "dtype": text("float32|float64"),
+        "series_shape": or_none(is_shape),
+        "by_feature": flag,
+        "scaling": or_none(instance(Scaling)),
+    },
+    check=_check_together,
+    take=lambda rows: rows.state,
+    make=lambda plain: RowPreprocessor.from_state(plain),
+)
 class RowPreprocessor:
     """Rows of one shape as float32 in the network's units, and back.
 

@@ -10,10 +10,12 @@ function                    centre of each feature                 scale
 ==========================  =====================================  =====================================================
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
+
+from sk_autoenc.storage import array, by_state
 
 _BLOCK = 4096
 
@@ -22,6 +24,23 @@ _BLOCK = 4096
 _N_WIDTHS, _QUANTILE_ROWS = 7.0, 1024
 
 
+def _positive(value: Any, where: str) -> None:
+    """A scale, or one for each feature."""
+    array("f8", *(None,) * np.ndim(value), above=0.0)(np.asarray(value), where)
+
+
+def _check_lengths(kind: type, plain: dict[str, Any]) -> None:
+    """Refuse scales that are not one for each feature."""
+    if np.ndim(plain["scale"]) and np.shape(plain["scale"]) != plain["center"].shape:
+        raise ValueError(f"Scaling has {np.shape(plain['scale'])} scales for {plain['center'].shape} features.")
+
+
+@by_state(
+    {"center": array("f8", None), "scale": _positive},
+    check=_check_lengths,
+    take=lambda scaling: scaling._asdict(),
+    make=lambda plain: Scaling(**plain),
+)
 class Scaling(NamedTuple):
     """``(x - center) / scale`` and back.
 

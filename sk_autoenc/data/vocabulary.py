@@ -3,14 +3,31 @@
 import re
 from collections import Counter
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import Interval, fit_context
+from sk_autoenc.storage import MOST_CELLS, by_params, by_state, integer, output_config, strings
 
 
+def _check_tokens(kind: type, plain: dict[str, Any]) -> None:
+    """Refuse tokens that cannot have come out of ``fit``."""
+    tokens, unknown = plain["tokens_"].tolist(), plain["unknown"]
+    if not tokens or len(set(tokens)) < len(tokens):
+        raise ValueError("Vocabulary.tokens_ must hold strings, each of them once.")
+    if unknown is not None and tokens[0] != unknown:
+        raise ValueError(f"Vocabulary.tokens_ must begin with unknown={unknown!r:.60}, got {tokens[0]!r:.60}.")
+
+
+@by_state(
+    {"tokens_": strings, "max_length_": integer(1, MOST_CELLS), "_sklearn_output_config": output_config},
+    optional=("_sklearn_output_config",),
+    check=_check_tokens,
+)
+@by_params(check=lambda vocabulary: vocabulary._pattern())
 class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn strings into rows of token numbers, with NaN after their ends, and such rows into strings.
 
@@ -163,15 +180,22 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         for string in X:
             if not isinstance(string, str):
                 raise ValueError(f"X must hold strings, got {string!r:.60}.")
+        pattern = self._pattern()
+        return [[match.group() for match in pattern.finditer(string)] for string in X]
+
+    def _pattern(self) -> re.Pattern[str]:
+        """What a token matches."""
         try:
             pattern = re.compile(self.token_pattern, re.DOTALL)
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(
-                f"token_pattern must be a regular expression, got {self.token_pattern!r}: {error}."
+                f"token_pattern must be a regular expression, got {self.token_pattern!r:.60}: {error}."
             ) from error
         if pattern.match("") is not None:
-            raise ValueError(f"token_pattern must not match the empty string, got {self.token_pattern!r}, which does.")
-        return [[match.group() for match in pattern.finditer(string)] for string in X]
+            raise ValueError(
+                f"token_pattern must not match the empty string, got {self.token_pattern!r:.60}, which does."
+            )
+        return pattern
 
     def _check_lengths(self, cut: list[list[str]], max_length: int) -> None:
         for tokens in cut:

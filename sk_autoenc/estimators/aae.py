@@ -19,6 +19,7 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import MLP, Architecture, as_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
+from sk_autoenc.base.stored import LENGTHS, PRIORS, storable
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.initialization.factor_analysis import LinearGaussianStart
 from sk_autoenc.initialization.start import MeanStart, Start
@@ -26,6 +27,7 @@ from sk_autoenc.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from sk_autoenc.metrics import classifier_two_sample_test
 from sk_autoenc.nn.adversarial import AdversarialAutoencoder, DrawnOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior, as_prior
+from sk_autoenc.storage import instance, number
 from sk_autoenc.training.adversarial import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.plan import Plan
@@ -108,6 +110,7 @@ class PriorStart(Start):
         module.set_prior_moments(self.prior.sample(_N_PRIOR_DRAWS, make_generator(self.seed, "prior")))
 
 
+@storable(prior_=instance(*PRIORS), prior_mismatch_=number(finite=False), optional=LENGTHS)
 class AAETransformer(GenerativeAutoencoder):
     r"""Learn codes of rows that are distributed like a prior of your choice, by adversarial training.
 
@@ -250,6 +253,8 @@ class AAETransformer(GenerativeAutoencoder):
         "encoder": [StrOptions({"deterministic", "gaussian"})],
         "init": [StrOptions({"auto", "pca", "random"})],
     }
+
+    _prior_names = tuple(sorted(_PRIORS))
 
     _changeable_parameters = (*GenerativeAutoencoder._changeable_parameters, "critic_learning_rate")
 

@@ -12,6 +12,7 @@ from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import make_standardize
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
+from sk_autoenc.base.stored import storable
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.initialization.linear import summarize
@@ -21,6 +22,7 @@ from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
 from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
 from sk_autoenc.nn.corruption import NOISE_KINDS, OF_IMAGES, Corruption
+from sk_autoenc.storage import flag
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.run import Result
 from sk_autoenc.training.selection import ROOT_LOSS, RowLosses
@@ -72,6 +74,7 @@ class CorruptedStart(Start):
         self.start.resume(module)
 
 
+@storable(linear_=flag)
 class AutoencoderTransformer(InpaintingAutoencoder):
     r"""Reduce rows to a few numbers by a network that learns to reconstruct them.
 

@@ -20,6 +20,7 @@ from sk_autoenc.outliers.batched_networks import step_blocks
 from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble, draw_without_replacement
 from sk_autoenc.outliers.progress import Progress
 from sk_autoenc.outliers.scores import N_REFERENCE_ROWS, CodeDistance, NeighborsAndHistogram, SquaredResiduals
+from sk_autoenc.outliers.stored import storable_detector
 from sk_autoenc.outliers.transformers import is_of_categories, last_step, with_categories_of, with_normal_priors
 from sk_autoenc.training.inference import map_blocks
 from sk_autoenc.training.randomness import draw_seed, make_generator
@@ -45,6 +46,7 @@ _SETTINGS: dict[bool, dict[str, Any]] = {
 _N_SCALE_ROWS = 2048
 
 
+@storable_detector
 class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
     r"""Find unusual rows by many small autoencoders, trained together and briefly.
 

@@ -16,12 +16,14 @@ from sk_autoenc.architectures import Architecture
 from sk_autoenc.base.density import DensityAutoencoder, kl_per_component, posterior_of
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import Resolved
+from sk_autoenc.base.stored import LENGTHS, storable
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.initialization.factor_analysis import LinearGaussianStart
 from sk_autoenc.initialization.start import MeanStart, Start
 from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.nn.variational import Posterior, VariationalAutoencoder, VariationalOutput
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, UniformPrior, as_prior, fitted_mixture
+from sk_autoenc.storage import array, flag, instance
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, PhaseUpdate, Plan
 from sk_autoenc.training.randomness import make_generator
@@ -95,6 +97,12 @@ def negative_bound(
     return negative_elbo(output, batch, beta=beta, free_bits=free_bits, kl_weight=kl_weight)
 
 
+@storable(
+    linear_=flag,
+    prior_=instance(NormalPrior, GaussianMixturePrior),
+    kl_per_component_=array("f8", None, finite=False),
+    optional=LENGTHS,
+)
 class VAETransformer(DensityAutoencoder):
     r"""Learn a density of rows with a few latent variables, to compress, score and generate rows.
 
@@ -312,6 +320,8 @@ class VAETransformer(DensityAutoencoder):
         "init": [StrOptions({"auto", "pca", "random"})],
     }
 
+    _prior_names = ("auto", "normal", "gaussian_mixture")
+
     # No score depends on the number of draws, and held-out rows are evaluated anew in every fit.
     _changeable_parameters = (*DensityAutoencoder._changeable_parameters, "n_importance_samples")
 
@@ -420,7 +430,7 @@ class VAETransformer(DensityAutoencoder):
     def _training_prior(self) -> Any:
         """The prior of codes in training; None is the standard normal."""
         if isinstance(self.prior, str):
-            if self.prior not in ("auto", "normal", "gaussian_mixture"):
+            if self.prior not in self._prior_names:
                 raise ValueError(
                     f"prior must be 'auto', 'normal', 'gaussian_mixture' or an object, got {self.prior!r}."
                 )

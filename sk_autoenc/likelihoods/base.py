@@ -47,6 +47,12 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
     def check(self, X: np.ndarray) -> None:
         """Raise ``ValueError`` for values that rows of this likelihood cannot have."""
 
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for parameters out of range, whatever the rows."""
+
+    def check_fitted(self, n_features: int) -> None:
+        """Raise ``ValueError`` if what is left to the training rows is not filled in, for rows of so many features."""
+
     def check_scored(self, X: np.ndarray) -> None:
         """Raise ``ValueError`` for values that are accepted in training but have no probability."""
         self.check(X)

@@ -10,8 +10,10 @@ from torch import Tensor
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.likelihoods.discrete import IntegerValued, is_count
 from sk_autoenc.nn.tokens import AutoregressiveOutput
+from sk_autoenc.storage import by_params
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Categorical(IntegerValued):
     """Categories numbered 0, 1, 2, …, as an ``OrdinalEncoder`` gives them, each feature with its own number of them.
 
@@ -59,6 +61,20 @@ class Categorical(IntegerValued):
                 f"likelihood='categorical': column {column} of X must have categories from 0 to {sizes[column] - 1}, "
                 f"got {X[:, column].max():.6g}; set Categorical(n_categories=...) in fit to allow more."
             )
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for numbers of categories that no rows can have."""
+        given = np.asarray(self.n_categories, dtype=object)
+        if self.n_categories is not None and (given.ndim > 1 or not all(is_count(size) for size in given.flat)):
+            raise ValueError(
+                "Categorical: n_categories must be None, an integer of 1 or more, or a sequence of these, got "
+                f"{self.n_categories!r:.60}."
+            )
+
+    def check_fitted(self, n_features: int) -> None:
+        """Raise ``ValueError`` if there is not one number of categories for each feature."""
+        if not isinstance(self.n_categories, list) or len(self.n_categories) != n_features:
+            raise ValueError(f"Categorical: n_categories must be a list of {n_features} integers after fit.")
 
     def resolve(self, X: np.ndarray) -> "Categorical":
         """With the number of categories of each feature."""
@@ -130,6 +146,7 @@ class Categorical(IntegerValued):
         return np.log(mean.clip(1e-3))
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Tokens(IntegerValued):
     r"""Sequences of tokens numbered 0, 1, 2, …; all positions have the same tokens.
 
@@ -164,6 +181,18 @@ class Tokens(IntegerValued):
                 f"likelihood='categorical': X must have tokens from 0 to {self.n_tokens - 1}, got {tokens.max():.6g}; "
                 "set Categorical(n_categories=...) in fit to allow more."
             )
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        if self.n_tokens is not None and not is_count(self.n_tokens):
+            raise ValueError(f"Tokens: n_tokens must be None or an integer of 1 or more, got {self.n_tokens!r}.")
+        if not isinstance(self.may_end, bool):
+            raise ValueError(f"Tokens: may_end must be True or False, got {self.may_end!r}.")
+
+    def check_fitted(self, n_features: int) -> None:
+        """Raise ``ValueError`` if the number of tokens is not known."""
+        if self.n_tokens is None:
+            raise ValueError("Tokens: n_tokens is None, which fit would have filled in.")
 
     def resolve(self, X: np.ndarray) -> "Tokens":
         """With the number of tokens."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sk_autoenc.likelihoods.discrete import IntegerValued
+from sk_autoenc.storage import by_params
 
 #: Least and greatest dispersion; the latter is Poisson's in all but the last digits.
 _LEAST, _GREATEST = 1e-3, 1e6
@@ -44,6 +45,7 @@ class Dispersion(nn.Module):
         return DispersedOutput(out, self.log_dispersion)
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class NegativeBinomial(IntegerValued):
     r"""Counts whose variance exceeds their mean, the decoder's output being the logarithm of the mean.
 
@@ -83,14 +85,22 @@ class NegativeBinomial(IntegerValued):
     def check(self, X: np.ndarray) -> None:
         """Refuse what is no count, and dispersions that X cannot have."""
         super().check(X)
-        if self.dispersion is None:
-            return
+        if self.dispersion is not None:
+            self.check_fitted(X.shape[1])
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for dispersions that no rows can have."""
+        if self.dispersion is not None:
+            self.check_fitted(len(self.dispersion))
+
+    def check_fitted(self, n_features: int) -> None:
+        """Raise ``ValueError`` if there is not one dispersion for each feature."""
         given = np.asarray(self.dispersion)
-        in_range = given.shape == (X.shape[1],) and given.dtype.kind in "iuf" and np.isfinite(given).all()
+        in_range = given.shape == (n_features,) and given.dtype.kind in "iuf" and np.isfinite(given).all()
         if not in_range or (given <= 0).any():
             raise ValueError(
-                f"{type(self).__name__}: dispersion must be None or {X.shape[1]} numbers above 0, one for each column "
-                f"of X; got {self.dispersion!r}."
+                f"{type(self).__name__}: dispersion must be None or {n_features} numbers above 0, one for each column "
+                f"of X; got {self.dispersion!r:.200}."
             )
 
     def fitted_to(self, X: np.ndarray) -> "NegativeBinomial":
@@ -169,6 +179,7 @@ class NegativeBinomial(IntegerValued):
         return log_mean, logits
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
     r"""Negative binomial counts, some of which are zero whatever their mean.
 

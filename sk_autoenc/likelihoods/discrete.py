@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli as BernoulliDistribution
 
 from sk_autoenc.likelihoods.base import Likelihood
+from sk_autoenc.storage import by_params
 
 
 def is_count(value: Any) -> bool:
@@ -17,6 +18,7 @@ def is_count(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Bernoulli(Likelihood):
     """Values in [0, 1]. The decoder's output is the logit of their mean.
 
@@ -45,14 +47,18 @@ class Bernoulli(Likelihood):
 
     def check(self, X: np.ndarray) -> None:
         """Refuse values outside [0, 1]."""
-        if self.binarize not in (False, "dynamic"):
-            raise ValueError(f"Bernoulli: binarize must be False or 'dynamic', got {self.binarize!r}.")
+        self.check_parameters()
         low, high = X.min(), X.max()
         if low < 0 or high > 1:
             raise ValueError(
                 "likelihood='bernoulli': X must have values in [0, 1], got values "
                 f"from {low:.6g} to {high:.6g}; rescale X, or use likelihood='gaussian'."
             )
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
+        if self.binarize not in (False, "dynamic"):
+            raise ValueError(f"Bernoulli: binarize must be False or 'dynamic', got {self.binarize!r}.")
 
     def check_purpose(self, *, is_density: bool, is_noisy: bool) -> None:
         """Refuse binarised rows in models without a density."""
@@ -116,6 +122,7 @@ class IntegerValued(Likelihood):
             )
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Poisson(IntegerValued):
     """Counts. The decoder's output is the logarithm of their mean.
 
@@ -145,6 +152,7 @@ class Poisson(IntegerValued):
         return np.log(mean.clip(1e-3))
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Multinomial(IntegerValued):
     """Counts with a given total in each row, such as words of a document. The decoder gives a logit for each feature.
 
@@ -164,6 +172,16 @@ class Multinomial(IntegerValued):
 
     def __init__(self, total: int | None = None):
         self.total = total
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for parameters out of range, in a fitted likelihood too, where ``total`` may be 0."""
+        if self.total is not None and self.total != 0 and not is_count(self.total):
+            raise ValueError(f"Multinomial: total must be None or an integer of 1 or more, got {self.total!r}.")
+
+    def check_fitted(self, n_features: int) -> None:
+        """Raise ``ValueError`` if ``total`` is not filled in."""
+        if self.total is None:
+            raise ValueError("Multinomial: total is None, which fit would have filled in.")
 
     def resolve(self, X: np.ndarray) -> "Multinomial":
         """With the total count of a sampled row; ``ValueError`` if the user's is not an integer of 1 or more."""

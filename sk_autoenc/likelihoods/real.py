@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.nn.noise import GaussianNoise, NoiseOutput, StudentNoise, draw_student, student_log_prob
+from sk_autoenc.storage import by_params
 
 #: Noise is correlated by default up to this many features, because a square matrix of this size is learned.
 MOST_CORRELATED = 256
@@ -20,6 +21,7 @@ MOST_CORRELATED = 256
 LEAST_VARIANCE = 1e-6
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class Gaussian(Likelihood):
     """Real values around the decoder's output, with normal noise.
 
@@ -57,6 +59,10 @@ class Gaussian(Likelihood):
 
     def check(self, X: np.ndarray) -> None:
         """Accept every finite value; refuse parameters out of range."""
+        self.check_parameters()
+
+    def check_parameters(self) -> None:
+        """Raise ``ValueError`` for parameters out of range."""
         name = type(self).__name__
         if isinstance(self.variance, str):
             if self.variance not in ("row", "feature", "shared"):
@@ -180,6 +186,7 @@ def set_noise(head: GaussianNoise, covariance: np.ndarray) -> None:
         head.set(torch.from_numpy(whitener))
 
 
+@by_params(check=lambda likelihood: likelihood.check_parameters())
 class StudentT(Gaussian):
     r"""Real values around the decoder's output, with noise of Student's t distribution.
 

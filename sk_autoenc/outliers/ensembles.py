@@ -17,6 +17,7 @@ from sk_autoenc.data.scaling import Scaling
 from sk_autoenc.outliers.batched_networks import AutoencoderEnsemble, train_ensemble
 from sk_autoenc.outliers.progress import Progress
 from sk_autoenc.outliers.scores import CLIP
+from sk_autoenc.outliers.stored import storable_members
 from sk_autoenc.outliers.transformers import is_of_categories, with_seed
 
 #: Networks are trained on standardised values clipped to this range.
@@ -41,6 +42,7 @@ def draw_without_replacement(n_rows: int, size: int, n_members: int, generator: 
     return torch.stack(subsamples)
 
 
+@storable_members
 class Members:
     """A list of fitted transformers. It has a class of its own, so that ``save`` can recognise and store it."""
 

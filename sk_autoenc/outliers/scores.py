@@ -110,9 +110,10 @@ class NeighborDistance:
         for some in gen_batches(n_members, at_once):
             points = _points(rows, reconstructions[some], self.sigma[some])
             # Squared distances without the row's own norm. They have no name, so that their memory is free at once.
+            # Where a reconstruction overflows, all others are NaN and come after the padding.
             near = (
                 torch.bmm(-2 * points, self._columns[some]).add_(self._norms[some]).topk(n_near, largest=False).indices
-            )
+            ).clamp_max_(n_prototypes - 1)
             nearest = (points - self._prototypes_at(some, near[..., 0])).square().sum(-1)
             itself = (nearest <= _ROUNDING * self.unit[some, :1]).long()
             chosen = near.gather(2, (itself[..., None] + self.ks - 1).clamp(0, n_near - 1))  # (some_members, n, n_ks)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback
 
@@ -249,11 +250,38 @@ def make_net(plan: Plan, rows: Rows, *, seed: int, device: str) -> ObjectiveNet:
 
 def empty_module(plan: Plan) -> Any:
     """The plan's module with unset weights, built on the meta device so that no global generator is read."""
-    with torch.device("meta"):
-        module = plan.module()
-    module = module.to_empty(device="cpu").float()
+    module = _shapes_of(plan).to_empty(device="cpu")
     mark_unset(module)
     return module
+
+
+def module_with(weights: Mapping[str, np.ndarray], plan: Plan) -> Any:
+    """The plan's module with these weights, in evaluation mode; ``ValueError``, and nothing allocated, if others."""
+    module = _shapes_of(plan)
+    _check_weights(weights, module)
+    module = module.to_empty(device="cpu")
+    module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+    return module.eval()
+
+
+def _shapes_of(plan: Plan) -> Any:
+    """The plan's module on the meta device, where no weight takes memory."""
+    with torch.device("meta"):
+        return plan.module().float()
+
+
+def _check_weights(weights: Mapping[str, np.ndarray], module: Any) -> None:
+    """Refuse weights of other names, shapes or dtypes than those of the module."""
+    wanted = {name: (tuple(t.shape), str(t.dtype).removeprefix("torch.")) for name, t in module.state_dict().items()}
+    if differing := sorted(weights.keys() ^ wanted.keys()):
+        reason = "lack" if differing[0] in wanted else "have an array too many,"
+        raise ValueError(f"weights {reason} {differing[0]!r:.60}, by the parameters of the fit.")
+    for name, (shape, dtype) in wanted.items():
+        if (found := (weights[name].shape, weights[name].dtype.name)) != (shape, dtype):
+            raise ValueError(
+                f"weights: {name!r} is an array of {found[1]} of shape {found[0]}, but by the parameters of the fit it "
+                f"is one of {dtype} of shape {shape}."
+            )
 
 
 def net_around(module: Any, plan: Plan, *, seed: int, device: str, batch_size: int) -> ObjectiveNet:

@@ -1,0 +1,188 @@
+"""How estimators with a net stand in files: names and kinds of their state, and what must go together in it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sk_autoenc import storage
+from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.data.preprocessing import RowPreprocessor
+from sk_autoenc.likelihoods import Likelihood
+from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
+from sk_autoenc.storage import Check, Plain, by_params, by_state, instance, short
+
+PRIORS = (NormalPrior, UniformPrior, GaussianMixturePrior, SwissRollPrior)
+
+_DEVICE = r"(cpu|cuda)(:\d{1,3})?"
+
+#: What ``validate_data`` and ``set_output`` leave on every estimator.
+COMMON: dict[str, Check] = {
+    "n_features_in_": storage.integer(1, storage.MOST_CELLS),
+    "feature_names_in_": storage.strings,
+    "input_shape_": storage.shape,
+    "_sklearn_output_config": storage.output_config,
+}
+
+#: Those of :data:`COMMON` that may be absent.
+COMMON_OPTIONAL = ("feature_names_in_", "_sklearn_output_config")
+
+_FITTED: dict[str, Check] = {
+    **COMMON,
+    "device_": storage.text(_DEVICE),
+    "n_iter_": storage.integer(),
+    "loss_curve_": storage.curve,
+    "validation_loss_curve_": storage.curve,
+    "loss_curves_": storage.values_of(storage.curve),
+    "reconstruction_err_": storage.number(finite=False),
+    "_data": instance(RowPreprocessor),
+    "_seed": storage.integer(),
+    "_kept_start": storage.flag,
+    "_seen_all": storage.flag,
+    "_trained_batch_size": storage.integer(1),
+    "_weights": storage.weights,
+}
+
+#: Number of timepoints of each training series, of models that draw series of unequal lengths.
+LENGTHS: dict[str, Check] = {"lengths_": storage.array("i8", None)}
+
+#: Kernels may reach, and strides go, so many times as far as an image, and a bit more.
+_REACH = 16
+
+
+def storable(*, optional: Mapping[str, Check] | None = None, **fields: Check):
+    """Class decorator of estimators with a net; ``fields`` are fitted attributes beside those that all have."""
+    optional = optional or {}
+
+    def decorate(kind: Any) -> Any:
+        kind = by_params(check=check_params, reduce=_without_choices)(kind)
+        own = {"_parameters": _same_class(kind), **_FITTED, **fields, **optional}
+        return by_state(own, optional=(*COMMON_OPTIONAL, *optional), check=_check_fitted)(kind)
+
+    return decorate
+
+
+def _same_class(kind: type) -> Check:
+    def check(value: Any, where: str) -> None:
+        if type(value) is not kind:
+            raise ValueError(f"{where} must be a {kind.__name__}, got {short(value)}.")
+
+    return check
+
+
+# -- parameters
+
+
+def _without_choices(plain: Plain) -> Plain:
+    """Parameters without what a file has no say in: how the net is compiled, and what is called in training."""
+    if plain["callbacks"]:
+        raise ValueError("callbacks cannot be stored without pickle; set them to None, or use joblib.")
+    return {**plain, "net_params": _numbers_for_optimizer(plain["net_params"])}
+
+
+def _numbers_for_optimizer(net_params: Any) -> dict[str, Any] | None:
+    """What a file may hold of ``net_params``: options of the optimizer that are numbers; a net opens uncompiled."""
+    if net_params is None:
+        return None
+    if not isinstance(net_params, dict):
+        raise ValueError(f"net_params must be a dict or None, got {short(net_params)}.")
+    kept = {name: value for name, value in net_params.items() if not _is_of_compiler(name)}
+    for name, value in kept.items():
+        if not isinstance(name, str) or re.fullmatch(r"optimizer__[a-z]+(_[a-z]+)*", name) is None:
+            raise ValueError(f"net_params: {name!r:.60} cannot stand in a file, only 'optimizer__*' can.")
+        values = value if isinstance(value, list | tuple) else (value,)
+        if not all(item is None or isinstance(item, bool | int | float) for item in values):
+            raise ValueError(f"net_params: {name!r:.60} must be a number, True, False, or a tuple of these in a file.")
+    return kept or None
+
+
+def _is_of_compiler(name: Any) -> bool:
+    return isinstance(name, str) and (name == "compile" or name.startswith("compile__"))
+
+
+def check_params(model: Any) -> None:
+    """Refuse parameters out of range, those of objects inside included, that scikit-learn's validation lets pass."""
+    called = type(model).__name__
+    storage.text(f"auto|{_DEVICE}")(model.device, f"{called}.device")
+    for name in ("architecture", "critic"):
+        if hasattr(model, name):
+            _check_architecture(getattr(model, name), f"{called}.{name}")
+    if not isinstance(model.likelihood, str):
+        instance(Likelihood)(model.likelihood, f"{called}.likelihood")
+    if not hasattr(model, "prior"):
+        return
+    if not isinstance(model.prior, str):
+        instance(*PRIORS)(model.prior, f"{called}.prior")
+    elif model.prior not in model._prior_names:
+        raise ValueError(f"{called}.prior must be one of {model._prior_names} or an object, got {short(model.prior)}.")
+
+
+def _check_architecture(architecture: Any, where: str) -> None:
+    if isinstance(architecture, Architecture):
+        instance(Architecture)(architecture, where)
+    elif not isinstance(architecture, list | tuple) and np.ndim(architecture) != 1:
+        raise ValueError(f"{where} must be a sequence of integers or an architecture, got {short(architecture)}.")
+    as_architecture(architecture).check()
+
+
+# -- what was fitted
+
+
+def _check_fitted(kind: type, plain: Plain) -> None:
+    """Refuse values that are right one by one, but not together; nothing may be built of them before."""
+    check_rows(kind.__name__, plain)
+    _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"])
+    _check_data(plain["_parameters"], plain["_data"], plain)
+    if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
+        raise ValueError(f"{kind.__name__}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
+    n_components = plain["_parameters"].n_components
+    for prior in (plain.get("prior_"), getattr(plain["_parameters"], "prior", None)):
+        if isinstance(prior, PRIORS) and prior.n_components not in (None, n_components):
+            raise ValueError(f"a prior has codes of length {prior.n_components:.6g}, the model of {n_components}.")
+    if "kl_per_component_" in plain and len(plain["kl_per_component_"]) != n_components:
+        raise ValueError(f"{kind.__name__}.kl_per_component_ must have {n_components} entries.")
+
+
+def check_rows(called: str, plain: Plain) -> None:
+    """Refuse a shape of rows, and names of features, that do not go with their number."""
+    n_features = plain["n_features_in_"]
+    if (n_cells := int(np.prod(plain["input_shape_"], dtype=object))) != n_features:
+        raise ValueError(f"{called}.input_shape_ has {n_cells} cells, but n_features_in_ is {n_features}.")
+    names = plain.get("feature_names_in_")
+    if names is not None and len(names) != n_features:
+        raise ValueError(f"{called}.feature_names_in_ has {len(names)} names, but n_features_in_ is {n_features}.")
+
+
+def _check_sizes(parameters: Any, weights: Mapping[str, np.ndarray], row_shape: tuple[int, ...]) -> None:
+    """Refuse networks of more layers than there are arrays of weights, and codes longer than these can make."""
+    n_numbers = sum(array.size for array in weights.values())
+    if parameters.n_components > n_numbers:
+        raise ValueError(f"n_components={parameters.n_components}, but the file has {n_numbers} numbers as weights.")
+    for name in ("architecture", "critic"):
+        if (n_layers := as_architecture(getattr(parameters, name, ())).n_layers) > len(weights):
+            raise ValueError(f"{name} has {n_layers} layers, but the file has {len(weights)} arrays of weights.")
+    for name in ("kernel_size", "stride", "dilation"):
+        reach = getattr(parameters.architecture, name, 1)
+        if np.max(reach) > (most := _REACH * (max(row_shape) + 1)):
+            raise ValueError(f"{name}={reach!r:.60} is more than {most}, {_REACH} times what rows of {row_shape} have.")
+
+
+def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain) -> None:
+    """Refuse what reads rows if it is not that of the parameters of the fit."""
+    if data.shape != plain["input_shape_"]:
+        raise ValueError(f"_data is for rows of shape {data.shape}, but input_shape_ is {plain['input_shape_']}.")
+    architecture = as_architecture(parameters.architecture)
+    wanted, found = type(parameters._likelihood_for(architecture)), data.likelihood
+    if type(found) is not wanted:
+        raise ValueError(f"_data is for {found!r:.60}, but likelihood={parameters.likelihood!r:.60} in the fit.")
+    found.check_fitted(data.n_features)
+    series = architecture.fitted_to(data.shape).series_shape if architecture.unequal_lengths else None
+    if data.series_shape != series:
+        raise ValueError(f"_data is for series of shape {data.series_shape}, but by the parameters it is {series}.")
+    if "prior_" in plain and series is not None and data.has_missing_cells:
+        if "lengths_" not in plain:
+            raise ValueError(f"{type(parameters).__name__} lacks 'lengths_'.")
+        lengths, longest = plain["lengths_"], series[1]
+        if not len(lengths) or lengths.min() < 1 or lengths.max() > longest:
+            raise ValueError(f"lengths_ must hold integers from 1 to {longest}, one or more.")
