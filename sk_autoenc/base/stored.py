@@ -177,7 +177,7 @@ def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain) -> None:
     if type(found) is not wanted:
         raise ValueError(f"_data is for {found!r:.60}, but likelihood={parameters.likelihood!r:.60} in the fit.")
     found.check_fitted(data.n_features)
-    series = architecture.fitted_to(data.shape).series_shape if architecture.unequal_lengths else None
+    series = architecture.bind(data.shape).series_shape if architecture.unequal_lengths else None
     if data.series_shape != series:
         raise ValueError(f"_data is for series of shape {data.series_shape}, but by the parameters it is {series}.")
     if "prior_" in plain and series is not None and data.has_missing_cells:

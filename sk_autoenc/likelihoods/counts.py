@@ -103,7 +103,7 @@ class NegativeBinomial(IntegerValued):
                 f"of X; got {self.dispersion!r:.200}."
             )
 
-    def fitted_to(self, X: np.ndarray) -> "NegativeBinomial":
+    def resolve(self, X: np.ndarray) -> "NegativeBinomial":
         """With the dispersion of each feature, by the method of moments."""
         if self.dispersion is not None:
             return type(self)([float(value) for value in self.dispersion])
