@@ -363,7 +363,7 @@ def test_a_critic_that_wins_is_told(X):
     with pytest.warns(ConvergenceWarning, match="critic has won"):
         AAETransformer(
             2,
-            **{**CHEAP, "max_iter": 150, "critic": (32, 32)},
+            **{**CHEAP, "max_iter": 60, "critic": (32, 32)},
             prior=APART,
             learning_rate=1e-5,
             critic_learning_rate=0.02,
