@@ -18,7 +18,16 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from sk_autoenc import MLP, AAETransformer, AutoencoderTransformer, Categorical, Recurrent, StudentT, VAETransformer
+from sk_autoenc import (
+    MLP,
+    AAETransformer,
+    AutoencoderTransformer,
+    Categorical,
+    ReconstructionOutlierDetector,
+    Recurrent,
+    StudentT,
+    VAETransformer,
+)
 from tests.instances import DETECTORS, IMAGE_SHAPE, IMAGES, INSTANCES
 
 SEEDS = (0, 1, 2)
@@ -27,6 +36,14 @@ _SERIES = {**_CHEAP, "max_iter": 2, "architecture": Recurrent(4, unequal_lengths
 
 #: Ways of training that the list of instances leaves out.
 MORE = [
+    (
+        ReconstructionOutlierDetector(
+            VAETransformer(architecture=(8,), max_iter=3, random_state=0, device="cpu", n_score_samples=8),
+            n_estimators=2,
+            random_state=0,
+        ),
+        "few",
+    ),
     (VAETransformer(**{**_CHEAP, "max_iter": 30}, n_score_samples=8), "many"),
     (VAETransformer(**{**_CHEAP, "max_iter": 30, "architecture": MLP(())}, n_score_samples=8), "many"),
     (VAETransformer(**_CHEAP, likelihood=StudentT("shared"), n_score_samples=8, prior="gaussian_mixture"), "many"),

@@ -36,7 +36,9 @@ DETECTORS = [
     ReconstructionOutlierDetector(novelty=True, n_steps=10, random_state=0),
     ReconstructionOutlierDetector(n_steps=10, residual="robust", calibration_fraction=0.2, random_state=0),
     ReconstructionOutlierDetector(PCA(1), n_estimators=2, max_samples=0.5, random_state=0),
-    ReconstructionOutlierDetector(VAETransformer(**_CHEAP, n_score_samples=8), n_estimators=2, random_state=0),
+    ReconstructionOutlierDetector(
+        VAETransformer(**_CHEAP, n_score_samples=8, early_stopping=False), n_estimators=2, random_state=0
+    ),
     ReconstructionOutlierDetector(AutoencoderTransformer(**_CHEAP), n_estimators=2, residual="latent", random_state=0),
 ]
 

@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 from sk_autoenc import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.priors import as_prior, fitted_mixture
+from tests.data_sets import seeded
 
 MEANS = np.array([[-2.0, 1.0], [1.0, 0.5], [0.0, -1.5]])
 COVARIANCES = np.array([[[0.5, 0.2], [0.2, 0.3]], [[0.2, 0.0], [0.0, 1.0]], [[1.0, -0.6], [-0.6, 0.5]]])
@@ -42,10 +43,6 @@ DENSITIES = {
     "mixture": lambda code: mixture_density(MIXTURE, code),
     "pinwheel": lambda code: mixture_density(PINWHEEL, code),
 }
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("name", PRIORS)

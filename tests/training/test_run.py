@@ -13,10 +13,7 @@ from sk_autoenc.training.adversarial import Game, Player
 from sk_autoenc.training.plan import OptimizerOptions, Phase, Plan
 from sk_autoenc.training.run import Observer, run
 from sk_autoenc.training.selection import RowLosses, WholeFigure
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.data_sets import seeded
 
 
 def normal(*shape, seed=0):

@@ -337,7 +337,7 @@ def test_every_step_of_the_critic_has_rows_and_draws_of_its_own(X, monkeypatch):
 
 @pytest.mark.parametrize("prior", [NormalPrior(3.0), UniformPrior(5.0, 7.0)], ids=["normal", "uniform"])
 def test_codes_of_new_rows_are_distributed_like_the_prior(prior):
-    options = {**CHEAP, "architecture": (64, 64), "critic": (64, 64), "max_iter": 120, "batch_size": 200}
+    options = {**CHEAP, "architecture": (64, 64), "critic": (64, 64), "max_iter": 60, "batch_size": 200}
     model = AAETransformer(2, **options, prior=prior).fit(factors(1000))
     drawn = model.prior_.sample(1000, torch.Generator().manual_seed(5)).numpy()
     codes = model.transform(factors(1000, seed=6))
@@ -363,7 +363,7 @@ def test_a_critic_that_wins_is_told(X):
     with pytest.warns(ConvergenceWarning, match="critic separates codes"):
         AAETransformer(
             2,
-            **{**CHEAP, "max_iter": 150, "critic": (32, 32)},
+            **{**CHEAP, "max_iter": 60, "critic": (32, 32)},
             prior=APART,
             learning_rate=1e-5,
             critic_learning_rate=0.02,

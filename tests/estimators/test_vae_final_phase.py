@@ -13,7 +13,7 @@ from sk_autoenc.data.dataset import Rows
 from sk_autoenc.estimators import vae
 from sk_autoenc.estimators.vae import negative_bound
 from sk_autoenc.nn.variational import VariationalAutoencoder
-from tests.test_vae import curved_rows
+from tests.data_sets import curved_rows
 
 X = curved_rows(640)
 

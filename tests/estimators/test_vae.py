@@ -26,33 +26,8 @@ from sk_autoenc.base.density import kl_per_component
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.estimators.vae import negative_elbo, negative_importance_bound
 from sk_autoenc.nn.variational import Posterior, VariationalOutput
-
-D, K = 5, 2
-NOISE = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
-
-
-def make(n_components=K, **params):
-    defaults = {"architecture": (16,), "likelihood": Gaussian("feature"), "max_iter": 15, "learning_rate": 0.006}
-    return VAETransformer(n_components, **{**defaults, "random_state": 0, "device": "cpu", **params})
-
-
-def linear_rows(n, noise=NOISE, seed=0):
-    rng = np.random.default_rng(seed)
-    loadings = np.random.default_rng(1).normal(size=(K, D))
-    return 2.0 + rng.normal(size=(n, K)) @ loadings + np.sqrt(noise) * rng.normal(size=(n, D))
-
-
-def curved_rows(n, seed=0):
-    """Rows around an arc, in units of their own."""
-    rng = np.random.default_rng(seed)
-    angle = rng.uniform(0, 3, size=n)
-    return 20 * np.stack([np.cos(angle), np.sin(angle), angle / 3], axis=1) + rng.normal(size=(n, 3))
-
-
-def clustered_rows(n, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.choice([-3.0, 3.0], size=(n, 1)) * [1.0, -1.0, 0.5] + 0.4 * rng.normal(size=(n, 3))
-
+from tests.data_sets import NOISE, D, K, curved_rows, linear_rows
+from tests.data_sets import make_vae as make
 
 X_CURVED = curved_rows(400)
 

@@ -24,7 +24,6 @@ from sk_autoenc import (
     load,
     save,
 )
-from sk_autoenc.data.scaling import fit_series_scaling
 from sk_autoenc.data.series import lengths_of, padded, trimmed
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn import recurrent
@@ -32,15 +31,9 @@ from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.noise import NoiseOutput
 from sk_autoenc.nn.recurrent import SeriesEncoder, SeriesLayout, run
 from sk_autoenc.nn.variational import VariationalAutoencoder
+from tests.data_sets import LENGTHS
+from tests.data_sets import WAVES_OF_UNEQUAL_LENGTHS as X
 
-rng = np.random.default_rng(0)
-LENGTHS = rng.integers(4, 12, 90)
-LENGTHS[0] = 11
-#: Waves of two channels, of 4 to 11 steps.
-X = [
-    np.sin(rng.uniform(0, 6) + np.arange(n) / 2 * np.array([[1.0], [2.0]])) * [[3.0], [1.0]] + [[5.0], [-2.0]]
-    for n in LENGTHS
-]
 _CHEAP = {"max_iter": 2, "random_state": 0, "device": "cpu", "early_stopping": False}
 SERIES = [
     AutoencoderTransformer(architecture=Recurrent(4, num_layers=2, unequal_lengths=True), **_CHEAP),
@@ -78,49 +71,6 @@ def any_estimator(request):
 @pytest.fixture(params=GENERATIVE, ids=["vae", "vae-iwae", "aae"])
 def generative(request):
     return clone(request.param)
-
-
-# -- lists and arrays
-
-
-def test_a_list_becomes_an_array_with_nan_after_the_ends_and_comes_back():
-    rows = padded(X)
-    assert rows.shape == (90, 2, 11)
-    np.testing.assert_array_equal(lengths_of(rows.reshape(90, -1), 2), LENGTHS)
-    for back, series in zip(trimmed(rows, LENGTHS), X, strict=True):
-        np.testing.assert_array_equal(back, series)
-    assert padded(X, (2, 15)).shape == (90, 2, 15)
-    assert padded([series.astype(np.float32) for series in X]).dtype == np.float32
-
-
-def test_series_may_be_objects_of_an_array_or_of_a_pandas_series():
-    objects = np.empty(len(X), dtype=object)
-    objects[:] = X
-    of_list = clone(SERIES[0]).fit(X)
-    for cases in (objects, pd.Series(X, index=np.arange(len(X)) + 7)):
-        model = clone(SERIES[0]).fit(cases)
-        np.testing.assert_array_equal(model.transform(cases), of_list.transform(X))
-        for made, expected in zip(model.reconstruct(cases), of_list.reconstruct(X), strict=True):
-            np.testing.assert_array_equal(made, expected)
-
-
-@pytest.mark.parametrize("found", [1, 3])
-def test_series_of_other_channels_are_refused_by_their_number(found):
-    cases = [np.zeros((3, n)) if found == 3 else np.zeros(n) for n in (5, 7)]
-    of_two = clone(SERIES[0]).fit(X)
-    detector = ReconstructionOutlierDetector(of_two, n_estimators=1, random_state=0).fit(X)
-    for method in (of_two.transform, detector.predict, clone(of_two).set_params(architecture__input_shape=(2, 11)).fit):
-        with pytest.raises(ValueError, match=f"series of 2 channels, got series of {found} channels"):
-            method(cases)
-
-
-def test_centre_and_scale_are_those_of_what_is_there():
-    rows, chosen = padded(X).reshape(90, -1), np.arange(3, 60)
-    found = fit_series_scaling(rows, chosen, 2)
-    together = np.concatenate([X[i] for i in chosen], axis=1)
-    np.testing.assert_allclose(found.center, np.repeat(together.mean(1), 11))
-    assert found.scale == pytest.approx(np.sqrt(together.var(1).mean()))
-    assert fit_series_scaling(np.full((3, 4), 0.1), np.arange(3), 2).scale == 1
 
 
 # -- the encoder
@@ -228,6 +178,27 @@ def test_room_that_no_series_needs_changes_no_code(estimator):
 
 
 # -- what goes in and out
+
+
+def test_series_may_be_objects_of_an_array_or_of_a_pandas_series():
+    objects = np.empty(len(X), dtype=object)
+    objects[:] = X
+    of_list = clone(SERIES[0]).fit(X)
+    for cases in (objects, pd.Series(X, index=np.arange(len(X)) + 7)):
+        model = clone(SERIES[0]).fit(cases)
+        np.testing.assert_array_equal(model.transform(cases), of_list.transform(X))
+        for made, expected in zip(model.reconstruct(cases), of_list.reconstruct(X), strict=True):
+            np.testing.assert_array_equal(made, expected)
+
+
+@pytest.mark.parametrize("found", [1, 3])
+def test_series_of_other_channels_are_refused_by_their_number(found):
+    cases = [np.zeros((3, n)) if found == 3 else np.zeros(n) for n in (5, 7)]
+    of_two = clone(SERIES[0]).fit(X)
+    detector = ReconstructionOutlierDetector(of_two, n_estimators=1, random_state=0).fit(X)
+    for method in (of_two.transform, detector.predict, clone(of_two).set_params(architecture__input_shape=(2, 11)).fit):
+        with pytest.raises(ValueError, match=f"series of 2 channels, got series of {found} channels"):
+            method(cases)
 
 
 def test_series_come_back_with_their_own_lengths(any_estimator):

@@ -15,6 +15,7 @@ from sk_autoenc.nn.blocks import (
     ResidualLayer,
     multilayer_perceptron,
 )
+from tests.data_sets import seeded
 
 # Several threads are slow on a busy machine, so they get a few telling shapes: without our care each of them fails.
 SHAPES = {
@@ -31,10 +32,6 @@ def threads(request):
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(*shape, seed=0):

@@ -24,15 +24,10 @@ from sk_autoenc import (
     save,
 )
 from sk_autoenc.estimators import vae
-from tests.test_vae import D, K, linear_rows, make
+from tests.data_sets import D, K, clustered_rows, linear_rows
+from tests.data_sets import make_vae as make
 
 X = linear_rows(300)
-
-
-def clustered_rows(n, seed=0):
-    """Two clusters, which a normal distribution of one code cannot tell."""
-    rng = np.random.default_rng(seed)
-    return rng.choice([-3.0, 3.0], size=(n, 1)) * [1.0, -1.0, 0.5] + 0.4 * rng.normal(size=(n, 3))
 
 
 @pytest.fixture(scope="module")
