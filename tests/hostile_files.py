@@ -73,7 +73,7 @@ def examples_of_files() -> dict[str, Content]:
     models = {
         "autoencoder": (AutoencoderTransformer(**cheap, net_params={"optimizer__betas": (0.8, 0.9)}), ROWS),
         "vae": (VAETransformer(**cheap, n_score_samples=4, prior="gaussian_mixture"), ROWS),
-        "aae": (AAETransformer(**cheap, critic=(4,), prior=GaussianMixturePrior.petals(3)), ROWS),
+        "aae": (AAETransformer(**cheap, critic=(4,), prior=GaussianMixturePrior.pinwheel(3)), ROWS),
         "images": (AutoencoderTransformer(**{**cheap, "architecture": Convolutional((2,))}), ROWS.reshape(-1, 1, 2, 2)),
         "tokens": (VAETransformer(1, **{**cheap, "architecture": series}, likelihood="categorical"), tokens),
         "series": (VAETransformer(1, **{**cheap, "architecture": series}), tokens),
