@@ -18,12 +18,16 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sk_autoenc
+from sk_autoenc.data.observed import SampledRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.scaling import Scaling
 from sk_autoenc.likelihoods import Tokens
 from sk_autoenc.outliers.ensembles import Members
 
 _FORMAT = "1"
+
+#: What turns rows into datasets and back, by the name that files have for it.
+_PREPROCESSORS: dict[str, type[RowPreprocessor]] = {"rows": RowPreprocessor, "sampled rows": SampledRows}
 
 #: What scikit-learn keeps on an estimator for a program that is running.
 _LEFT_OUT = ("_skl_callbacks", "_metadata_request")
@@ -151,7 +155,8 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Scaling):
         return {"Scaling": [_encode(part, f"{where}.{i}", arrays) for i, part in enumerate(value)]}
     if isinstance(value, RowPreprocessor):
-        return {"rows": {name: _encode(part, f"{where}.{name}", arrays) for name, part in value.state.items()}}
+        kind = next(name for name, kind in _PREPROCESSORS.items() if kind is type(value))
+        return {kind: {name: _encode(part, f"{where}.{name}", arrays) for name, part in value.state.items()}}
     if isinstance(value, Members) and all(type(member).__name__ in _classes() for member in value):
         return {"fitted": [_encode_fitted(member, f"{where}.{i}.", arrays) for i, member in enumerate(value)]}
     if isinstance(value, BaseEstimator) and type(value).__name__ in _classes():
@@ -180,8 +185,8 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return arrays[content]
     if kind == "dict":
         return {key: _decode(item, arrays) for key, item in content.items()}
-    if kind == "rows":
-        return RowPreprocessor.from_state({name: _decode(part, arrays) for name, part in content.items()})
+    if kind in _PREPROCESSORS:
+        return _PREPROCESSORS[kind].from_state({name: _decode(part, arrays) for name, part in content.items()})
     if kind == "fitted":
         return Members(_decode_fitted(member, arrays) for member in content)
     items = [_decode(item, arrays) for item in content]

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_array
 from torch import Tensor
 
 
@@ -30,6 +31,15 @@ def check_range(X: np.ndarray, name: str) -> None:
             f"{name} holds a value of size {largest:.6g}; the network computes in float32, "
             f"so values must lie within ±{limit:.6g}."
         )
+
+
+def check_codes(Z: Any, name: str, n_components: int, owner: str) -> np.ndarray:
+    """Codes as a 2-D array of float32 or float64, as many numbers each as the owner's have."""
+    codes = check_array(as_array(Z), dtype=[np.float64, np.float32], input_name=name)
+    check_range(codes, name)
+    if codes.shape[1] != n_components:
+        raise ValueError(f"{name} has {codes.shape[1]} columns, but {owner} has codes of {n_components}.")
+    return codes
 
 
 def keep_shape(estimator: Any, shape: tuple[int, ...], flat: tuple[int, ...], *, reset: bool) -> None:

@@ -25,6 +25,7 @@ class GameState:
     """What the turns of one training share, from round to round."""
 
     generator: torch.Generator
+    progress: float = 0.0  # share of the planned epochs of the phase that is done
 
 
 #: ``(module, batches, state)``: a generator function that yields ``(player, loss)`` in the order of play. Losses are
@@ -113,6 +114,7 @@ class AdversarialNet(ObjectiveNet):
         self._n_rows, self._sums = {}, {}
         batches = FreshBatches(iterator)
         while batches.n_given < len(iterator):
+            self.state_.progress = (self._n_done + batches.n_given / len(iterator)) / self._n_planned
             self.notify("on_batch_begin", training=training)
             self._play(batches)
             self.notify("on_batch_end", training=training)

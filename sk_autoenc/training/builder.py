@@ -183,7 +183,10 @@ def fit_callbacks(
         callbacks.append(RateSchedule(shape, n_steps))
     if selection is not None:
         options = {"threshold": selection.tol, "threshold_mode": selection.threshold_mode, "sink": _silent}
-        callbacks.append(Patience(n_warmup_epochs, start, patience=selection.patience, **options))
+        if not selection.stops:
+            options |= {"load_best": False}
+        patience = selection.patience if selection.stops else math.inf
+        callbacks.append(Patience(n_warmup_epochs, start, patience=patience, **options))
     return callbacks
 
 

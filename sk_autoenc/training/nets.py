@@ -229,8 +229,11 @@ class ObjectiveNet(NeuralNet):
         module_arguments: Mapping[str, Any] = _NOTHING,
         loss_arguments: Mapping[str, Any] = _NOTHING,
         phase: int = 0,
+        n_planned: int | None = None,
     ) -> None:
         """Train for up to ``epochs`` more epochs; ``callbacks`` serve this call alone.
+
+        What changes over training does so over ``n_planned`` epochs, by default all of them.
 
         ``module_arguments`` and ``loss_arguments`` are those of the module and of the objective in every step of this
         call, not where rows are evaluated. The number of the ``phase`` is recorded with every epoch.
@@ -254,7 +257,8 @@ class ObjectiveNet(NeuralNet):
             except StopTraining:
                 epochs = 0
             try:
-                for _ in range(epochs):
+                self._n_planned = n_planned or epochs
+                for self._n_done in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
                     self.history.new_batch()  # for skorch's callbacks that look there
                     self.history.record("phase", phase)
@@ -361,6 +365,8 @@ class ObjectiveNet(NeuralNet):
         self.history.record("valid_loss", float(figures.mean()))
         self.history.record("valid_criterion", criterion)
         self.history.record("valid_loss_best", all(criterion < value for value in earlier))
+        for name, value in self.selection.qualities(self, validation, figures).items():
+            self.history.record(f"quality_{name}", value)
 
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Decay what multiplies inside the network; not biases, and not the linear path, which is the baseline."""

@@ -24,6 +24,7 @@ class Result(NamedTuple):
     kept_start: bool  # the start is the model, and the network was dropped
     seen_all: bool  # a later phase has trained on the rows that were held out
     interrupted: bool  # by Ctrl-C, after which the best weights so far are in place
+    held_out: Rows | None = None  # rows that no phase before a final one has trained on, if they are one set
 
 
 class Evaluated(NamedTuple):
@@ -124,7 +125,7 @@ class _Run:
                 self.observer.record(net)
                 interrupted = True
         net.module_.eval()
-        return Result(net, kept, self.seen_all, interrupted)
+        return Result(net, kept, self.seen_all, interrupted, held_out)
 
     def _train_and_evaluate(
         self, net: ObjectiveNet, train: Rows, held_out: Rows | None, is_first: bool
@@ -255,4 +256,9 @@ def net_around(module: Any, plan: Plan, *, seed: int, device: str, batch_size: i
 
 
 def _arguments(phase: Phase, number: int = 0) -> dict[str, Any]:
-    return {"module_arguments": phase.module_arguments, "loss_arguments": phase.loss_arguments, "phase": number}
+    return {
+        "module_arguments": phase.module_arguments,
+        "loss_arguments": phase.loss_arguments,
+        "phase": number,
+        "n_planned": phase.epochs,
+    }
