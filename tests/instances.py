@@ -7,6 +7,7 @@ from sk_autoenc import (
     AAETransformer,
     AutoencoderTransformer,
     Convolutional,
+    GANSampler,
     Gaussian,
     ReconstructionOutlierDetector,
     Recurrent,
@@ -38,6 +39,14 @@ DETECTORS = [
     ReconstructionOutlierDetector(PCA(1), n_estimators=2, max_samples=0.5, random_state=0),
     ReconstructionOutlierDetector(VAETransformer(**_CHEAP, n_score_samples=8), n_estimators=2, random_state=0),
     ReconstructionOutlierDetector(AutoencoderTransformer(**_CHEAP), n_estimators=2, residual="latent", random_state=0),
+]
+
+#: Models that draw rows and have no codes of them.
+SAMPLERS = [
+    GANSampler(**_CHEAP),
+    GANSampler(**_CHEAP, init="mixture", values="real"),
+    GANSampler(**_CHEAP, loss="wasserstein", n_critic=2, early_stopping=True, values="unbounded"),
+    GANSampler(**_CHEAP, loss="hinge", spectral_norm=True, critic=(8, 8), ema=0.0, n_components=3),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

@@ -235,16 +235,10 @@ class AdversarialSampler(NeuralSampler):
         return architecture
 
     def _n_latent(self, n_features: int) -> int:
-        """Length of a code."""
-        needed = n_features + 1 if self._has_mixture() else 1
-        if isinstance(self.n_components, str):
-            return max(min(n_features, _MOST_COMPONENTS), needed)
-        if self.n_components < needed:
-            raise ValueError(
-                f"n_components must be at least {needed} with init='mixture', one more than there are columns; "
-                f"got {self.n_components}."
-            )
-        return int(self.n_components)
+        """Length of a code; a mixture needs one number for each column and one for the component."""
+        is_auto = isinstance(self.n_components, str)
+        asked = min(n_features, _MOST_COMPONENTS) if is_auto else int(self.n_components)
+        return max(asked, n_features + 1) if self._has_mixture() else asked
 
     def _make_module(self, sizes: Sizes, data: Any) -> GenerativeAdversarialNetwork:
         has_mixture = self._has_mixture()

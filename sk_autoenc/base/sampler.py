@@ -31,7 +31,7 @@ BLOCK = 1024
 _N_COMPARED = 1000
 
 #: With fewer rows than this, figures are too noisy for a warning.
-_FEW_COMPARED = 100
+_FEW_COMPARED = 50
 
 #: Samples have collapsed where less than this share of the rows is covered (.97 if samples are distributed like rows),
 #: or where the energy distance is more than this share of the mean distance between rows.

@@ -21,8 +21,8 @@ class GANSampler(AdversarialSampler):
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Length of the latent code. ``"auto"`` is the number of columns, at most 64; one more than that number with
-        ``init="mixture"``.
+        Length of the latent code. ``"auto"`` is the number of columns, at most 64. With ``init="mixture"`` it is at
+        least one more than there are columns.
     architecture : sequence of int or architecture object, default=(64, 64, 64)
         The generator is the decoder of this architecture. Widths are short for an :class:`MLP` with
         ``activation="leaky_relu"``; :class:`Convolutional` is for images and series.
