@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import sk_autoenc
+from sk_autoenc.data.conditions import ConditionedRows
 from sk_autoenc.data.observed import SampledRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.scaling import Scaling
@@ -27,7 +28,11 @@ from sk_autoenc.outliers.ensembles import Members
 _FORMAT = "1"
 
 #: What turns rows into datasets and back, by the name that files have for it.
-_PREPROCESSORS: dict[str, type[RowPreprocessor]] = {"rows": RowPreprocessor, "sampled rows": SampledRows}
+_PREPROCESSORS: dict[str, type[RowPreprocessor]] = {
+    "rows": RowPreprocessor,
+    "sampled rows": SampledRows,
+    "conditioned rows": ConditionedRows,
+}
 
 #: What scikit-learn keeps on an estimator for a program that is running.
 _LEFT_OUT = ("_skl_callbacks", "_metadata_request")

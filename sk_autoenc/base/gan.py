@@ -47,7 +47,7 @@ _FIRST_WEIGHT, _LAST_WEIGHT, _GULRAJANI_WEIGHT = 0.05, 0.0015, 10.0
 _WASSERSTEIN_STEPS = 5
 
 #: Critics of so many columns at most read their sine and cosine, too.
-_FEW_COLUMNS = 16
+FEW_COLUMNS = 16
 
 #: Numbers of a code at most, unless more are asked for.
 _MOST_COMPONENTS = 64
@@ -167,7 +167,7 @@ class AdversarialSampler(NeuralSampler):
     def _make_critic(self, sizes: Sizes, data: Any) -> Critic:
         """The critic of rows; ``data`` is fitted when this is called."""
         is_table = isinstance(sizes.critic, MLP)
-        has_waves = is_table and sizes.n_features <= _FEW_COLUMNS
+        has_waves = is_table and sizes.n_features <= FEW_COLUMNS
         n_inputs = Critic.n_inputs(sizes.n_features, has_waves=has_waves)
         return Critic(self._critic_network(sizes.critic, n_inputs, 1), has_waves=has_waves)
 

@@ -51,24 +51,13 @@ def evenly(n: int, most: int) -> Tensor:
     return torch.arange(n) if n <= most else torch.linspace(0, n - 1, most, dtype=torch.float64).long()
 
 
-def draw_beside(net: Any, rows: Rows, *, n_samples: int | None = _N_COMPARED) -> tuple[Tensor, Tensor]:
-    """Some of the rows, and samples; of rows with conditions both have these as further columns.
-
-    Parameters
-    ----------
-    net : ObjectiveNet
-        Its module has ``decode`` and ``draw_codes``.
-    rows : Rows
-        What to compare with.
-    n_samples : int or None
-        Number of samples; None for as many as there are rows.
-    """
+def draw_beside(net: Any, rows: Rows) -> tuple[Tensor, Tensor]:
+    """At most 1000 of the rows, and 1000 samples; of rows with conditions both have these as further columns."""
     batch = rows.gather(rows.index[evenly(len(rows), _N_COMPARED).to(rows.index.device)])
     module, device = net.plain_module, batch.x.device
     generator = make_generator(net.seed, "validation")  # on the CPU, and anew at every call
-    n = len(batch) if n_samples is None else n_samples
-    codes = module.draw_codes(n, generator).to(device)
-    of_row = torch.arange(n, device=device) % len(batch)
+    codes = module.draw_codes(_N_COMPARED, generator).to(device)
+    of_row = torch.arange(len(codes), device=device) % len(batch)
     was_training = module.training
     module.eval()
     with torch.inference_mode():
@@ -122,7 +111,7 @@ class NeuralSampler(NeuralEstimator):
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         compared = rows if result.held_out is None else result.held_out
-        real, made = (part.double().numpy() for part in draw_beside(result.net, compared, n_samples=None))
+        real, made = (part.double().numpy() for part in draw_beside(result.net, compared))
         self.sample_quality_ = sample_quality(real, made)
         if whole and len(real) >= _FEW_COMPARED and not result.interrupted:
             self._warn_of_collapse(real)
@@ -209,9 +198,9 @@ class NeuralSampler(NeuralEstimator):
 
 
 def sample_quality(real: np.ndarray, made: np.ndarray) -> dict[str, float]:
-    """Figures of ``metrics`` for as many samples as rows; NaN for too few."""
+    """Energy distance of the samples, and the other figures of ``metrics`` of as many as rows; NaN for few rows."""
     names = ("precision", "recall", "density", "coverage")
     if len(real) < 2 * N_NEIGHBORS:
         return {"energy_distance": math.nan, **dict.fromkeys(names, math.nan)}
-    found = precision_recall_density_coverage(real, made, n_neighbors=N_NEIGHBORS)
+    found = precision_recall_density_coverage(real, made[: len(real)], n_neighbors=N_NEIGHBORS)
     return {"energy_distance": energy_distance(real, made).statistic, **found._asdict()}

@@ -99,8 +99,8 @@ class GANSampler(AdversarialSampler):
         Whether the gaussian mixture is the result, and the network was dropped.
     sample_quality_ : dict of str to float
         ``"energy_distance"``, ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"`` of
-        :mod:`sk_autoenc.metrics` for up to 1000 held-out rows and as many samples, in standard deviations; training
-        rows take their place where none are held out. NaN for fewer than 10 rows.
+        :mod:`sk_autoenc.metrics`, in standard deviations: up to 1000 held-out rows against 1000 samples, but the last
+        four against as many as rows. Training rows take their place where none are held out. NaN for fewer than 10.
     quality_curves_ : dict of str to list of float
         ``"energy_distance"`` and ``"coverage"`` on held-out rows after each epoch; only where rows are held out.
     n_iter_ : int
