@@ -100,7 +100,7 @@ class ConditionedRows(SampledRows):
                 parts.append(((numbers - kind["center"]) / kind["scale"])[:, None])
                 continue
             if len(unknown := np.setdiff1d(column, kind["classes"])):
-                raise ValueError(f"y holds {unknown[0]!r}, but the classes of the fit were {kind['classes'].tolist()}.")
+                raise ValueError(f"y holds {unknown[:1].tolist()[0]!r}, but the classes of the fit were {kind['classes'].tolist()}.")
             parts.append(column[:, None] == kind["classes"])
         return np.concatenate(parts, axis=1).astype(np.float32)
 

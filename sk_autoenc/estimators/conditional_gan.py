@@ -11,13 +11,15 @@ from sk_autoenc.architectures import MLP
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.gan import FEW_COLUMNS, AdversarialSampler, Sizes
 from sk_autoenc.base.sampler import sampling_generator
-from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of
+from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_continuous
 from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.resampling import rows_to_add, with_labels, with_rows
 from sk_autoenc.data.validation import check_codes
 from sk_autoenc.likelihoods import Gaussian
 from sk_autoenc.nn.gan import Critic
 from sk_autoenc.training.inference import map_rows
 from sk_autoenc.training.plan import Plan
+from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.run import Result
 
 #: Features of a critic that meet the condition in an inner product.
@@ -104,6 +106,8 @@ class ConditionalGANSampler(AdversarialSampler):
         Length of a code.
     classes_ : ndarray of shape (n_classes,)
         The classes, where ``y`` is one column of these.
+    sampling_strategy_ : dict
+        Number of rows that :meth:`fit_resample` has added to each class.
     sample_quality_ : dict of str to float
         As in :class:`GANSampler`, of rows together with their targets.
     quality_curves_ : dict of str to list of float
@@ -315,9 +319,10 @@ class ConditionalGANSampler(AdversarialSampler):
         generator = sampling_generator(n_samples, random_state)
         if y is None:
             y = self._data.draw_targets(n_samples, generator)
+            condition = torch.from_numpy(self._data.encode(y))
         else:
+            condition = torch.from_numpy(self._data.encode(y)).repeat_interleave(n_samples, dim=0)
             y = self._data.as_given([np.repeat(column, n_samples) for column in columns_of(y)])
-        condition = torch.from_numpy(self._data.encode(y))
         return in_chosen_container(self, self._draw(len(condition), generator, condition)), y
 
     def inverse_transform(self, Z, y):
@@ -342,6 +347,34 @@ class ConditionalGANSampler(AdversarialSampler):
         n, decode = self.n_components_, self.net_.module_.decode
         made = map_rows(lambda rows: decode(rows[:, :n], rows[:, n:]), both, self.device_)
         return self._data.to_rows(made, codes.dtype)
+
+    def fit_resample(self, X, y):
+        """Train, and add drawn rows to classes that have few, as imbalanced-learn's over-samplers do.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,)
+            Their classes.
+
+        Returns
+        -------
+        X : array-like of shape (n_samples_new, n_features)
+            The rows, unchanged, and drawn ones below them; a list or a data frame if ``X`` is one.
+        y : array-like of shape (n_samples_new,)
+            Their classes.
+        """
+        if y is not None and (np.ndim(y) != 1 or is_continuous(columns_of(y)[0])):
+            raise ValueError("fit_resample balances classes, so y must be one column of these; Unknown label type.")
+        self.fit(X, y)
+        self.sampling_strategy_ = rows_to_add(self.sampling_strategy, columns_of(y)[0])
+        labels = np.repeat(list(self.sampling_strategy_), list(self.sampling_strategy_.values()))
+        if not len(labels):
+            return with_rows(X, np.empty((0, *self.input_shape_))), with_labels(y, labels)
+        condition = torch.from_numpy(self._data.encode(labels))
+        drawn = self._draw(len(labels), make_generator(self._seed, "sampling"), condition)
+        return with_rows(X, drawn), with_labels(y, labels)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
