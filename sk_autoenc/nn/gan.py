@@ -207,8 +207,8 @@ class GenerativeAdversarialNetwork(nn.Module):
         """Move the average towards the generator, faster while it is young."""
         self.age += 1
         share = 1 - (self.age / (self.age + _RAMP)).clamp_max(decay)
-        for averaged, current in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-            averaged.lerp_(current, share)
+        averaged = list(self.average.parameters())
+        torch._foreach_lerp_(averaged, list(self.generator.parameters()), [share] * len(averaged))
 
     @torch.no_grad()
     def restart_average(self) -> None:

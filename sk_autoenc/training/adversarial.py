@@ -92,7 +92,7 @@ class AdversarialNet(ObjectiveNet):
     def initialize(self):
         super().initialize()
         self.state_ = GameState(self.noise_)
-        self.moved_ = {name: [p for _, p in self._parameters_of(player)] for name, player in self.game.players.items()}
+        self.named_ = {name: self._parameters_of(player) for name, player in self.game.players.items()}
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -123,6 +123,6 @@ class AdversarialNet(ObjectiveNet):
     def _play(self, batches: FreshBatches) -> None:
         """One round; a loss moves the parts of its player and nothing else."""
         for name, loss in self.game.turns(self.module_, batches, self.state_):
-            moved = [p for p in self.moved_[name] if p.requires_grad]  # all but those that a callback froze
-            self._step(self.optimizer_[name], loss, self._parameters_of(self.game.players[name]), moved)
+            moved = [p for _, p in self.named_[name] if p.requires_grad]  # all but those that a callback froze
+            self._step(self.optimizer_[name], loss, self.named_[name], moved)
             self._add_to_losses({name: loss}, batches.n_rows)
