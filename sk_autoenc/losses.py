@@ -114,7 +114,7 @@ def squared_gradient_norm(said: Tensor, x: Tensor) -> Tensor:
 
 
 def one_centred_penalty(said: Tensor, x: Tensor) -> Tensor:
-    r""":math:`(\lVert \nabla_x D(x) \rVert - 1)^2` of each row (Gulrajani et al. 2017), see :func:`between`; ``(n,)``."""
+    r""":math:`(\lVert \nabla_x D(x) \rVert - 1)^2` of each row (Gulrajani et al. 2017); ``(n,)``."""
     return (squared_gradient_norm(said, x).clamp_min(torch.finfo(x.dtype).tiny).sqrt() - 1).square()
 
 

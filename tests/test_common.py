@@ -4,7 +4,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tests.instances import CONDITIONAL_SAMPLERS, DETECTORS, EXPECTED_FAILURES, INSTANCES, SAMPLERS
 
-
 ALL = INSTANCES + DETECTORS + SAMPLERS + CONDITIONAL_SAMPLERS
 
 

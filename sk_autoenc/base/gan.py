@@ -160,9 +160,7 @@ class AdversarialSampler(NeuralSampler):
         if request.data is not None:
             return request.data
         assert request.X is not None
-        return SampledRows(
-            Gaussian(), request.shape, request.X.dtype.name, by_feature=by_feature, values=self.values
-        )
+        return SampledRows(Gaussian(), request.shape, request.X.dtype.name, by_feature=by_feature, values=self.values)
 
     def _make_critic(self, sizes: Sizes, data: Any) -> Critic:
         """The critic of rows; ``data`` is fitted when this is called."""
@@ -263,9 +261,7 @@ class AdversarialSampler(NeuralSampler):
             return critic.make_encoder(n_inputs, n_outputs, linear_path=False)
         assert isinstance(critic, MLP)
         widths: Sequence[int] = [n_inputs, *critic.hidden_layer_sizes, n_outputs]
-        return multilayer_perceptron(
-            list(widths), critic.activation, residual=critic.residual, linear=SpectralLinear
-        )
+        return multilayer_perceptron(list(widths), critic.activation, residual=critic.residual, linear=SpectralLinear)
 
     def _game(self, n_features: int, *, is_chunk: bool) -> Game:
         turns = partial(

@@ -1,4 +1,4 @@
-"""Rows with targets that a generator is told: classes as indicators, numbers standardised, several columns side by side."""
+"""Rows with targets that a generator is told: classes as indicators, numbers standardised, any number of columns."""
 
 from typing import Any, Self
 
@@ -17,7 +17,9 @@ def columns_of(y: Any, name: str = "y") -> list[np.ndarray]:
     else:
         found = np.asarray(y)
         if found.ndim not in (1, 2):
-            raise ValueError(f"{name} should be a 1d array or have one column for each target, got shape {found.shape}.")
+            raise ValueError(
+                f"{name} should be a 1d array or have one column for each target, got shape {found.shape}."
+            )
         columns = [found] if found.ndim == 1 else list(found.T)
     for column in columns:
         assert_all_finite(column, input_name=name)
@@ -100,7 +102,9 @@ class ConditionedRows(SampledRows):
                 parts.append(((numbers - kind["center"]) / kind["scale"])[:, None])
                 continue
             if len(unknown := np.setdiff1d(column, kind["classes"])):
-                raise ValueError(f"y holds {unknown[:1].tolist()[0]!r}, but the classes of the fit were {kind['classes'].tolist()}.")
+                raise ValueError(
+                    f"y holds {unknown[:1].tolist()[0]!r}, but the classes of the fit were {kind['classes'].tolist()}."
+                )
             parts.append(column[:, None] == kind["classes"])
         return np.concatenate(parts, axis=1).astype(np.float32)
 

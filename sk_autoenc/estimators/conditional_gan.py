@@ -243,9 +243,7 @@ class ConditionalGANSampler(AdversarialSampler):
         is_table = isinstance(sizes.critic, MLP)
         has_waves = is_table and sizes.n_features <= FEW_COLUMNS
         projects = self.conditioning == "projection" or not is_table
-        n_read = Critic.n_inputs(
-            sizes.n_features, has_waves=has_waves, n_condition=0 if projects else data.n_condition
-        )
+        n_read = Critic.n_inputs(sizes.n_features, has_waves=has_waves, n_condition=0 if projects else data.n_condition)
         return Critic(
             self._critic_network(sizes.critic, n_read, _N_PROJECTED if projects else 1),
             has_waves=has_waves,

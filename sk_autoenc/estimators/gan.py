@@ -1,4 +1,4 @@
-"""The generative adversarial network of rows, with the defaults that did not collapse; its turns are in ``base.gan``."""
+"""The generative adversarial network of rows, with defaults that do not collapse; its turns are in ``base.gan``."""
 
 from sk_autoenc._compat import StrOptions
 from sk_autoenc.base.gan import AdversarialSampler

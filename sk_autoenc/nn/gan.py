@@ -95,7 +95,7 @@ class Critic(nn.Module):
     reads_condition : bool
         Whether the network reads the condition beside the row.
     n_projected, n_features : int
-        Length of a condition that meets ``n_features`` features in an inner product (Miyato and Koyama 2018); 0 without.
+        Length of a condition that meets ``n_features`` features in an inner product (Miyato and Koyama 2018); or 0.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class GenerativeAdversarialNetwork(nn.Module):
         self.age += 1
         share = 1 - (self.age / (self.age + _RAMP)).clamp_max(decay)
         averaged = list(self.average.parameters())
-        torch._foreach_lerp_(averaged, list(self.generator.parameters()), [share] * len(averaged))
+        torch._foreach_lerp_(averaged, list(self.generator.parameters()), [share] * len(averaged))  # type: ignore[list-item]
 
     @torch.no_grad()
     def restart_average(self) -> None:
