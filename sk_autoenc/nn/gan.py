@@ -207,8 +207,9 @@ class GenerativeAdversarialNetwork(nn.Module):
         """Move the average towards the generator, faster while it is young."""
         self.age += 1
         share = 1 - (self.age / (self.age + _RAMP)).clamp_max(decay)
-        averaged = list(self.average.parameters())
-        torch._foreach_lerp_(averaged, list(self.generator.parameters()), [share] * len(averaged))  # type: ignore[list-item]
+        averaged: list[Tensor] = [*self.average.parameters()]
+        current: list[Tensor] = [*self.generator.parameters()]
+        torch._foreach_lerp_(averaged, current, [share] * len(averaged))  # type: ignore[list-item]
 
     @torch.no_grad()
     def restart_average(self) -> None:
