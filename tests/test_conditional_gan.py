@@ -77,7 +77,13 @@ def test_a_class_is_learned():
     rows = np.random.default_rng(0).standard_normal((200, 2)) * 0.3 + np.where(y == "left", -1, 1)[:, None]
     for conditioning in ("concatenation", "projection"):
         model = ConditionalGANSampler(
-            architecture=(16, 16), max_iter=40, batch_size=32, conditioning=conditioning, random_state=0, device="cpu"
+            architecture=(16, 16),
+            max_iter=40,
+            batch_size=32,
+            ema=0.99,
+            conditioning=conditioning,
+            random_state=0,
+            device="cpu",
         ).fit(rows, y)
         drawn, labels = model.sample(100, y=["right", "left"], random_state=0)
         assert labels.tolist() == ["right"] * 100 + ["left"] * 100

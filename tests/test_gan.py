@@ -413,14 +413,16 @@ def test_collapse_is_said_and_success_is_not():
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         normal = np.random.default_rng(0).standard_normal((700, 2))
-        model = GANSampler(architecture=(32, 32), max_iter=60, random_state=0, device="cpu").fit(normal)
+        model = GANSampler(
+            architecture=(32, 32), max_iter=60, batch_size=128, ema=0.99, random_state=0, device="cpu"
+        ).fit(normal)
     assert model.sample_quality_["energy_distance"] < 0.1
 
 
 def test_max_iter_auto_is_a_number_of_steps():
     model = GANSampler(architecture=(2,), batch_size=2, max_iter="auto", random_state=0, device="cpu")
     plan = model._make_plan(FitRequest(0, X=X, shape=(6,)))
-    assert plan.phases[0].epochs == -(-4000 // 45)
+    assert plan.phases[0].epochs == -(-5000 // 45)
 
 
 def test_penalties_fall_geometrically_and_not_in_chunks():

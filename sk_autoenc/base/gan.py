@@ -35,8 +35,10 @@ from sk_autoenc.training.plan import OptimizerOptions, Plan
 #: No momentum, as players that move would otherwise circle each other.
 _ADAM_OPTIONS = {"betas": (0.0, 0.99)}
 
-#: What ``"auto"`` stands for: steps of the critic in a fit, rows a step, rates.
-N_STEPS, BATCH_SIZE = 4000, 128
+#: What ``"auto"`` stands for: steps of the critic in a fit; rows a step of tables, whose networks are small, and of
+#: images and series; rates. More rows a step balance the shares of groups of rows.
+N_STEPS = 5000
+_TABLE_BATCH, _IMAGE_BATCH = 512, 128
 _RATE, _GENTLE_RATE = 5e-3, 1e-3
 
 #: Weight of a zero-centred penalty at the first and at the last step, in units of the rows' total variance; that of
@@ -306,14 +308,16 @@ class AdversarialSampler(NeuralSampler):
 
     def _optimizer_options(self) -> OptimizerOptions:
         rate, batch_size = self.learning_rate, self.batch_size
+        is_table = isinstance(self._as_architecture("architecture"), MLP)
+        if isinstance(batch_size, str):
+            batch_size = _TABLE_BATCH if is_table else _IMAGE_BATCH
         if isinstance(rate, str):
-            is_table = isinstance(self._as_architecture("architecture"), MLP)
             rate = _RATE if is_table and not self._has_mixture() else _GENTLE_RATE
         return OptimizerOptions(
             self.optimizer,
             rate,
             self.weight_decay,
-            BATCH_SIZE if isinstance(batch_size, str) else batch_size,
+            batch_size,
             check_net_params(self.net_params),
         )
 

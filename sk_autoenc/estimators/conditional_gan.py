@@ -53,7 +53,7 @@ class ConditionalGANSampler(AdversarialSampler):
         Steps of the critic for each of the generator; ``"auto"`` is 5 for ``loss="wasserstein"``, else 1.
     spectral_norm : bool, default=False
         Whether layers of the critic are divided by their largest singular value.
-    ema : float, default=0.995
+    ema : float, default=0.998
         Share that the running average of the generator's weights keeps at each step; 0 uses the last weights.
     values : {"observed", "real", "unbounded"}, default="observed"
         What samples hold: of columns whose values repeat one of these values, and nothing outside the range of the
@@ -62,9 +62,9 @@ class ConditionalGANSampler(AdversarialSampler):
         How many rows :meth:`fit_resample` adds to which class, as in imbalanced-learn's over-samplers: ``"auto"`` makes
         all classes as frequent as the most frequent one.
     max_iter : int or "auto", default="auto"
-        Number of epochs; ``"auto"`` is as many as make 4000 steps of the critic.
+        Number of epochs; ``"auto"`` is as many as make 5000 steps of the critic.
     batch_size : int or "auto", default="auto"
-        Rows per step; ``"auto"`` is 128.
+        Rows per step; ``"auto"`` is 512 for an MLP, else 128.
     learning_rate : float or "auto", default="auto"
         Size of the steps. ``"auto"`` is 0.005, or 0.001 for images and series.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
@@ -168,7 +168,7 @@ class ConditionalGANSampler(AdversarialSampler):
         gradient_penalty="auto",
         n_critic="auto",
         spectral_norm=False,
-        ema=0.995,
+        ema=0.998,
         values="observed",
         sampling_strategy="auto",
         max_iter="auto",

@@ -41,7 +41,7 @@ class GANSampler(AdversarialSampler):
         Steps of the critic for each of the generator; ``"auto"`` is 5 for ``loss="wasserstein"``, else 1.
     spectral_norm : bool, default=False
         Whether layers of the critic are divided by their largest singular value.
-    ema : float, default=0.995
+    ema : float, default=0.998
         Rows are made by a running average of the generator's weights, which keeps this share at each step, less in the
         first steps; 0 uses the last weights.
     init : {"random", "mixture"}, default="random"
@@ -53,9 +53,9 @@ class GANSampler(AdversarialSampler):
         nearest of these values, and all stay within the range of the training rows; ``"real"``: any value within that
         range; ``"unbounded"``: any value.
     max_iter : int or "auto", default="auto"
-        Number of epochs; ``"auto"`` is as many as make 4000 steps of the critic.
+        Number of epochs; ``"auto"`` is as many as make 5000 steps of the critic.
     batch_size : int or "auto", default="auto"
-        Rows per step; ``"auto"`` is 128.
+        Rows per step; ``"auto"`` is 512 for an MLP, else 128.
     learning_rate : float or "auto", default="auto"
         Size of the steps. ``"auto"`` is 0.005, or 0.001 for images, series and ``init="mixture"``.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
@@ -160,7 +160,7 @@ class GANSampler(AdversarialSampler):
         gradient_penalty="auto",
         n_critic="auto",
         spectral_norm=False,
-        ema=0.995,
+        ema=0.998,
         init="random",
         values="observed",
         max_iter="auto",
