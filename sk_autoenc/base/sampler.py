@@ -35,7 +35,7 @@ _FEW_COMPARED = 50
 
 #: Samples have collapsed where less than this share of the rows is covered (.97 if samples are distributed like rows),
 #: or where the energy distance is more than this share of the mean distance between rows.
-_COVERED, _APART = 0.6, 0.1
+_COVERED, _APART = 0.5, 0.1
 
 
 def sampling_generator(n_samples: Any, random_state: Any) -> torch.Generator:
