@@ -203,6 +203,8 @@ def test_a_ratio_of_two_classes():
         rows_to_add({1: 3}, y)
     with pytest.raises(ValueError, match="names the class 9"):
         rows_to_add({9: 30}, y)
+    with pytest.raises(ValueError, match="more than 1 class"):
+        rows_to_add("auto", np.zeros(5))
     with pytest.raises(ValueError, match="sampling_strategy must be one of"):
         rows_to_add("some", y)
 

@@ -25,6 +25,8 @@ def rows_to_add(strategy: Strategy, y: np.ndarray) -> dict[Any, int]:
     """
     classes, counts = np.unique(y, return_counts=True)
     there = dict(zip(classes.tolist(), counts.tolist(), strict=True))
+    if len(there) == 1:
+        raise ValueError("The target 'y' needs to have more than 1 class. Got 1 class instead.")
     wanted = strategy(y) if callable(strategy) else strategy
     if isinstance(wanted, Mapping):
         return _up_to(wanted, there)
