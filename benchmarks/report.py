@@ -36,6 +36,7 @@ SCRIPTS = {
     "images": "Images",
     "series": "Series",
     "strings": "Strings",
+    "gan_toys": "Toys for a GAN",
 }
 
 HEAD = """\

@@ -4,6 +4,8 @@ from sk_autoenc.architectures import MLP, Convolutional, Recurrent
 from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
+from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
+from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import (
@@ -27,7 +29,9 @@ __all__ = [
     "AutoencoderTransformer",
     "Bernoulli",
     "Categorical",
+    "ConditionalGANSampler",
     "Convolutional",
+    "GANSampler",
     "Gaussian",
     "GaussianMixturePrior",
     "Multinomial",

@@ -6,7 +6,9 @@ from sk_autoenc import (
     MLP,
     AAETransformer,
     AutoencoderTransformer,
+    ConditionalGANSampler,
     Convolutional,
+    GANSampler,
     Gaussian,
     ReconstructionOutlierDetector,
     Recurrent,
@@ -40,6 +42,20 @@ DETECTORS = [
         VAETransformer(**_CHEAP, n_score_samples=8, early_stopping=False), n_estimators=2, random_state=0
     ),
     ReconstructionOutlierDetector(AutoencoderTransformer(**_CHEAP), n_estimators=2, residual="latent", random_state=0),
+]
+
+#: Models that draw rows and have no codes of them.
+SAMPLERS = [
+    GANSampler(**_CHEAP),
+    GANSampler(**_CHEAP, init="mixture", values="real"),
+    GANSampler(**_CHEAP, loss="wasserstein", n_critic=2, early_stopping=True, values="unbounded"),
+    GANSampler(**_CHEAP, loss="hinge", spectral_norm=True, critic=(8, 8), ema=0.0, n_components=3),
+]
+
+#: The same for rows with targets.
+CONDITIONAL_SAMPLERS = [
+    ConditionalGANSampler(**_CHEAP),
+    ConditionalGANSampler(**_CHEAP, conditioning="projection", loss="non_saturating", gradient_penalty="r1"),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

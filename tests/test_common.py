@@ -2,9 +2,11 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tests.instances import DETECTORS, EXPECTED_FAILURES, INSTANCES
+from tests.instances import CONDITIONAL_SAMPLERS, DETECTORS, EXPECTED_FAILURES, INSTANCES, SAMPLERS
+
+ALL = INSTANCES + DETECTORS + SAMPLERS + CONDITIONAL_SAMPLERS
 
 
-@parametrize_with_checks(INSTANCES + DETECTORS, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+@parametrize_with_checks(ALL, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
 def test_scikit_learn_check(estimator, check):
     check(estimator)

@@ -1,10 +1,19 @@
-"""The penalties on codes against closed forms."""
+"""The penalties on codes, and adversarial losses and penalties, against closed forms."""
+
+import math
 
 import pytest
 import torch
 from torch.distributions import Bernoulli, kl_divergence
 
-from sk_autoenc.losses import kl_sparsity, l1_sparsity
+from sk_autoenc.losses import (
+    ADVERSARIAL_LOSSES,
+    between,
+    kl_sparsity,
+    l1_sparsity,
+    one_centred_penalty,
+    squared_gradient_norm,
+)
 
 
 def draw(*shape, dtype=torch.float64):
@@ -68,3 +77,77 @@ def test_kl_of_saturated_units_is_finite(value, dtype):
     assert torch.isfinite(penalty)
     assert penalty > 1
     assert torch.isfinite(code.grad).all()
+
+
+# -- games
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+#: What critic and generator lose where the critic says ``r`` of a real row and ``g`` of a generated one.
+CLOSED_FORMS = {
+    "relativistic": (lambda r, g: -math.log(sigmoid(r - g)), lambda r, g: -math.log(sigmoid(g - r))),
+    "non_saturating": (
+        lambda r, g: -math.log(sigmoid(r)) - math.log(1 - sigmoid(g)),
+        lambda r, g: -math.log(sigmoid(g)),
+    ),
+    "minimax": (
+        lambda r, g: -math.log(sigmoid(r)) - math.log(1 - sigmoid(g)),
+        lambda r, g: math.log(1 - sigmoid(g)),
+    ),
+    "least_squares": (lambda r, g: (r - 1) ** 2 / 2 + g**2 / 2, lambda r, g: (g - 1) ** 2 / 2),
+    "hinge": (lambda r, g: max(0, 1 - r) + max(0, 1 + g), lambda r, g: -g),
+    "wasserstein": (lambda r, g: g - r, lambda r, g: -g),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL_LOSSES))
+def test_a_game_is_that_of_its_paper(name):
+    real, generated = draw(20) * 2, draw(2, 20)[1] * 2
+    for ours, expected in zip(ADVERSARIAL_LOSSES[name], CLOSED_FORMS[name], strict=True):
+        found = ours(real, generated)
+        assert found.shape == (20,)
+        pairs = zip(real.tolist(), generated.tolist(), strict=True)
+        torch.testing.assert_close(found, torch.tensor([expected(r, g) for r, g in pairs], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL_LOSSES))
+def test_a_generator_gains_where_the_critic_is_deceived(name):
+    """A step down its loss raises what the critic says of generated rows, as long as these are told from real ones."""
+    generated = torch.full((3,), -0.5, requires_grad=True)
+    ADVERSARIAL_LOSSES[name].generator(torch.full((3,), 0.5), generated).sum().backward()
+    assert (generated.grad < 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL_LOSSES))
+def test_games_are_finite_whatever_the_critic_says(name):
+    for value in (-1e4, 1e4):
+        real, generated = torch.tensor([value]), torch.tensor([-value])
+        assert all(loss(real, generated).isfinite().all() for loss in ADVERSARIAL_LOSSES[name])
+
+
+def test_penalties_of_a_linear_and_of_a_quadratic_critic():
+    x, slope = draw(30, 4).requires_grad_(), torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(squared_gradient_norm(x @ slope, x), slope.square().sum().expand(30))
+    torch.testing.assert_close(one_centred_penalty(x @ slope, x), (slope.norm() - 1).square().expand(30))
+    quadratic = 0.5 * x.square().sum(-1)  # its gradient is the row
+    torch.testing.assert_close(squared_gradient_norm(quadratic, x), x.detach().square().sum(-1))
+    torch.testing.assert_close(one_centred_penalty(0.5 * x.square().sum(-1), x), (x.detach().norm(dim=-1) - 1).square())
+
+
+def test_penalties_are_trained_through():
+    x, slope = draw(5, 3).requires_grad_(), torch.tensor([2.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
+    squared_gradient_norm(x @ slope, x).mean().backward()
+    torch.testing.assert_close(slope.grad, 2 * slope.detach())
+    flat = torch.zeros(3, dtype=torch.float64, requires_grad=True)  # the norm of a gradient of 0 has no slope
+    one_centred_penalty(x @ flat, x).mean().backward()
+    assert flat.grad.isfinite().all()
+
+
+def test_between_lies_on_the_line():
+    real, generated = draw(6, 2), draw(7, 2)[:6] + 1
+    torch.testing.assert_close(between(real, generated, torch.ones(6, 1)), real)
+    torch.testing.assert_close(between(real, generated, torch.zeros(6, 1)), generated)
+    torch.testing.assert_close(between(real, generated, torch.full((6, 1), 0.25)), 0.25 * real + 0.75 * generated)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import check_lengths, is_list_of_series, lengths_of, padded, trimmed
-from sk_autoenc.data.validation import as_array, cast_within, check_range
+from sk_autoenc.data.validation import cast_within, check_codes, check_range
 from sk_autoenc.likelihoods import Likelihood, as_likelihood, likelihood_class
 from sk_autoenc.nn.autoencoder import Standardize
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
@@ -223,13 +222,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
                 "lengths needs architecture=Recurrent(..., unequal_lengths=True) and a likelihood of real values, "
                 f"got architecture={self._current.architecture!r} and likelihood={self._current.likelihood!r}."
             )
-        codes = check_array(as_array(X), dtype=[np.float64, np.float32])
-        check_range(codes, "X")
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"X must have n_components={self._n_features_out} columns, one for each component of a code of "
-                f"{type(self).__name__}, got {codes.shape[1]}."
-            )
+        codes = check_codes(X, "X", self._n_features_out, type(self).__name__)
         likelihood, module = self._data.likelihood, self.net_.module_
         rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
         rows = self._data.to_rows(rows, codes.dtype)

@@ -161,7 +161,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         self : object
             The fitted estimator.
         """
-        root = self._init_callback_context(max_subtasks=self.max_iter)
+        root = self._init_callback_context(max_subtasks=self.max_iter if isinstance(self.max_iter, Integral) else None)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         fresh = not (self.warm_start and hasattr(self, "net_"))
         self._fit(X, y, groups, fresh=fresh, is_chunk=False, observer=LiveFit(self, root, X, y))
@@ -220,8 +220,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 self.device_ = resolve_device(self.device)
                 # Nothing is fitted to rows that are held out from the final network.
                 chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(len(X))
-                plan.data.fit(X, chosen)
-            rows = plan.data.dataset(X, self.device_)
+                plan.data.fit(X, chosen, y)
+            rows = plan.data.dataset(X, self.device_, y)
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
             net = None if is_first else self.net_
             if net is not None:
@@ -263,11 +263,15 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             self.optimizer, self.learning_rate, self.weight_decay, self.batch_size, check_net_params(self.net_params)
         )
 
+    def _n_epochs(self, request: FitRequest) -> int:
+        """Largest number of epochs of a fit."""
+        return self.max_iter
+
     def _phases(self, request: FitRequest, *, final: Phase | None = None, **first: Any) -> tuple[Phase, ...]:
         """One phase of ``max_iter`` epochs, which a final phase shortens; one epoch for a chunk."""
         if request.is_chunk:
             return (Phase(1, **first),)
-        epochs = self.max_iter - (0 if final is None else final.epochs)
+        epochs = self._n_epochs(request) - (0 if final is None else final.epochs)
         phase = Phase(epochs, self.learning_rate_schedule, **first)
         return (phase,) if final is None or not final.epochs else (phase, final)
 
@@ -309,4 +313,11 @@ class LiveFit(Observer):
             name: curves.get(name, []) + [epoch[f"train_{name}"] for epoch in epochs]
             for name in sorted({*curves, *(term.removeprefix("train_") for term in terms)})
         }
+        qualities = [{name: epoch[name] for name in epoch if name.startswith("quality_")} for epoch in epochs]
+        if any(qualities) or hasattr(model, "quality_curves_"):
+            curves = getattr(model, "quality_curves_", {})
+            model.quality_curves_ = {
+                name: curves.get(name, []) + [found[f"quality_{name}"] for found in qualities if found]
+                for name in sorted({*curves, *(key.removeprefix("quality_") for found in qualities for key in found)})
+            }
         model.n_iter_ = len(model.loss_curve_)

@@ -13,16 +13,14 @@ from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
 from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.sampler import BLOCK, sampling_generator
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import lengths_of, padded
 from sk_autoenc.data.validation import as_array
 from sk_autoenc.likelihoods import Likelihood
 from sk_autoenc.training.inference import in_one_thread, map_rows
-from sk_autoenc.training.randomness import draw_seed, make_generator
 from sk_autoenc.training.run import Result
-
-_BLOCK = 1024
 
 
 class Resolved(NamedTuple):
@@ -165,15 +163,12 @@ class GenerativeAutoencoder(BaseAutoencoder):
             where their end is drawn.
         """
         check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
-        generator = make_generator(draw_seed(random_state), "sampling")
+        generator = sampling_generator(n_samples, random_state)
         codes = self.prior_.sample(n_samples, generator).float()
         module, likelihood = self.net_.module_, self._data.likelihood
         parts = []
         with torch.inference_mode():
-            for code in codes.to(self.device_).split(_BLOCK):
+            for code in codes.to(self.device_).split(BLOCK):
                 if mean:
                     parts.append(likelihood.mean(module.decode(code).cpu()).cpu())
                 else:  # drawn on the CPU, so that a seed gives the same noise on every device

@@ -103,8 +103,8 @@ class RowPreprocessor:
         """The scale of all scaled columns, if they share one."""
         return float(self.scale[self.is_scaled].max(initial=0.0)) or 1.0
 
-    def fit(self, X: np.ndarray, chosen: np.ndarray) -> Self:
-        """Take centre and scale from the chosen rows."""
+    def fit(self, X: np.ndarray, chosen: np.ndarray, y: Any = None) -> Self:
+        """Take centre and scale from the chosen rows; targets are for those who read them."""
         if self.series_shape is not None and self.is_scaled.any():
             self.scaling = fit_series_scaling(X, chosen, self.series_shape[0], by_channel=self.by_feature)
         elif self.all_scaled:
@@ -116,8 +116,8 @@ class RowPreprocessor:
             self.scaling = Scaling(center, scale)
         return self
 
-    def dataset(self, X: np.ndarray, device: str) -> Rows:
-        """All rows as the network reads them, as a dataset on the device."""
+    def dataset(self, X: np.ndarray, device: str, y: Any = None) -> Rows:
+        """All rows as the network reads them, as a dataset on the device; with targets, if these are read."""
         return Rows(torch.from_numpy(self.to_network(X)).to(device))
 
     def to_network(self, X: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_array
 from torch import Tensor
 
 
@@ -40,6 +41,18 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
     if found.shape != (n_rows,):
         raise ValueError(f"groups must be one label for each of the {n_rows} rows of X, got shape {found.shape}.")
     return np.unique(found, return_inverse=True)[1]
+
+
+def check_codes(Z: Any, name: str, n_components: int, owner: str) -> np.ndarray:
+    """Codes as a 2-D array of float32 or float64, as many numbers each as the owner's have."""
+    codes = check_array(as_array(Z), dtype=[np.float64, np.float32], input_name=name)
+    check_range(codes, name)
+    if codes.shape[1] != n_components:
+        raise ValueError(
+            f"{name} must have n_components={n_components} columns, one for each component of a code of {owner}, got "
+            f"{codes.shape[1]}."
+        )
+    return codes
 
 
 def keep_shape(estimator: Any, shape: tuple[int, ...], flat: tuple[int, ...], *, reset: bool) -> None:

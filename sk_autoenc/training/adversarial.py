@@ -25,6 +25,7 @@ class GameState:
     """State that the turns of one training share, from round to round."""
 
     generator: torch.Generator
+    progress: float = 0.0  # share of the planned epochs of the phase that is done
 
 
 #: A generator function of ``(module, batches, state)`` that yields ``(player, loss)`` in the order of play. A loss is
@@ -91,7 +92,7 @@ class AdversarialNet(ObjectiveNet):
     def initialize(self):
         super().initialize()
         self.state_ = GameState(self.noise_)
-        self.moved_ = {name: [p for _, p in self._parameters_of(player)] for name, player in self.game.players.items()}
+        self.named_ = {name: self._parameters_of(player) for name, player in self.game.players.items()}
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -113,6 +114,7 @@ class AdversarialNet(ObjectiveNet):
         self._n_rows, self._sums = {}, {}
         batches = FreshBatches(iterator)
         while batches.n_given < len(iterator):
+            self.state_.progress = (self._n_done + batches.n_given / len(iterator)) / self._n_planned
             self.notify("on_batch_begin", training=training)
             self._play(batches)
             self.notify("on_batch_end", training=training)
@@ -122,7 +124,6 @@ class AdversarialNet(ObjectiveNet):
         """One round; a loss trains the parts of its player and nothing else."""
         for name, loss in self.game.turns(self.module_, batches, self.state_):
             clear_gradients(self.optimizer_[name])
-            moved = [p for p in self.moved_[name] if p.requires_grad]  # all but those that a callback froze
-            parameters = iter(self._parameters_of(self.game.players[name]))
-            self._descend(loss, self.optimizer_[name], parameters, moved=moved)
+            moved = [p for _, p in self.named_[name] if p.requires_grad]  # all but those that a callback froze
+            self._descend(loss, self.optimizer_[name], iter(self.named_[name]), moved=moved)
             self._add_to_losses({name: loss}, batches.n_rows)

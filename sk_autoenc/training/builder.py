@@ -1,6 +1,7 @@
 """From an estimator's parameters to skorch and torch: optimizers, callbacks, devices, ``net_params``."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -164,7 +165,10 @@ def fit_callbacks(
         callbacks.append(RateSchedule(shape, n_steps))
     if selection is not None:
         options = {"threshold": selection.tol, "threshold_mode": selection.threshold_mode, "sink": _silent}
-        callbacks.append(EarlyStoppingAfterWarmup(n_warmup_epochs, start, patience=selection.patience, **options))
+        if not selection.stops:
+            options |= {"load_best": False}
+        patience = selection.patience if selection.stops else math.inf
+        callbacks.append(EarlyStoppingAfterWarmup(n_warmup_epochs, start, patience=patience, **options))
     return callbacks
 
 

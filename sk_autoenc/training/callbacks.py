@@ -85,7 +85,7 @@ class EarlyStoppingAfterWarmup(EarlyStopping):
     """
 
     def __init__(self, n_warmup_epochs: int, start: float | None, **options):
-        super().__init__("valid_criterion", load_best=True, **options)
+        super().__init__("valid_criterion", **{"load_best": True, **options})
         self.n_warmup_epochs, self.start = n_warmup_epochs, start
 
     def on_train_begin(self, net, **kwargs):

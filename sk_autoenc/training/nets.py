@@ -239,11 +239,13 @@ class ObjectiveNet(NeuralNet):
         module_arguments: Mapping[str, Any] = _NOTHING,
         loss_arguments: Mapping[str, Any] = _NOTHING,
         phase: int = 0,
+        n_planned: int | None = None,
     ) -> None:
         """Train for up to ``epochs`` more epochs; ``callbacks`` are used in this call only.
 
         ``module_arguments`` and ``loss_arguments`` are arguments of the module and of the objective in the training
         steps of this call. Evaluation does not use them. The number of the ``phase`` is recorded with every epoch.
+        What changes over training does so over ``n_planned`` epochs, by default ``epochs``.
 
         Raises
         ------
@@ -264,7 +266,8 @@ class ObjectiveNet(NeuralNet):
             except StopTraining:
                 epochs = 0
             try:
-                for _ in range(epochs):
+                self._n_planned = n_planned or epochs
+                for self._n_done in range(epochs):
                     self.notify("on_epoch_begin", **datasets)
                     self.history.new_batch()  # some callbacks of skorch read it
                     self.history.record("phase", phase)
@@ -374,6 +377,8 @@ class ObjectiveNet(NeuralNet):
         self.history.record("valid_loss", float(figures.mean()))
         self.history.record("valid_criterion", criterion)
         self.history.record("valid_loss_best", all(criterion < value for value in earlier))
+        for name, value in self.selection.qualities(self, validation, figures).items():
+            self.history.record(f"quality_{name}", value)
 
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Groups with and without weight decay. Biases and the linear path, the linear baseline, do not decay."""

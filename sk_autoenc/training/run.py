@@ -25,6 +25,7 @@ class Result(NamedTuple):
     kept_start: bool  # the start is the model, and the network was dropped
     seen_all: bool  # a later phase has trained on the rows that were held out
     interrupted: bool  # by Ctrl-C; the net then has the best weights so far
+    held_out: Rows | None = None  # rows on which no phase before a final one was trained, if they are one set
 
 
 class Evaluated(NamedTuple):
@@ -143,7 +144,7 @@ class _Run:
                 self.observer.record(net)
                 interrupted = True
         net.module_.eval()
-        return Result(net, kept, self.seen_all, interrupted)
+        return Result(net, kept, self.seen_all, interrupted, held_out)
 
     def _train_and_evaluate(
         self, net: ObjectiveNet, train: Rows, held_out: Rows | None, is_first: bool
@@ -304,4 +305,9 @@ def net_around(module: Any, plan: Plan, *, seed: int, device: str, batch_size: i
 
 
 def _arguments(phase: Phase, number: int = 0) -> dict[str, Any]:
-    return {"module_arguments": phase.module_arguments, "loss_arguments": phase.loss_arguments, "phase": number}
+    return {
+        "module_arguments": phase.module_arguments,
+        "loss_arguments": phase.loss_arguments,
+        "phase": number,
+        "n_planned": phase.epochs,
+    }

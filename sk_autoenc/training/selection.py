@@ -10,8 +10,8 @@ row cannot hide what all rows gained.
 """
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,9 @@ from torch import Tensor
 
 #: Standard errors by which the transformed mean must fall, and by which the plain mean must not rise.
 _SIGNIFICANT, _WORSE = 2.5, 1.0
+
+#: A row is covered where a sample lies within the distance of this neighbour of it, as in ``metrics``.
+N_NEIGHBORS = 5
 
 
 class LossComparison(NamedTuple):
@@ -65,10 +68,13 @@ class Selection(metaclass=ABCMeta):
         Epochs without improvement after which training stops.
     tol : float
         Smallest improvement that counts.
+    stops : bool
+        Whether training stops early and returns to its best epoch; if not, evaluations are only recorded.
     """
 
     patience: int
     tol: float
+    stops: bool = field(default=True, kw_only=True)
 
     @property
     @abstractmethod
@@ -78,6 +84,10 @@ class Selection(metaclass=ABCMeta):
     @abstractmethod
     def evaluate(self, net: Any, held_out: Any) -> Tensor:
         """Figures of the net on held-out data, lower is better; ``(n,)``, float64, on the CPU."""
+
+    def qualities(self, net: Any, held_out: Any, figures: Tensor) -> Mapping[str, float]:
+        """What else is recorded of an epoch, by name, given its figures."""
+        return {}
 
     @abstractmethod
     def criterion(self, figures: Tensor) -> Tensor:
@@ -140,6 +150,54 @@ class WholeFigure(Selection):
         if not after.isfinite().all() or float(fall.mean()) <= self.tol:
             return False
         return len(fall) == 1 or _z(fall) > _SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class EnergyScores(Selection):
+    r"""By how near samples come to every held-out row, less how near they are to one another.
+
+    The energy score of a row, :math:`E\lVert x - Y \rVert - \frac12 E\lVert Y - Y' \rVert` with draws :math:`Y`, is
+    proper (Gneiting and Raftery 2007): nothing has a lower mean than the distribution of the rows. Twice its mean is
+    their energy distance from the samples, up to what the rows alone determine. Scores belong to rows, so two
+    evaluations are compared row by row.
+
+    Parameters
+    ----------
+    draw : callable
+        ``(net, held_out) -> (rows, samples)``, both float and on the CPU, from the same stream at every call.
+    """
+
+    draw: Callable[[Any, Any], tuple[Tensor, Tensor]]
+
+    @property
+    def threshold_mode(self) -> str:
+        return "abs"
+
+    def evaluate(self, net: Any, held_out: Any) -> Tensor:
+        rows, samples = self.draw(net, held_out)
+        return _distances(rows, samples).mean(1) - 0.5 * _distances(samples, samples).mean()
+
+    def qualities(self, net: Any, held_out: Any, figures: Tensor) -> Mapping[str, float]:
+        """Energy distance, and which share of the held-out rows' neighbourhoods holds a sample."""
+        rows, samples = self.draw(net, held_out)
+        among = _distances(rows, rows)
+        distance = max(0.0, 2 * float(figures.mean()) - float(among.mean()))
+        coverage = float("nan")
+        if len(rows) > N_NEIGHBORS and len(samples) >= len(rows):
+            reach = among.kthvalue(N_NEIGHBORS + 1, dim=1).values  # a row is its own nearest neighbour
+            coverage = float((_distances(rows, samples[: len(rows)]).amin(1) <= reach).double().mean())
+        return {"energy_distance": distance, "coverage": coverage}
+
+    def criterion(self, figures: Tensor) -> Tensor:
+        return figures.mean(-1)
+
+    def is_significant(self, before: Tensor, after: Tensor) -> bool:
+        return len(before) > 1 and bool(after.isfinite().all()) and _z(before - after) > _SIGNIFICANT
+
+
+def _distances(left: Tensor, right: Tensor) -> Tensor:
+    """Euclidean distances, float64; not by matrix products, in which equal rows are not quite 0 apart."""
+    return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").double()
 
 
 def best_epoch(figures: Tensor, selection: Selection) -> int:

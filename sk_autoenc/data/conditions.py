@@ -1,0 +1,132 @@
+"""Rows with targets that a generator is told: classes as indicators, numbers standardised, any number of columns."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils import assert_all_finite
+
+from sk_autoenc.data.dataset import Pairs, Rows
+from sk_autoenc.data.observed import SampledRows
+
+
+def columns_of(y: Any, name: str = "y") -> list[np.ndarray]:
+    """Columns of targets as arrays, each of its own dtype; ``ValueError`` for what is none, or has missing values."""
+    if hasattr(y, "columns"):
+        columns = [np.asarray(y[column]) for column in y.columns]
+    else:
+        found = np.asarray(y)
+        if found.ndim not in (1, 2):
+            raise ValueError(
+                f"{name} should be a 1d array or have one column for each target, got shape {found.shape}."
+            )
+        columns = [found] if found.ndim == 1 else list(found.T)
+    for column in columns:
+        assert_all_finite(column, input_name=name)
+    return columns
+
+
+def check_targets(y: Any, n_rows: int, owner: str) -> None:
+    """Refuse targets that are not there, or not one for each row."""
+    if y is None:
+        raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
+    if len(found := columns_of(y)[0]) != n_rows:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: X {n_rows}, y {len(found)}.")
+
+
+def is_continuous(column: np.ndarray) -> bool:
+    """Whether a column holds numbers with fractions, which are not names of classes."""
+    return column.dtype.kind == "f" and bool((column != np.floor(column)).any())
+
+
+class ConditionedRows(SampledRows):
+    """Rows and their targets, which become columns of numbers that both players read.
+
+    Parameters
+    ----------
+    likelihood, shape, dtype, **options
+        As for :class:`SampledRows`.
+    kinds : list of dict, or None
+        Of every column of targets its ``"classes"``, or ``"center"`` and ``"scale"``; where :meth:`fit` has run.
+    known : list of ndarray, or None
+        Columns of the distinct targets of the training rows.
+    counts : ndarray of int, or None
+        Number of rows with each of them.
+    is_flat : bool
+        Whether targets came as one axis.
+    """
+
+    def __init__(
+        self,
+        likelihood: Any,
+        shape: tuple[int, ...],
+        dtype: str,
+        *,
+        kinds: list[dict[str, Any]] | None = None,
+        known: list[np.ndarray] | None = None,
+        counts: np.ndarray | None = None,
+        is_flat: bool = True,
+        **options: Any,
+    ):
+        super().__init__(likelihood, shape, dtype, **options)
+        self.kinds, self.known, self.counts, self.is_flat = kinds or [], known or [], counts, is_flat
+
+    @property
+    def n_condition(self) -> int:
+        """Number of columns that targets become."""
+        return sum(len(kind["classes"]) if "classes" in kind else 1 for kind in self.kinds)
+
+    def fit(self, X: np.ndarray, chosen: np.ndarray, y: Any = None) -> Self:
+        super().fit(X, chosen)
+        columns = columns_of(y)
+        self.is_flat = not hasattr(y, "columns") and np.ndim(y) == 1
+        self.kinds = [_kind_of(column) for column in columns]
+        numbers = np.column_stack([np.unique(column, return_inverse=True)[1] for column in columns])
+        _, first, self.counts = np.unique(numbers, axis=0, return_index=True, return_counts=True)
+        self.known = [column[first] for column in columns]
+        return self
+
+    def dataset(self, X: np.ndarray, device: str, y: Any = None) -> Rows:
+        x, condition = torch.from_numpy(self.to_network(X)), torch.from_numpy(self.encode(y))
+        return Pairs(x.to(device), condition.to(device))
+
+    def encode(self, y: Any) -> np.ndarray:
+        """Targets as the network reads them, float32; ``ValueError`` for classes that the fit did not know."""
+        columns = columns_of(y)
+        if len(columns) != len(self.kinds):
+            raise ValueError(f"y has {len(columns)} columns, but the fit had {len(self.kinds)}.")
+        parts = []
+        for column, kind in zip(columns, self.kinds, strict=True):
+            if "classes" not in kind:
+                numbers = column.astype(np.float64)
+                parts.append(((numbers - kind["center"]) / kind["scale"])[:, None])
+                continue
+            if len(unknown := np.setdiff1d(column, kind["classes"])):
+                raise ValueError(
+                    f"y holds {unknown[:1].tolist()[0]!r}, but the classes of the fit were {kind['classes'].tolist()}."
+                )
+            parts.append(column[:, None] == kind["classes"])
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def draw_targets(self, n: int, generator: torch.Generator) -> Any:
+        """Targets in the proportions of the training rows, in the form in which these came."""
+        assert self.counts is not None
+        weights = torch.from_numpy(self.counts).double()
+        drawn = torch.multinomial(weights, n, replacement=True, generator=generator).numpy()
+        return self.as_given([column[drawn] for column in self.known])
+
+    def as_given(self, columns: list[np.ndarray]) -> np.ndarray:
+        """Columns of targets in the form of those of the fit."""
+        return columns[0] if self.is_flat else np.column_stack(columns)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        names = ("kinds", "known", "counts", "is_flat")
+        return {**super().state, **{name: getattr(self, name) for name in names}}
+
+
+def _kind_of(column: np.ndarray) -> dict[str, Any]:
+    """Classes, or centre and scale."""
+    if not is_continuous(column):
+        return {"classes": np.unique(column)}
+    return {"center": float(column.mean()), "scale": float(column.std()) or 1.0}
