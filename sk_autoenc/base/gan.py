@@ -12,8 +12,8 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import MLP, Architecture, as_architecture
 from sk_autoenc.base.estimator import FitRequest
-from sk_autoenc.base.sampler import NeuralSampler
-from sk_autoenc.data.dataset import Batch
+from sk_autoenc.base.sampler import NeuralSampler, draw_beside, some_of
+from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.observed import SampledRows
 from sk_autoenc.initialization.mixture import MixtureStart
 from sk_autoenc.initialization.start import Start
@@ -31,6 +31,8 @@ from sk_autoenc.priors import NormalPrior
 from sk_autoenc.training.adversarial import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.builder import check_net_params
 from sk_autoenc.training.plan import OptimizerOptions, Plan
+from sk_autoenc.training.randomness import make_generator
+from sk_autoenc.training.selection import EnergyScores
 
 #: No momentum, as players that move would otherwise circle each other.
 _ADAM_OPTIONS = {"betas": (0.0, 0.99)}
@@ -124,6 +126,16 @@ def gan_turns(
     module.follow(ema)
 
 
+def wasserstein_distance(net: Any, held_out: Rows) -> dict[str, float]:
+    """By how much the critic rates held-out rows above as many generated ones, on average, by its name."""
+    batch, module = some_of(held_out), net.plain_module
+    codes = module.draw_codes(len(batch), make_generator(net.seed, "validation")).to(batch.x.device)
+    module.eval()
+    with torch.inference_mode():
+        real, made = module.critic(batch.x, batch.y), module.critic(module.decode(codes, batch.y), batch.y)
+    return {"wasserstein_distance": float(real.double().mean() - made.double().mean())}
+
+
 class Sizes(NamedTuple):
     """What parameters say of the networks, worked out once for a plan."""
 
@@ -199,6 +211,10 @@ class AdversarialSampler(NeuralSampler):
             attributes={"latent_": prior, "n_components_": sizes.n_components} if request.is_first else {},
             verbose=self.verbose,
         )
+
+    def _selection(self) -> EnergyScores:
+        further = wasserstein_distance if self.loss == "wasserstein" else None
+        return EnergyScores(self.n_iter_no_change, self.tol, draw_beside, further, stops=self.early_stopping)
 
     @property
     def _critic_is_auto(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sk_autoenc._compat import StrOptions, in_chosen_container
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
-from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.observed import VALUES
 from sk_autoenc.data.splits import FEW_ROWS, Split, split_rows
 from sk_autoenc.data.validation import check_codes
@@ -51,9 +51,14 @@ def evenly(n: int, most: int) -> Tensor:
     return torch.arange(n) if n <= most else torch.linspace(0, n - 1, most, dtype=torch.float64).long()
 
 
+def some_of(rows: Rows) -> Batch:
+    """At most 1000 of the rows, evenly spaced."""
+    return rows.gather(rows.index[evenly(len(rows), _N_COMPARED).to(rows.index.device)])
+
+
 def draw_beside(net: Any, rows: Rows) -> tuple[Tensor, Tensor]:
     """At most 1000 of the rows, and 1000 samples; of rows with conditions both have these as further columns."""
-    batch = rows.gather(rows.index[evenly(len(rows), _N_COMPARED).to(rows.index.device)])
+    batch = some_of(rows)
     module, device = net.plain_module, batch.x.device
     generator = make_generator(net.seed, "validation")  # on the CPU, and anew at every call
     codes = module.draw_codes(_N_COMPARED, generator).to(device)

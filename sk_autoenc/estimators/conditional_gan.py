@@ -111,7 +111,8 @@ class ConditionalGANSampler(AdversarialSampler):
     sample_quality_ : dict of str to float
         As in :class:`GANSampler`, of rows together with their targets.
     quality_curves_ : dict of str to list of float
-        ``"energy_distance"`` and ``"coverage"`` on held-out rows after each epoch; only where rows are held out.
+        ``"energy_distance"`` and ``"coverage"`` on held-out rows after each epoch; only where rows are held out. With
+        ``loss="wasserstein"`` also ``"wasserstein_distance"``, the critic's estimate.
     n_iter_ : int
         Number of epochs.
     loss_curve_ : list of float

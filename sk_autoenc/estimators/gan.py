@@ -102,7 +102,8 @@ class GANSampler(AdversarialSampler):
         :mod:`sk_autoenc.metrics`, in standard deviations: up to 1000 held-out rows against 1000 samples, but the last
         four against as many as rows. Training rows take their place where none are held out. NaN for fewer than 10.
     quality_curves_ : dict of str to list of float
-        ``"energy_distance"`` and ``"coverage"`` on held-out rows after each epoch; only where rows are held out.
+        ``"energy_distance"`` and ``"coverage"`` on held-out rows after each epoch; only where rows are held out. With
+        ``loss="wasserstein"`` also ``"wasserstein_distance"``, the critic's estimate.
     n_iter_ : int
         Number of epochs.
     loss_curve_ : list of float

@@ -165,9 +165,12 @@ class EnergyScores(Selection):
     ----------
     draw : callable
         ``(net, held_out) -> (rows, samples)``, both float and on the CPU, from the same stream at every call.
+    further : callable or None
+        ``(net, held_out) -> {name: figure}``, what else is recorded of every epoch.
     """
 
     draw: Callable[[Any, Any], tuple[Tensor, Tensor]]
+    further: Callable[[Any, Any], Mapping[str, float]] | None = None
 
     @property
     def threshold_mode(self) -> str:
@@ -186,7 +189,8 @@ class EnergyScores(Selection):
         if len(rows) > N_NEIGHBORS and len(samples) >= len(rows):
             reach = among.kthvalue(N_NEIGHBORS + 1, dim=1).values  # a row is its own nearest neighbour
             coverage = float((_distances(rows, samples[: len(rows)]).amin(1) <= reach).double().mean())
-        return {"energy_distance": distance, "coverage": coverage}
+        further = {} if self.further is None else self.further(net, held_out)
+        return {"energy_distance": distance, "coverage": coverage, **further}
 
     def criterion(self, figures: Tensor) -> Tensor:
         return figures.mean(-1)

@@ -5,6 +5,7 @@ import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -20,13 +21,14 @@ from skorch.callbacks import Callback
 
 from sk_autoenc import MLP, Convolutional, GANSampler, load, save
 from sk_autoenc.base.estimator import FitRequest
-from sk_autoenc.base.gan import Penalty, critic_loss, gan_turns
+from sk_autoenc.base.gan import Penalty, critic_loss, gan_turns, wasserstein_distance
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.initialization.mixture import fit_mixture
 from sk_autoenc.losses import ADVERSARIAL_LOSSES
 from sk_autoenc.metrics import energy_distance
 from sk_autoenc.nn.gan import Critic, GenerativeAdversarialNetwork, MixtureMap, SpectralLinear
 from sk_autoenc.training.adversarial import GameState
+from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.selection import EnergyScores
 from tests.instances import SAMPLERS
 
@@ -404,6 +406,17 @@ def test_figures_of_held_out_rows_in_every_epoch():
     assert len(model.validation_loss_curve_) == 4
     assert set(model.sample_quality_) == {"energy_distance", "precision", "recall", "density", "coverage"}
     assert not hasattr(GANSampler(**CHEAP).fit(X), "quality_curves_")
+
+
+def test_a_wasserstein_critic_estimates_the_distance():
+    model = GANSampler(**CHEAP, loss="wasserstein").fit(two_groups())
+    assert len(model.quality_curves_["wasserstein_distance"]) == 3
+    module = tiny()
+    rows = Rows(torch.randn(30, 2, generator=torch.Generator().manual_seed(0)))
+    found = wasserstein_distance(SimpleNamespace(plain_module=module, seed=0), rows)["wasserstein_distance"]
+    codes = module.draw_codes(30, make_generator(0, "validation"))
+    gap = (rows.data.mean(0) - module.decode(codes).mean(0)) @ module.critic.network.weight[0]
+    assert found == pytest.approx(gap.item(), abs=1e-5)
 
 
 def test_collapse_is_said_and_success_is_not():
