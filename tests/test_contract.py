@@ -394,11 +394,11 @@ def test_more_features_than_rows_and_more_components_than_features(estimator):
 def test_bad_values_name_themselves(any_estimator):
     with pytest.raises(ValueError, match="NaN"):
         any_estimator.fit(np.where(X > 9, np.nan, X))
-    with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+    with pytest.raises(ValueError, match=r"float32.*1e\+300"):
         any_estimator.fit(np.where(X > 9, 1e300, X))
     any_estimator.fit(X)
     for name in methods_of(any_estimator):
-        with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+        with pytest.raises(ValueError, match=r"float32.*1e\+300"):
             getattr(any_estimator, name)(np.full((1, 6), 1e300))
     if hasattr(any_estimator, "inverse_transform"):
         with pytest.raises(ValueError, match="5 columns"):

@@ -717,7 +717,7 @@ def test_nan_in_the_middle_of_an_epoch_returns_to_the_epoch_before():
 
     net = make_net(Breaking(), squared_distance, lr=0.01)
     spy = Spy(lambda net: net.module_.at.item())
-    with pytest.warns(ConvergenceWarning, match=r"epoch 3 \(learning_rate=0.01\).*smaller learning_rate"):
+    with pytest.warns(ConvergenceWarning, match=r"epoch 3 with learning_rate=0.01.*smaller learning_rate"):
         net.train(Rows(numbered(8)), epochs=10, callbacks=[spy, FiniteGuard()])  # two batches an epoch
     assert len(net.history) == 3
     assert net.module_.at.item() == spy.seen[1]
@@ -821,7 +821,7 @@ def test_net_params_name_the_estimators_own_parameter(name, own):
 
 @pytest.mark.parametrize("name", ["iterator_train__shuffle", "criterion", "predict_nonlinearity", "bogus", "module__x"])
 def test_net_params_without_effect_are_refused(name):
-    with pytest.raises(ValueError, match=rf"'{name}' would have no effect"):
+    with pytest.raises(ValueError, match=rf"'{name}',? (which )?would have no effect"):
         check_net_params({"optimizer__betas": (0.9, 0.99), name: 1})
 
 
