@@ -425,11 +425,11 @@ def test_more_features_than_rows_and_more_components_than_features(estimator):
 def test_bad_values_name_themselves(any_estimator):
     with pytest.raises(ValueError, match="NaN"):
         any_estimator.fit(np.where(X > 9, np.nan, X))
-    with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+    with pytest.raises(ValueError, match=r"float32.*1e\+300"):
         any_estimator.fit(np.where(X > 9, 1e300, X))
     model = fitted(any_estimator)
     for name in methods_of(model):
-        with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+        with pytest.raises(ValueError, match=r"float32.*1e\+300"):
             getattr(model, name)(np.full((1, 6), 1e300))
     if hasattr(model, "inverse_transform"):
         with pytest.raises(ValueError, match="5 columns"):

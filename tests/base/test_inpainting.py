@@ -91,7 +91,7 @@ def test_networks_that_learned_from_holes_fill_in_one_pass(noise_kind):
 def test_a_network_that_has_not_learned_to_fill_says_so():
     with pytest.warns(UserWarning, match="trained with noise=0"):
         linear_network(4).inpaint(NEW, HIDDEN)
-    with pytest.warns(UserWarning, match="trained with noise=0.5 of noise_kind='gaussian'.*max_passes=200"):
+    with pytest.warns(UserWarning, match="trained with noise=0.5 and noise_kind='gaussian'.*max_passes=200"):
         linear_network(4, noise=0.5).inpaint(NEW, HIDDEN)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

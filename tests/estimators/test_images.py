@@ -74,7 +74,7 @@ def test_rows_of_another_shape_are_refused(estimator):
 def test_bad_images_name_themselves(estimator):
     with pytest.raises(ValueError, match="NaN"):
         estimator.fit(np.where(X > 9, np.nan, X))
-    with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+    with pytest.raises(ValueError, match=r"float32.*1e\+300"):
         estimator.fit(np.where(X > 9, 1e300, X))
 
 
@@ -326,5 +326,5 @@ def test_what_inpainting_refuses(painter):
         with pytest.raises(ValueError, match=f"noise_kind='{kind}' needs images or series"):
             AutoencoderTransformer(noise=0.1, noise_kind=kind).fit(FLAT)
     categories = AutoencoderTransformer(2, likelihood="categorical", max_iter=1).fit(FLAT[:, :3].round().clip(0, 3))
-    with pytest.raises(ValueError, match="likelihood='categorical' has categories"):
+    with pytest.raises(ValueError, match="values that have a mean, got likelihood='categorical'"):
         categories.inpaint(np.zeros((1, 3)), np.ones(3, dtype=bool))

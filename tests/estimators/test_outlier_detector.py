@@ -199,7 +199,7 @@ def test_extreme_values_stay_finite():
     found = ReconstructionOutlierDetector(n_steps=5, random_state=0).fit(np.vstack([X, np.full((1, 6), 1e30)]))
     scores = found.score_samples(np.vstack([X[:5], np.full((1, 6), 3e38), np.full((1, 6), -3e38)]))
     assert np.isfinite(scores).all()
-    with pytest.raises(ValueError, match=r"1e\+300.*float32"):
+    with pytest.raises(ValueError, match=r"float32.*1e\+300"):
         found.score_samples(np.full((1, 6), 1e300))
 
 
@@ -308,7 +308,7 @@ def test_training_rows_without_a_finite_score_are_refused(contamination):
     detector = ReconstructionOutlierDetector(
         OftenImpossible(2), n_estimators=1, trim=0, residual="log_likelihood", contamination=contamination
     )
-    with pytest.raises(ValueError, match=r"offset_ would be .* no finite score"):
+    with pytest.raises(ValueError, match=r"offset_ must be finite, got .* no finite score"):
         detector.fit(X)
 
 

@@ -316,7 +316,7 @@ def test_collapse_is_told_whatever_the_prior(prior):
         ({"prior": "swiss_roll"}, "prior must be 'auto', 'normal', 'gaussian_mixture' or an object, got 'swiss_roll'"),
         ({"prior": 3}, r"prior must be a name or an object with sample\(n, generator\), got 3"),
         ({"prior": SwissRollPrior()}, r"prior must have log_prob for a density, got SwissRollPrior\(\)"),
-        ({"prior": NormalPrior(n_components=3)}, r"shape \(2, 3\).*n_components=2"),
+        ({"prior": NormalPrior(n_components=3)}, r"shape \(2, 2\).*n_components=2, got \(2, 3\)"),
         ({"free_bits": 0.5, "n_importance_samples": 2}, r"free_bits must be 0 .*n_importance_samples=1.*got 0.5"),
         ({"free_bits": 0.5, "prior": NormalPrior()}, "free_bits must be 0 unless the prior is given by name.*got 0.5"),
         ({"init": "pca", "prior": NormalPrior()}, r"init='pca'.*prior=NormalPrior\(\)"),

@@ -396,7 +396,7 @@ def test_what_cannot_be_reconstructed(X, fitted):
 
 @pytest.mark.parametrize("image_shape", [(2, 2), (6,), (1, 3, 2), (3, 2, 2)])
 def test_image_shapes_that_do_not_fit(X, fitted, image_shape):
-    with pytest.raises(ValueError, match=r"image_shape must be .* number of features, 6; got \("):
+    with pytest.raises(ValueError, match=r"image_shape must be .* 6 cells, the number of features, got \("):
         ReconstructionDisplay.from_estimator(fitted, X, image_shape=image_shape)
 
 
@@ -467,7 +467,7 @@ def test_what_cannot_be_sampled(X, fitted, generative):
         SampleGridDisplay.from_estimator(generative, n_samples=0)
     with pytest.raises(ValueError, match="n_columns == 0, must be >= 1"):
         SampleGridDisplay(X, n_columns=0).plot()
-    with pytest.raises(ValueError, match=r"image_shape must be .* number of features, 6; got \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"image_shape must be .* 6 cells, the number of features, got \(2, 2\)"):
         SampleGridDisplay(X, image_shape=(2, 2)).plot()
 
 
