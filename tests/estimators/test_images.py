@@ -198,7 +198,7 @@ def test_constant_pixels(estimator):
 
 
 def test_training_lowers_the_error(estimator):
-    estimator.set_params(max_iter=100, learning_rate=0.01, early_stopping=False)
+    estimator.set_params(max_iter=50, learning_rate=0.04, early_stopping=False)
     if hasattr(estimator, "beta"):
         estimator.set_params(beta=0.01)
     variance = np.square(X - X.mean(axis=0)).sum() / len(X)

@@ -249,8 +249,8 @@ def test_training_learns_from_series_of_all_lengths():
     model = AutoencoderTransformer(
         2,
         architecture=Recurrent(8, cell="lstm", unequal_lengths=True),
-        **{**_CHEAP, "max_iter": 60},
-        learning_rate=0.02,
+        **{**_CHEAP, "max_iter": 30},
+        learning_rate=0.03,
     ).fit(waves)
     mean = np.concatenate(waves).mean()
     assert model.reconstruction_err_ < 0.3 * np.mean([np.square(wave - mean).sum() for wave in waves])
@@ -344,8 +344,8 @@ def test_an_adversarial_autoencoder_of_series_learns():
         architecture=Recurrent(8, cell="lstm", unequal_lengths=True),
         critic=(8,),
         n_critic=1,
-        **{**_CHEAP, "max_iter": 60},
-        learning_rate=0.02,
+        **{**_CHEAP, "max_iter": 30},
+        learning_rate=0.03,
     ).fit(waves)
     mean = np.concatenate(waves).mean()
     assert model.reconstruction_err_ < 0.6 * np.mean([np.square(wave - mean).sum() for wave in waves])

@@ -69,7 +69,7 @@ def test_detectors_of_series_are_saved_with_their_members(residual, tmp_path):
 
 
 def test_unlike_series_of_any_length_are_outliers():
-    usual, others = waves(np.tile(np.arange(6, 12), 30)), waves(np.arange(6, 12), seed=5)
+    usual, others = waves(np.tile(np.arange(6, 12), 15)), waves(np.arange(6, 12), seed=5)
     noise = np.random.default_rng(2)
     odd = [case + noise.normal(size=case.shape) for case in others]
     scores = series_detector(30, novelty=True, trim=0).fit(usual).score_samples([*others, *odd])
@@ -107,7 +107,7 @@ def test_trimming_leaves_out_series_by_their_mean_error_not_by_their_length(max_
 def test_trimming_of_a_subsample_without_ends_goes_by_errors_too():
     usual, odd = waves([8] * 59), [9 * case for case in waves([8] * 5, seed=3)]
     series = [waves([5], seed=9)[0], *odd, *usual]
-    detector = series_detector(30, n_estimators=4, max_samples=0.5, trim=0.2).fit(series)
+    detector = series_detector(12, n_estimators=4, max_samples=0.5, trim=0.2).fit(series)
     scores = detector.score_samples(series)
     assert scores[1:6].max() < scores[6:].min()
 
@@ -175,13 +175,14 @@ def test_measures_of_cells_refuse_series_of_unequal_lengths(residual):
 
 def test_strings_may_be_outliers():
     draw = np.random.default_rng(0)
-    usual = ["ab" * int(n) for n in draw.integers(2, 6, 150)]
+    usual = ["ab" * int(n) for n in draw.integers(2, 6, 100)]
     vocabulary = Vocabulary().fit([*usual, "ba"])
     autoencoder = AutoencoderTransformer(
         2,
         architecture=Recurrent(8, unequal_lengths=True),
         likelihood="categorical",
-        max_iter=40,
+        max_iter=25,
+        learning_rate=0.02,
         batch_size=32,
         early_stopping=False,
     )
