@@ -229,7 +229,7 @@ def test_nan_in_the_middle_of_an_epoch_returns_to_the_epoch_before():
 
     net = make_net(Breaking(), squared_distance, lr=0.01)
     spy = Spy(lambda net: net.module_.at.item())
-    with pytest.warns(ConvergenceWarning, match=r"epoch 3 \(learning_rate=0.01\).*smaller learning_rate"):
+    with pytest.warns(ConvergenceWarning, match=r"epoch 3 with learning_rate=0.01.*smaller learning_rate"):
         net.train(Rows(numbered(8)), epochs=10, callbacks=[spy, FiniteGuard()])  # two batches an epoch
     assert len(net.history) == 3
     assert net.module_.at.item() == spy.seen[1]
