@@ -432,7 +432,7 @@ def test_bad_values_name_themselves(any_estimator):
         with pytest.raises(ValueError, match=r"float32.*1e\+300"):
             getattr(model, name)(np.full((1, 6), 1e300))
     if hasattr(model, "inverse_transform"):
-        with pytest.raises(ValueError, match="5 columns"):
+        with pytest.raises(ValueError, match=r"columns, .* got 5"):
             model.inverse_transform(np.zeros((2, 5)))
 
 
