@@ -94,7 +94,8 @@ class MixtureByBIC:
         return self
 
     def sample(self, n, random_state):
-        return self.model.set_params(random_state=random_state).sample(n)[0]
+        rows = self.model.set_params(random_state=random_state).sample(n)[0]
+        return np.random.default_rng(random_state).permutation(rows)  # they come component by component
 
 
 class DensityByLikelihood:
