@@ -109,7 +109,7 @@ def test_messages_name_what_is_wrong(where, value, said, examples, path):
         ("autoencoder", "huge_rows", "cells"),
         ("autoencoder", "runs_text_for_optimizer", "must be a number"),
         ("autoencoder", "state.device_is_text", "device must be a string like"),
-        ("autoencoder", "state.architecture.tuple.0_is_zero", "hidden_layer_sizes must hold integers"),
+        ("autoencoder", "state.architecture.tuple.0_is_zero", "hidden_layer_sizes must have integers"),
         ("autoencoder", "dropped__data.scaling", "scaling must be there"),
         ("autoencoder", "_data.scaling.center_longer", "scaling is for 5 features"),
         ("vae", "huge_prior", "codes of length 1e.09"),
@@ -121,7 +121,7 @@ def test_messages_name_what_is_wrong(where, value, said, examples, path):
         ("detector", "_ensemble.weights.weights.0_transposed", "shape"),
         ("detector", "_measure.table_gone", "the array '_measure.table' is not there"),
         ("detector", "_measure.sigma_negative", "above 0"),
-        ("detector", "_measure.units_longer", r"_measure\['units'\] must have the shape \(2,\)"),
+        ("detector", "_measure.factors_longer", r"_measure\['factors'\] must have the shape \(2,\)"),
         ("vocabulary", "state.tokens_.objects.0_is_text", "must begin with unknown"),
     ],
 )

@@ -7,7 +7,6 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import StrOptions, in_chosen_container
-from sk_autoenc.architectures import MLP
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.gan import FEW_COLUMNS, AdversarialSampler, Sizes
 from sk_autoenc.base.sampler import sampling_generator
@@ -222,8 +221,7 @@ class ConditionalGANSampler(AdversarialSampler):
     def _make_plan(self, request: FitRequest) -> Plan:
         if request.X is not None:
             check_targets(request.y, len(request.X), type(self).__name__)
-        is_table = isinstance(self._as_architecture("architecture" if self._critic_is_auto else "critic"), MLP)
-        if self.conditioning == "concatenation" and not is_table:
+        if self.conditioning == "concatenation" and not self._critic_reads_columns:
             raise ValueError(
                 "conditioning='concatenation' needs a critic that is an MLP, which reads columns beside the row; "
                 "use conditioning='projection'."
@@ -241,7 +239,7 @@ class ConditionalGANSampler(AdversarialSampler):
         return data.n_condition
 
     def _make_critic(self, sizes: Sizes, data: ConditionedRows) -> Critic:
-        is_table = isinstance(sizes.critic, MLP)
+        is_table = sizes.critic.reads_columns
         has_waves = is_table and sizes.n_features <= FEW_COLUMNS
         projects = self.conditioning == "projection" or not is_table
         n_read = Critic.n_inputs(sizes.n_features, has_waves=has_waves, n_condition=0 if projects else data.n_condition)
