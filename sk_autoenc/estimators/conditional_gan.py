@@ -10,12 +10,14 @@ from sk_autoenc._compat import StrOptions, in_chosen_container
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.gan import FEW_COLUMNS, AdversarialSampler, Sizes
 from sk_autoenc.base.sampler import sampling_generator
-from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_continuous
+from sk_autoenc.base.stored import storable_sampler
+from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_continuous, is_targets
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.resampling import rows_to_add, with_labels, with_rows
 from sk_autoenc.data.validation import check_codes
 from sk_autoenc.likelihoods import Gaussian
 from sk_autoenc.nn.gan import Critic
+from sk_autoenc.storage import Plain, integer, values_of
 from sk_autoenc.training.inference import map_rows
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.randomness import make_generator
@@ -25,6 +27,21 @@ from sk_autoenc.training.run import Result
 _N_PROJECTED = 64
 
 
+def _check_classes(plain: Plain) -> None:
+    """Refuse classes in a file that are not those of the fitted targets."""
+    data, found = plain["_data"], plain.get("classes_")
+    wanted = data.kinds[0].get("classes") if data.is_flat else None
+    if wanted is not None and found is None:
+        raise ValueError("ConditionalGANSampler lacks 'classes_'.")
+    if found is not None and (wanted is None or found.dtype != wanted.dtype or not np.array_equal(found, wanted)):
+        raise ValueError("ConditionalGANSampler.classes_ must be the classes of _data.")
+
+
+@storable_sampler(
+    ConditionedRows,
+    check=_check_classes,
+    optional={"classes_": is_targets, "sampling_strategy_": values_of(integer())},
+)
 class ConditionalGANSampler(AdversarialSampler):
     r"""Draw new rows of a class, or for given targets, from a network that has learned to deceive a critic.
 
