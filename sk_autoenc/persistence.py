@@ -244,7 +244,6 @@ class _Decoder:
         made[:] = items
         return made
 
-
     def _pairs(self, content: Any, level: int) -> dict[Any, Any]:
         """A dict with names that are not all strings."""
         if not isinstance(content, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in content):

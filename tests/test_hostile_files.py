@@ -128,7 +128,7 @@ def test_messages_name_what_is_wrong(where, value, said, examples, path):
         ("gan", "state._data.state.observed_is_list", "observed has 1 columns"),
         ("conditional_gan", "huge_n_components", "codes have 1000000000 numbers"),
         ("conditional_gan", "dropped_state.classes_", "lacks 'classes_'"),
-        ("conditional_gan", "_data.counts_negative", "counts"),
+        ("conditional_gan", "_data.counts_empty", "targets, but counts are 0"),
         ("conditional_gan", "state.sampling_strategy.pairs_is_list", "pairs must"),
         ("text_gan", "state.classes_.strings_is_bare_list", "strings must be a list of strings"),
         ("vocabulary", "state.tokens_.objects.0_is_text", "must begin with unknown"),

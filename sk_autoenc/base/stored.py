@@ -113,8 +113,8 @@ def _without_choices(plain: Plain) -> Plain:
     if plain["callbacks"]:
         raise ValueError("callbacks cannot be stored without pickle; set them to None, or use joblib.")
     if isinstance(strategy := plain.get("sampling_strategy"), dict):
-        pairs = ((item.item() if isinstance(item, np.generic) else item for item in pair) for pair in strategy.items())
-        plain = {**plain, "sampling_strategy": dict(pairs)}
+        numbers = {name: n.item() if isinstance(n, np.generic) else n for name, n in strategy.items()}
+        plain = {**plain, "sampling_strategy": numbers}
     return {**plain, "net_params": _numbers_for_optimizer(plain["net_params"])}
 
 

@@ -42,7 +42,12 @@ def is_continuous(column: np.ndarray) -> bool:
 
 def is_targets(value: Any, where: str) -> None:
     """A column of targets in a file: finite numbers, or strings."""
-    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "biufUO" or value.dtype == np.longdouble:
+    if (
+        not isinstance(value, np.ndarray)
+        or value.ndim != 1
+        or value.dtype.kind not in "biufUO"
+        or value.dtype == np.longdouble
+    ):
         raise ValueError(f"{where} must be an array of numbers or strings with one axis, got {short(value)}.")
     if value.dtype.kind == "O":
         strings(value, where)

@@ -190,7 +190,7 @@ def test_bad_values_name_themselves():
     with pytest.raises(ValueError, match="NaN"):
         model.fit(np.where(X > 9, np.nan, X))
     model.fit(X)
-    with pytest.raises(ValueError, match="Z must have n_components=6 columns.* GANSampler, got 5"):
+    with pytest.raises(ValueError, match=r"Z must have n_components=6 columns.* GANSampler, got 5"):
         model.inverse_transform(np.zeros((2, 5)))
     with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
         model.sample(0)
