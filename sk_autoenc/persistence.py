@@ -164,12 +164,20 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray], form: str) ->
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U" and value.ndim == 1:
+        return {"strings": value.tolist()}
     if isinstance(value, np.ndarray) and value.dtype != object:
         arrays[where] = np.asarray(value, order="C")
         return {"array": where}
     if is_registered(value):
         form = form if form_of(type(value), form) is not None else "state"
         return _encode_object(value, form, f"{where}.", arrays)
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        names = [key.item() if isinstance(key, np.generic) else key for key in value]
+        if not all(isinstance(key, bool | int | float | str) for key in names):
+            raise ValueError(f"{where} has names that are neither numbers nor strings; use plain values, or joblib.")
+        items = (_encode(item, f"{where}.{key}", arrays, form) for key, item in value.items())
+        return {"pairs": [list(pair) for pair in zip(names, items, strict=True)]}
     if isinstance(value, dict):
         return {"dict": {key: _encode(item, f"{where}.{key}", arrays, form) for key, item in value.items()}}
     if isinstance(value, list | tuple | np.ndarray):
@@ -223,6 +231,10 @@ class _Decoder:
     def _container(self, kind: str, content: Any, level: int) -> Any:
         if kind == "dict" and isinstance(content, dict):
             return {key: self._value(item, level + 1) for key, item in content.items()}
+        if kind == "pairs":
+            return self._pairs(content, level)
+        if kind == "strings":
+            return _strings(content)
         if kind not in ("list", "tuple", "objects") or not isinstance(content, list):
             raise ValueError(f"a value has the kind {kind!r:.60}, which is unknown or does not go with its content.")
         items = [self._value(item, level + 1) for item in content]
@@ -231,6 +243,27 @@ class _Decoder:
         made = np.empty(len(items), dtype=object)
         made[:] = items
         return made
+
+    def _pairs(self, content: Any, level: int) -> dict[Any, Any]:
+        """A dict with names that are not all strings."""
+        if not isinstance(content, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in content):
+            raise ValueError("pairs must be a list of lists of a name and a value.")
+        made = {key: self._value(item, level + 1) for key, item in content if isinstance(key, bool | int | float | str)}
+        if len(made) < len(content) or all(isinstance(key, str) for key in made):
+            raise ValueError("pairs must have names that are plain, differ, and are not all strings.")
+        return made
+
+
+def _strings(content: Any) -> np.ndarray:
+    """An array of strings of one width, which may take much more memory than they take in the file."""
+    if not isinstance(content, list) or not all(isinstance(item, str) for item in content):
+        raise ValueError("strings must be a list of strings.")
+    if len(content) * max(map(len, content), default=0) > _MOST_BYTES:
+        raise ValueError(f"strings of an array would take more than {_MOST_BYTES} characters, filled up to one width.")
+    made = np.array(content, dtype=str)
+    if made.tolist() != content:
+        raise ValueError("strings of an array must not end in a character of code 0.")
+    return made
 
 
 # -- files

@@ -25,7 +25,9 @@ from sk_autoenc import (
     AAETransformer,
     AutoencoderTransformer,
     Categorical,
+    ConditionalGANSampler,
     Convolutional,
+    GANSampler,
     GaussianMixturePrior,
     ReconstructionOutlierDetector,
     Recurrent,
@@ -81,6 +83,13 @@ def examples_of_files() -> dict[str, Content]:
             AAETransformer(**cheap, likelihood=Categorical([3] * 5), critic=MLP((4,))),
             np.nan_to_num(tokens),
         ),
+        "gan": (GANSampler(**cheap, init="mixture", critic=(4,)), ROWS),
+        "conditional_gan": (
+            ConditionalGANSampler(**cheap, critic=Convolutional((2,), input_shape=(1, 4)), sampling_strategy={1: 30}),
+            ROWS,
+            np.arange(40) % 3,
+        ),
+        "text_gan": (ConditionalGANSampler(**cheap), ROWS, np.array(["a", "bc"])[np.arange(40) % 2]),
         "detector": (ReconstructionOutlierDetector(n_steps=2, n_estimators=2, random_state=0), ROWS),
         "detector_of_clones": (
             ReconstructionOutlierDetector(AutoencoderTransformer(**cheap), n_estimators=2, residual="latent"),
@@ -90,7 +99,7 @@ def examples_of_files() -> dict[str, Content]:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hardly trained
-        return {name: content_of(model.fit(rows)) for name, (model, rows) in models.items()}
+        return {name: content_of(model.fit(*given)) for name, (model, *given) in models.items()}
 
 
 # -- places in a file
@@ -415,11 +424,12 @@ def outcome(content: Content, path: Path) -> str:
 def _use(opened: Any) -> None:
     """What opens can be used, or says by ``ValueError`` why not."""
     rows = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
-    for method in ("transform", "predict"):
+    calls = {"sample": 3} if hasattr(opened, "latent_") else {"transform": rows, "predict": rows}
+    for method, argument in calls.items():
         if hasattr(opened, method):
             try:
                 with np.errstate(all="ignore"):
-                    getattr(opened, method)(rows)
+                    getattr(opened, method)(argument)
             except ValueError:
                 pass
             except Exception as error:

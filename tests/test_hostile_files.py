@@ -18,8 +18,8 @@ from sk_autoenc import AutoencoderTransformer, VAETransformer, load, persistence
 from tests.hostile_files import ROWS, Content, all_named, changed, content_of, examples_of_files, outcome, random_file
 
 KINDS = (
-    "autoencoder", "vae", "aae", "images", "tokens", "series", "categories", "detector", "detector_of_clones",
-    "vocabulary",
+    "autoencoder", "vae", "aae", "images", "tokens", "series", "categories", "gan", "conditional_gan",
+    "text_gan", "detector", "detector_of_clones", "vocabulary",
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_messages_name_what_is_wrong(where, value, said, examples, path):
         ("autoencoder", "huge_rows", "cells"),
         ("autoencoder", "runs_text_for_optimizer", "must be a number"),
         ("autoencoder", "state.device_is_text", "device must be a string like"),
-        ("autoencoder", "state.architecture.tuple.0_is_zero", "hidden_layer_sizes must hold integers"),
+        ("autoencoder", "state.architecture.tuple.0_is_zero", "hidden_layer_sizes must have integers"),
         ("autoencoder", "dropped__data.scaling", "scaling must be there"),
         ("autoencoder", "_data.scaling.center_longer", "scaling is for 5 features"),
         ("vae", "huge_prior", "codes of length 1e.09"),
@@ -121,7 +121,16 @@ def test_messages_name_what_is_wrong(where, value, said, examples, path):
         ("detector", "_ensemble.weights.weights.0_transposed", "shape"),
         ("detector", "_measure.table_gone", "the array '_measure.table' is not there"),
         ("detector", "_measure.sigma_negative", "above 0"),
-        ("detector", "_measure.units_longer", r"_measure\['units'\] must have the shape \(2,\)"),
+        ("detector", "_measure.factors_longer", r"_measure\['factors'\] must have the shape \(2,\)"),
+        ("gan", "state.n_components__is_large", "n_components=1000000000, but the file has"),
+        ("gan", "_weights.mixture.means_longer", "mixture.means"),
+        ("gan", "_data.low_longer", r"low must have the shape \(4,\)"),
+        ("gan", "state._data.state.observed_is_list", "observed has 1 columns"),
+        ("conditional_gan", "huge_n_components", "codes have 1000000000 numbers"),
+        ("conditional_gan", "dropped_state.classes_", "lacks 'classes_'"),
+        ("conditional_gan", "_data.counts_empty", "targets, but counts are 0"),
+        ("conditional_gan", "state.sampling_strategy.pairs_is_list", "pairs must"),
+        ("text_gan", "state.classes_.strings_is_bare_list", "strings must be a list of strings"),
         ("vocabulary", "state.tokens_.objects.0_is_text", "must begin with unknown"),
     ],
 )

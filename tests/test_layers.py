@@ -42,8 +42,9 @@ MOST_LINES = 350
 #: Names that begin with an underscore and are public all the same: the methods of a NamedTuple.
 NAMED_TUPLE = {"_replace", "_asdict", "_fields"}
 
-#: What a library has no public name for: the module inside one that ``torch.compile`` returns.
-NO_PUBLIC_NAME = {"_orig_mod"}
+#: What a library has no public name for: the module inside one that ``torch.compile`` returns, a step of all weights in
+#: one call, and what scikit-learn knows of parameters.
+NO_PUBLIC_NAME = {"_orig_mod", "_foreach_lerp_", "_get_param_names", "_parameter_constraints", "_validate_params"}
 
 #: Not code: what tokens of these kinds take is not counted.
 NOT_CODE = {

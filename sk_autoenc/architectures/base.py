@@ -31,6 +31,10 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     #: Whether rows hold images or series, parts of which can be hidden or moved.
     has_layout = False
 
+    #: Whether networks are linear layers over the columns of a row: other columns may then stand beside these, and
+    #: ``make_encoder`` takes ``linear``, the class of the layers.
+    reads_columns = False
+
     @property
     def n_layers(self) -> int:
         """Layers of the encoder, each of which has weights: no file can ask for more than it has arrays."""

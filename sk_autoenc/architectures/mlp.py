@@ -56,6 +56,8 @@ class MLP(Architecture):
         self.code_activation = code_activation
         self.residual = residual
 
+    reads_columns = True
+
     @property
     def has_first_layer_gain(self) -> bool:
         """Whether a gain of the first layer has an effect; if units are homogeneous, it has none."""
@@ -73,9 +75,11 @@ class MLP(Architecture):
         self._check_choice("code_activation", sorted(ACTIVATIONS))
         self._check_flags("residual")
 
-    def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
+    def make_encoder(
+        self, n_features: int, n_components: int, *, linear_path: bool, linear: type[Linear] = Linear
+    ) -> nn.Module:
         """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
-        encoder = self._network([n_features, *self.hidden_layer_sizes, n_components], linear_path, Linear)
+        encoder = self._network([n_features, *self.hidden_layer_sizes, n_components], linear_path, linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:

@@ -21,6 +21,16 @@ from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
 from sk_autoenc.training.run import Result
 
 
+def likelihood_of(model: "BaseAutoencoder") -> Likelihood:
+    """The likelihood that these parameters ask for, without what a fit finds."""
+    return model._likelihood_for(as_architecture(model.architecture))
+
+
+def length_of_fitted_codes(model: "BaseAutoencoder") -> int:
+    """Length of the codes of a fitted model."""
+    return model._n_features_out
+
+
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
     """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 

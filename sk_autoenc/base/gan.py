@@ -1,7 +1,7 @@
 """What generative adversarial networks share: the turns above, from parameters to a plan below."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.sampler import NeuralSampler, draw_beside, some_of
 from sk_autoenc.data.dataset import Batch, Rows
@@ -25,7 +25,6 @@ from sk_autoenc.losses import (
     one_centred_penalty,
     squared_gradient_norm,
 )
-from sk_autoenc.nn.blocks import multilayer_perceptron
 from sk_autoenc.nn.gan import Critic, GenerativeAdversarialNetwork, MixtureMap, SpectralLinear
 from sk_autoenc.priors import NormalPrior
 from sk_autoenc.training.adversarial import FreshBatches, Game, GameState, Player
@@ -146,6 +145,11 @@ class Sizes(NamedTuple):
     n_condition: int = 0
 
 
+def length_of_codes(sampler: "AdversarialSampler", n_features: int) -> int:
+    """Length of a code that these parameters ask for."""
+    return sampler._n_latent(n_features)
+
+
 class AdversarialSampler(NeuralSampler):
     """What samplers share that learn by a game of a generator and a critic."""
 
@@ -178,8 +182,7 @@ class AdversarialSampler(NeuralSampler):
 
     def _make_critic(self, sizes: Sizes, data: Any) -> Critic:
         """The critic of rows; ``data`` is fitted when this is called."""
-        is_table = isinstance(sizes.critic, MLP)
-        has_waves = is_table and sizes.n_features <= FEW_COLUMNS
+        has_waves = sizes.critic.reads_columns and sizes.n_features <= FEW_COLUMNS
         n_inputs = Critic.n_inputs(sizes.n_features, has_waves=has_waves)
         return Critic(self._critic_network(sizes.critic, n_inputs, 1), has_waves=has_waves)
 
@@ -192,9 +195,9 @@ class AdversarialSampler(NeuralSampler):
     def _make_plan(self, request: FitRequest) -> Plan:
         self._check_combinations()
         architecture = self._as_architecture("architecture").bind(request.shape)
-        if self._has_mixture() and not isinstance(architecture, MLP):
+        if self._has_mixture() and not architecture.reads_columns:
             raise ValueError(f"init='mixture' goes with an MLP, got architecture={self.architecture!r}.")
-        data = self._preprocessor(request, by_feature=isinstance(architecture, MLP))
+        data = self._preprocessor(request, by_feature=architecture.reads_columns)
         critic = architecture if self._critic_is_auto else self._as_architecture("critic").bind(request.shape)
         sizes = Sizes(architecture, critic, data.n_features, self._n_latent(data.n_features))
         prior = NormalPrior(n_components=sizes.n_components)
@@ -220,6 +223,10 @@ class AdversarialSampler(NeuralSampler):
     def _critic_is_auto(self) -> bool:
         return isinstance(self.critic, str)
 
+    @property
+    def _critic_reads_columns(self) -> bool:
+        return self._as_architecture("architecture" if self._critic_is_auto else "critic").reads_columns
+
     def _check_combinations(self) -> None:
         if (self.net_params or {}).get("compile"):
             raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
@@ -228,18 +235,13 @@ class AdversarialSampler(NeuralSampler):
                 f"gradient_penalty='gulrajani' holds the slope of a Wasserstein critic to 1; it does not go with "
                 f"loss={self.loss!r}."
             )
-        if self.spectral_norm and not isinstance(
-            self._as_architecture("architecture" if self._critic_is_auto else "critic"), MLP
-        ):
+        if self.spectral_norm and not self._critic_reads_columns:
             raise ValueError("spectral_norm=True goes with a critic that is an MLP.")
 
     def _as_architecture(self, name: str) -> Architecture:
         """The architecture of a player; widths are short for an MLP with leaky ReLUs."""
-        value = getattr(self, name)
         try:
-            architecture = as_architecture(
-                value if isinstance(value, Architecture) else MLP(tuple(value), activation="leaky_relu")
-            )
+            architecture = as_architecture(getattr(self, name), activation="leaky_relu")
             architecture.check()
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
@@ -276,9 +278,8 @@ class AdversarialSampler(NeuralSampler):
         """The critic's network, with spectral norms where these are asked for."""
         if not self.spectral_norm:
             return critic.make_encoder(n_inputs, n_outputs, linear_path=False)
-        assert isinstance(critic, MLP)
-        widths: Sequence[int] = [n_inputs, *critic.hidden_layer_sizes, n_outputs]
-        return multilayer_perceptron(list(widths), critic.activation, residual=critic.residual, linear=SpectralLinear)
+        make_encoder: Any = critic.make_encoder
+        return make_encoder(n_inputs, n_outputs, linear_path=False, linear=SpectralLinear)
 
     def _game(self, n_features: int, *, is_chunk: bool) -> Game:
         turns = partial(
@@ -323,7 +324,7 @@ class AdversarialSampler(NeuralSampler):
 
     def _optimizer_options(self) -> OptimizerOptions:
         rate, batch_size = self.learning_rate, self.batch_size
-        is_table = isinstance(self._as_architecture("architecture"), MLP)
+        is_table = self._as_architecture("architecture").reads_columns
         if isinstance(batch_size, str):
             batch_size = _TABLE_BATCH if is_table else _IMAGE_BATCH
         if isinstance(rate, str):
@@ -352,8 +353,8 @@ class AdversarialSampler(NeuralSampler):
         for owner in ("architecture", "critic"):
             nested = any(name.startswith(f"{owner}__") for name in params)
             value = getattr(self, owner)
-            if nested and owner not in params and not isinstance(value, Architecture | str):
-                setattr(self, owner, self._as_architecture(owner))
+            if nested and owner not in params and not isinstance(value, str):
+                setattr(self, owner, architecture_object(value, activation="leaky_relu"))
         return super().set_params(**params)
 
     def _remedy(self) -> str:

@@ -38,6 +38,11 @@ def _has_mixture(estimator: "GenerativeAutoencoder") -> bool:
     raise AttributeError(f"The prior of codes is {prior!r}, no mixture whose distributions could be told apart.")
 
 
+def names_of_priors(model: "GenerativeAutoencoder") -> tuple[str, ...]:
+    """What ``prior`` may be by name."""
+    return model._prior_names
+
+
 class GenerativeAutoencoder(BaseAutoencoder):
     """An autoencoder whose codes follow a prior, so that decoded draws from it look like rows."""
 

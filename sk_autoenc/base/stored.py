@@ -1,15 +1,18 @@
 """How estimators with a net stand in files: names and kinds of their state, and what must go together in it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from sk_autoenc import storage
 from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.base.autoencoder import likelihood_of
+from sk_autoenc.base.gan import length_of_codes
+from sk_autoenc.base.generative import names_of_priors
 from sk_autoenc.data.preprocessing import RowPreprocessor
-from sk_autoenc.likelihoods import Likelihood
+from sk_autoenc.likelihoods import Gaussian, Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.storage import Check, Plain, by_params, by_state, instance, short
 
@@ -28,6 +31,7 @@ COMMON: dict[str, Check] = {
 #: Those of :data:`COMMON` that may be absent.
 COMMON_OPTIONAL = ("feature_names_in_", "_sklearn_output_config")
 
+#: What every fit of a net leaves.
 _FITTED: dict[str, Check] = {
     **COMMON,
     "device_": storage.text(_DEVICE),
@@ -35,14 +39,20 @@ _FITTED: dict[str, Check] = {
     "loss_curve_": storage.curve,
     "validation_loss_curve_": storage.curve,
     "loss_curves_": storage.values_of(storage.curve),
-    "reconstruction_err_": storage.number(finite=False),
-    "_data": instance(RowPreprocessor),
     "_seed": storage.integer(),
     "_kept_start": storage.flag,
     "_seen_all": storage.flag,
     "_trained_batch_size": storage.integer(1),
     "_weights": storage.weights,
 }
+
+#: What a fit of a sampler leaves beside that; curves of figures are there where rows were held out.
+_SAMPLER: dict[str, Check] = {
+    "latent_": instance(NormalPrior),
+    "n_components_": storage.integer(1),
+    "sample_quality_": storage.values_of(storage.number(finite=False)),
+}
+_QUALITY_CURVES: dict[str, Check] = {"quality_curves_": storage.values_of(storage.curve)}
 
 #: Number of timepoints of each training series, of models that draw series of unequal lengths.
 LENGTHS: dict[str, Check] = {"lengths_": storage.array("i8", None)}
@@ -52,13 +62,37 @@ _REACH = 16
 
 
 def storable(*, optional: Mapping[str, Check] | None = None, **fields: Check):
-    """Class decorator of estimators with a net; ``fields`` are fitted attributes beside those that all have."""
-    optional = optional or {}
+    """Class decorator of autoencoders; ``fields`` are fitted attributes beside those that all have."""
+    fields = {"_data": _same_class(RowPreprocessor), "reconstruction_err_": storage.number(finite=False), **fields}
+    return _storable(_check_autoencoder_params, _check_autoencoder, fields, optional or {})
 
+
+def storable_sampler(
+    data: type,
+    *,
+    check: Callable[[Plain], None] | None = None,
+    optional: Mapping[str, Check] | None = None,
+    **fields: Check,
+):
+    """Class decorator of samplers whose rows are read by an object of this class.
+
+    ``check`` gets all values, which are right one by one; ``fields`` are fitted attributes beside those that all have.
+    """
+
+    def check_fitted(kind: type, plain: Plain) -> None:
+        _check_sampler(kind, plain)
+        if check is not None:
+            check(plain)
+
+    fields = {"_data": _same_class(data), **_SAMPLER, **fields}
+    return _storable(_check_sampler_params, check_fitted, fields, {**_QUALITY_CURVES, **(optional or {})})
+
+
+def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
         kind = by_params(check=check_params, reduce=_without_choices)(kind)
         own = {"_parameters": _same_class(kind), **_FITTED, **fields, **optional}
-        return by_state(own, optional=(*COMMON_OPTIONAL, *optional), check=_check_fitted)(kind)
+        return by_state(own, optional=(*COMMON_OPTIONAL, *optional), check=check_fitted)(kind)
 
     return decorate
 
@@ -78,6 +112,9 @@ def _without_choices(plain: Plain) -> Plain:
     """Parameters without what a file has no say in: how the net is compiled, and what is called in training."""
     if plain["callbacks"]:
         raise ValueError("callbacks cannot be stored without pickle; set them to None, or use joblib.")
+    if isinstance(strategy := plain.get("sampling_strategy"), dict):
+        numbers = {name: n.item() if isinstance(n, np.generic) else n for name, n in strategy.items()}
+        plain = {**plain, "sampling_strategy": numbers}
     return {**plain, "net_params": _numbers_for_optimizer(plain["net_params"])}
 
 
@@ -101,25 +138,46 @@ def _is_of_compiler(name: Any) -> bool:
     return isinstance(name, str) and (name == "compile" or name.startswith("compile__"))
 
 
-def check_params(model: Any) -> None:
+def _check_params(model: Any) -> None:
     """Refuse parameters out of range, those of objects inside included, that scikit-learn's validation lets pass."""
     called = type(model).__name__
     storage.text(f"auto|{_DEVICE}")(model.device, f"{called}.device")
-    for name in ("architecture", "critic"):
-        if hasattr(model, name):
-            _check_architecture(getattr(model, name), f"{called}.{name}")
+    for name, architecture in _architectures(model).items():
+        _check_architecture(architecture, f"{called}.{name}")
+
+
+def _architectures(model: Any) -> dict[str, Any]:
+    """The architectures that a model has as parameters; ``"auto"`` is none."""
+    found = {name: getattr(model, name, "auto") for name in ("architecture", "critic")}
+    return {name: value for name, value in found.items() if not isinstance(value, str)}
+
+
+def _check_autoencoder_params(model: Any) -> None:
+    _check_params(model)
+    called = type(model).__name__
     if not isinstance(model.likelihood, str):
         instance(Likelihood)(model.likelihood, f"{called}.likelihood")
     if not hasattr(model, "prior"):
         return
     if not isinstance(model.prior, str):
         instance(*PRIORS)(model.prior, f"{called}.prior")
-    elif model.prior not in model._prior_names:
-        raise ValueError(f"{called}.prior must be one of {model._prior_names} or an object, got {short(model.prior)}.")
+    elif model.prior not in (names := names_of_priors(model)):
+        raise ValueError(f"{called}.prior must be one of {names} or an object, got {short(model.prior)}.")
+
+
+def _check_sampler_params(model: Any) -> None:
+    _check_params(model)
+    strategy, where = getattr(model, "sampling_strategy", "auto"), f"{type(model).__name__}.sampling_strategy"
+    if isinstance(strategy, dict):
+        storage.values_of(storage.integer())(strategy, where)
+    elif callable(strategy):
+        raise ValueError(f"{where} cannot be stored without pickle if it is a function; use joblib.")
+    elif not isinstance(strategy, str):
+        storage.number()(strategy, where)
 
 
 def _check_architecture(architecture: Any, where: str) -> None:
-    if isinstance(architecture, Architecture):
+    if hasattr(architecture, "make_encoder"):
         instance(Architecture)(architecture, where)
     elif not isinstance(architecture, list | tuple) and np.ndim(architecture) != 1:
         raise ValueError(f"{where} must be a sequence of integers or an architecture, got {short(architecture)}.")
@@ -129,19 +187,34 @@ def _check_architecture(architecture: Any, where: str) -> None:
 # -- what was fitted
 
 
-def _check_fitted(kind: type, plain: Plain) -> None:
+def _check_fitted(kind: type, plain: Plain, n_components: int, likelihood: Likelihood) -> None:
     """Refuse values that are right one by one, but not together; nothing may be built of them before."""
     check_rows(kind.__name__, plain)
-    _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"])
-    _check_data(plain["_parameters"], plain["_data"], plain)
+    _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], n_components)
+    _check_data(plain["_parameters"], plain["_data"], plain, likelihood)
     if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
         raise ValueError(f"{kind.__name__}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
+
+
+def _check_autoencoder(kind: type, plain: Plain) -> None:
     n_components = plain["_parameters"].n_components
+    _check_fitted(kind, plain, n_components, likelihood_of(plain["_parameters"]))
     for prior in (plain.get("prior_"), getattr(plain["_parameters"], "prior", None)):
         if isinstance(prior, PRIORS) and prior.n_components not in (None, n_components):
             raise ValueError(f"a prior has codes of length {prior.n_components:.6g}, the model of {n_components}.")
     if "kl_per_component_" in plain and len(plain["kl_per_component_"]) != n_components:
         raise ValueError(f"{kind.__name__}.kl_per_component_ must have {n_components} entries.")
+
+
+def _check_sampler(kind: type, plain: Plain) -> None:
+    parameters, found = plain["_parameters"], plain["n_components_"]
+    _check_fitted(kind, plain, found, Gaussian())
+    if found != (wanted := length_of_codes(parameters, plain["n_features_in_"])):
+        raise ValueError(f"n_components_ is {found}, but codes have {wanted} numbers by the parameters of the fit.")
+    if plain["latent_"].n_components != found:
+        raise ValueError(f"latent_ has codes of length {plain['latent_'].n_components}, the model of {found}.")
+    if plain["_data"].values != parameters.values:
+        raise ValueError(f"_data has values={plain['_data'].values!r}, but it was {parameters.values!r} in the fit.")
 
 
 def check_rows(called: str, plain: Plain) -> None:
@@ -154,28 +227,33 @@ def check_rows(called: str, plain: Plain) -> None:
         raise ValueError(f"{called}.feature_names_in_ has {len(names)} names, but n_features_in_ is {n_features}.")
 
 
-def _check_sizes(parameters: Any, weights: Mapping[str, np.ndarray], row_shape: tuple[int, ...]) -> None:
+def _check_sizes(
+    parameters: Any, weights: Mapping[str, np.ndarray], row_shape: tuple[int, ...], n_components: int
+) -> None:
     """Refuse networks of more layers than there are arrays of weights, and codes longer than these can make."""
     n_numbers = sum(array.size for array in weights.values())
-    if parameters.n_components > n_numbers:
-        raise ValueError(f"n_components={parameters.n_components}, but the file has {n_numbers} numbers as weights.")
-    for name in ("architecture", "critic"):
-        if (n_layers := as_architecture(getattr(parameters, name, ())).n_layers) > len(weights):
-            raise ValueError(f"{name} has {n_layers} layers, but the file has {len(weights)} arrays of weights.")
-    for name in ("kernel_size", "stride", "dilation"):
-        reach = getattr(parameters.architecture, name, 1)
-        if np.max(reach) > (most := _REACH * (max(row_shape) + 1)):
-            raise ValueError(f"{name}={reach!r:.60} is more than {most}, {_REACH} times what rows of {row_shape} have.")
+    if n_components > n_numbers:
+        raise ValueError(f"n_components={n_components}, but the file has {n_numbers} numbers as weights.")
+    for called, architecture in _architectures(parameters).items():
+        if (n_layers := as_architecture(architecture).n_layers) > len(weights):
+            raise ValueError(f"{called} has {n_layers} layers, but the file has {len(weights)} arrays of weights.")
+        for name in ("kernel_size", "stride", "dilation"):
+            reach, most = getattr(architecture, name, 1), _REACH * (max(row_shape) + 1)
+            if np.max(reach) > most:
+                raise ValueError(
+                    f"{name}={reach!r:.60} is more than {most}, {_REACH} times what rows of {row_shape} have."
+                )
 
 
-def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain) -> None:
+def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
     """Refuse what reads rows if it is not that of the parameters of the fit."""
     if data.shape != plain["input_shape_"]:
         raise ValueError(f"_data is for rows of shape {data.shape}, but input_shape_ is {plain['input_shape_']}.")
     architecture = as_architecture(parameters.architecture)
-    wanted, found = type(parameters._likelihood_for(architecture)), data.likelihood
-    if type(found) is not wanted:
-        raise ValueError(f"_data is for {found!r:.60}, but likelihood={parameters.likelihood!r:.60} in the fit.")
+    found = data.likelihood
+    if type(found) is not type(likelihood):
+        wanted = getattr(parameters, "likelihood", likelihood)
+        raise ValueError(f"_data is for {found!r:.60}, but likelihood={wanted!r:.60} in the fit.")
     found.check_fitted(data.n_features)
     series = architecture.bind(data.shape).series_shape if architecture.unequal_lengths else None
     if data.series_shape != series:

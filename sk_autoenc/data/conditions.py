@@ -7,7 +7,8 @@ import torch
 from sklearn.utils import assert_all_finite
 
 from sk_autoenc.data.dataset import Pairs, Rows
-from sk_autoenc.data.observed import SampledRows
+from sk_autoenc.data.observed import SAMPLED, SampledRows, check_sampled
+from sk_autoenc.storage import Check, Plain, array, by_state, check_names, flag, number, short, strings
 
 
 def columns_of(y: Any, name: str = "y") -> list[np.ndarray]:
@@ -39,6 +40,75 @@ def is_continuous(column: np.ndarray) -> bool:
     return column.dtype.kind == "f" and bool((column != np.floor(column)).any())
 
 
+def is_targets(value: Any, where: str) -> None:
+    """A column of targets in a file: finite numbers, or strings."""
+    if (
+        not isinstance(value, np.ndarray)
+        or value.ndim != 1
+        or value.dtype.kind not in "biufUO"
+        or value.dtype == np.longdouble
+    ):
+        raise ValueError(f"{where} must be an array of numbers or strings with one axis, got {short(value)}.")
+    if value.dtype.kind == "O":
+        strings(value, where)
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise ValueError(f"{where} must hold finite numbers, but one is NaN or infinite.")
+
+
+def _is_list_of(check: Check) -> Check:
+    def check_all(value: Any, where: str) -> None:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"{where} must be a list of one item or more, got {short(value)}.")
+        for i, item in enumerate(value):
+            check(item, f"{where}[{i}]")
+
+    return check_all
+
+
+def _is_kind(value: Any, where: str) -> None:
+    """What :func:`_kind_of` says of a column."""
+    if isinstance(value, dict) and "classes" in value:
+        check_names(value, where, required=("classes",))
+        is_targets(classes := value["classes"], f"{where}['classes']")
+        if not len(classes) or (classes[1:] <= classes[:-1]).any():
+            raise ValueError(f"{where}['classes'] must hold one or more ascending classes.")
+        return
+    check_names(value, where, required=("center", "scale"))
+    for name in ("center", "scale"):
+        number()(value[name], f"{where}[{name!r}]")
+    if value["scale"] <= 0:
+        raise ValueError(f"{where}['scale'] must be above 0, got {short(value['scale'])}.")
+
+
+def _check_conditions(kind: type, plain: Plain) -> None:
+    """Refuse targets that do not go with each other."""
+    check_sampled(kind, plain)
+    kinds, known, counts = plain["kinds"], plain["known"], plain["counts"]
+    if len(known) != len(kinds) or (plain["is_flat"] and len(kinds) != 1):
+        raise ValueError(f"{kind.__name__} has {len(known)} columns in known, but {len(kinds)} in kinds.")
+    for i, (column, of_column) in enumerate(zip(known, kinds, strict=True)):
+        if len(column) != len(counts) or not len(counts):
+            raise ValueError(f"{kind.__name__}.known[{i}] has {len(column)} targets, but counts are {len(counts)}.")
+        if "classes" not in of_column and column.dtype.kind != "f":
+            raise ValueError(f"{kind.__name__}.known[{i}] must hold floating numbers, got {column.dtype}.")
+        if "classes" in of_column:
+            classes = of_column["classes"]
+            if classes.dtype.kind != column.dtype.kind or len(np.setdiff1d(column, classes)):
+                raise ValueError(f"{kind.__name__}.known[{i}] must hold classes of kinds[{i}] alone.")
+
+
+@by_state(
+    {
+        **SAMPLED,
+        "kinds": _is_list_of(_is_kind),
+        "known": _is_list_of(is_targets),
+        "counts": array("i8", None, low=1),
+        "is_flat": flag,
+    },
+    check=_check_conditions,
+    take=lambda rows: rows.state,
+    make=lambda plain: ConditionedRows.from_state(plain),
+)
 class ConditionedRows(SampledRows):
     """Rows and their targets, which become columns of numbers that both players read.
 

@@ -1,10 +1,12 @@
 """Samples brought back to values that training rows have: within their range, and of columns of few values to these."""
 
+import math
 from typing import Any, Self
 
 import numpy as np
 
-from sk_autoenc.data.preprocessing import RowPreprocessor
+from sk_autoenc.data.preprocessing import FIELDS, RowPreprocessor, check_together
+from sk_autoenc.storage import Check, Plain, array, by_state, short, text
 
 #: What samples may hold: values of the rows where these repeat, any within their range, or any.
 VALUES = ("observed", "real", "unbounded")
@@ -13,6 +15,44 @@ VALUES = ("observed", "real", "unbounded")
 _ROWS_PER_VALUE = 2
 
 
+def _is_list(value: Any, where: str) -> None:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list, got {short(value)}.")
+
+
+#: What stands in files of rows that samples are brought back to.
+SAMPLED: dict[str, Check] = {
+    **FIELDS,
+    "values": text("|".join(VALUES)),
+    "low": array("f4 f8", None),
+    "high": array("f4 f8", None),
+    "observed": _is_list,
+}
+
+
+def check_sampled(kind: type, plain: Plain) -> None:
+    """Refuse a range, and values of columns, that are not those of rows of this number of features."""
+    check_together(kind, plain)
+    dtype, n_features, observed = np.dtype(plain["dtype"]).str[1:], math.prod(plain["shape"]), plain["observed"]
+    for name in ("low", "high"):
+        array(dtype, n_features)(plain[name], f"{kind.__name__}.{name}")
+    if (plain["low"] > plain["high"]).any():
+        raise ValueError(f"{kind.__name__}.low must not be above high.")
+    if len(observed) != (n_features if plain["values"] == "observed" else 0):
+        raise ValueError(f"{kind.__name__}.observed has {len(observed)} columns, but values={plain['values']!r}.")
+    for i, values in enumerate(observed):
+        if values is not None:
+            array(dtype, None)(values, f"{kind.__name__}.observed[{i}]")
+            if not len(values) or (values[1:] <= values[:-1]).any():
+                raise ValueError(f"{kind.__name__}.observed[{i}] must hold one or more ascending numbers.")
+
+
+@by_state(
+    SAMPLED,
+    check=check_sampled,
+    take=lambda rows: rows.state,
+    make=lambda plain: SampledRows.from_state(plain),
+)
 class SampledRows(RowPreprocessor):
     """Rows as the network reads them, and what it makes as rows again.
 

@@ -9,7 +9,7 @@ import torch
 
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.scaling import Scaling, fit_scaling, fit_series_scaling
-from sk_autoenc.storage import by_state, flag, instance, or_none, short, text
+from sk_autoenc.storage import Check, by_state, flag, instance, or_none, short, text
 from sk_autoenc.storage import shape as is_shape
 
 _BLOCK = 4096
@@ -20,7 +20,7 @@ def _is_likelihood(value: Any, where: str) -> None:
         raise ValueError(f"{where} must be a likelihood, got {short(value)}.")
 
 
-def _check_together(kind: type, plain: dict[str, Any]) -> None:
+def check_together(kind: type, plain: dict[str, Any]) -> None:
     """Refuse what does not fit the number of features."""
     n_features, scaling, series = math.prod(plain["shape"]), plain["scaling"], plain["series_shape"]
     is_scaled = bool(plain["likelihood"].is_scaled(n_features).any())
@@ -32,16 +32,20 @@ def _check_together(kind: type, plain: dict[str, Any]) -> None:
         raise ValueError(f"RowPreprocessor.series_shape is {series}, but rows have {n_features} cells.")
 
 
+#: What rows of every kind are read with.
+FIELDS: dict[str, Check] = {
+    "likelihood": _is_likelihood,
+    "shape": is_shape,
+    "dtype": text("float32|float64"),
+    "series_shape": or_none(is_shape),
+    "by_feature": flag,
+    "scaling": or_none(instance(Scaling)),
+}
+
+
 @by_state(
-    {
-        "likelihood": _is_likelihood,
-        "shape": is_shape,
-        "dtype": text("float32|float64"),
-        "series_shape": or_none(is_shape),
-        "by_feature": flag,
-        "scaling": or_none(instance(Scaling)),
-    },
-    check=_check_together,
+    FIELDS,
+    check=check_together,
     take=lambda rows: rows.state,
     make=lambda plain: RowPreprocessor.from_state(plain),
 )

@@ -65,7 +65,7 @@ def _up_to(wanted: Mapping[Any, int], there: dict[Any, int]) -> dict[Any, int]:
                 f"sampling_strategy asks for {n} rows of class {name!r}, of which there are {there[name]} already; an "
                 "over-sampler takes no row away."
             )
-    return {name: n - there[name] for name, n in wanted.items()}
+    return {name: int(n) - there[name] for name, n in wanted.items()}
 
 
 def with_rows(X: Any, added: np.ndarray) -> Any:

@@ -7,16 +7,17 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import StrOptions, in_chosen_container
-from sk_autoenc.architectures import MLP
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.gan import FEW_COLUMNS, AdversarialSampler, Sizes
 from sk_autoenc.base.sampler import sampling_generator
-from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_continuous
+from sk_autoenc.base.stored import storable_sampler
+from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_continuous, is_targets
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.resampling import rows_to_add, with_labels, with_rows
 from sk_autoenc.data.validation import check_codes
 from sk_autoenc.likelihoods import Gaussian
 from sk_autoenc.nn.gan import Critic
+from sk_autoenc.storage import Plain, integer, values_of
 from sk_autoenc.training.inference import map_rows
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.randomness import make_generator
@@ -26,6 +27,21 @@ from sk_autoenc.training.run import Result
 _N_PROJECTED = 64
 
 
+def _check_classes(plain: Plain) -> None:
+    """Refuse classes in a file that are not those of the fitted targets."""
+    data, found = plain["_data"], plain.get("classes_")
+    wanted = data.kinds[0].get("classes") if data.is_flat else None
+    if wanted is not None and found is None:
+        raise ValueError("ConditionalGANSampler lacks 'classes_'.")
+    if found is not None and (wanted is None or found.dtype != wanted.dtype or not np.array_equal(found, wanted)):
+        raise ValueError("ConditionalGANSampler.classes_ must be the classes of _data.")
+
+
+@storable_sampler(
+    ConditionedRows,
+    check=_check_classes,
+    optional={"classes_": is_targets, "sampling_strategy_": values_of(integer())},
+)
 class ConditionalGANSampler(AdversarialSampler):
     r"""Draw new rows of a class, or for given targets, from a network that has learned to deceive a critic.
 
@@ -222,8 +238,7 @@ class ConditionalGANSampler(AdversarialSampler):
     def _make_plan(self, request: FitRequest) -> Plan:
         if request.X is not None:
             check_targets(request.y, len(request.X), type(self).__name__)
-        is_table = isinstance(self._as_architecture("architecture" if self._critic_is_auto else "critic"), MLP)
-        if self.conditioning == "concatenation" and not is_table:
+        if self.conditioning == "concatenation" and not self._critic_reads_columns:
             raise ValueError(
                 "conditioning='concatenation' needs a critic that is an MLP, which reads columns beside the row; "
                 "use conditioning='projection'."
@@ -241,7 +256,7 @@ class ConditionalGANSampler(AdversarialSampler):
         return data.n_condition
 
     def _make_critic(self, sizes: Sizes, data: ConditionedRows) -> Critic:
-        is_table = isinstance(sizes.critic, MLP)
+        is_table = sizes.critic.reads_columns
         has_waves = is_table and sizes.n_features <= FEW_COLUMNS
         projects = self.conditioning == "projection" or not is_table
         n_read = Critic.n_inputs(sizes.n_features, has_waves=has_waves, n_condition=0 if projects else data.n_condition)

@@ -2,10 +2,14 @@
 
 from sk_autoenc._compat import StrOptions
 from sk_autoenc.base.gan import AdversarialSampler
+from sk_autoenc.base.stored import storable_sampler
 from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.observed import SampledRows
+from sk_autoenc.storage import flag
 from sk_autoenc.training.run import Result
 
 
+@storable_sampler(SampledRows, is_mixture_=flag)
 class GANSampler(AdversarialSampler):
     r"""Draw new rows from a network that has learned to deceive a critic.
 

@@ -44,6 +44,17 @@ class MixtureMap(nn.Module):
         for name, value in (("thresholds", torch.special.ndtri(cumulated)), ("means", means), ("factors", factors)):
             setattr(self, name, value.to(self.means))
 
+    def take_sizes(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Become a mixture of unset numbers with arrays of these shapes, if they go together."""
+        means = shapes.get("means", ())
+        n_clusters, n_features = means[:1], self.means.shape[1:]
+        factors = ((*n_clusters, *n_features), (*n_clusters, *n_features, *n_features))
+        if means != factors[0] or not n_clusters[0] or shapes.get("factors") not in factors:
+            return
+        if shapes.get("thresholds") == (n_clusters[0] - 1,):
+            for name, buffer in list(self.named_buffers()):
+                setattr(self, name, buffer.new_empty(shapes[name]))
+
     def forward(self, code: Tensor) -> Tensor:
         chosen = (code[:, :1] > self.thresholds).sum(-1)
         means, factors = self.means[chosen], self.factors[chosen]

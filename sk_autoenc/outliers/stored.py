@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sk_autoenc import storage
-from sk_autoenc.base.autoencoder import BaseAutoencoder
+from sk_autoenc.base.autoencoder import BaseAutoencoder, length_of_fitted_codes
 from sk_autoenc.base.stored import COMMON, COMMON_OPTIONAL, check_rows
 from sk_autoenc.data.scaling import Scaling
 from sk_autoenc.storage import Check, Plain, array, by_params, by_state, check_names, instance, integer, short
@@ -53,7 +53,7 @@ def _check_members(value: Any, where: str) -> None:
         name = f"{where}[{i}]"
         if not isinstance(member, BaseAutoencoder) or not storage.is_registered(member):
             raise ValueError(f"{name} is a {type(member).__name__}, which cannot be stored without pickle; use joblib.")
-        if not hasattr(member, "n_features_in_") or not hasattr(member, "_parameters"):
+        if not hasattr(member, "n_features_in_") or not hasattr(member, "net_"):
             raise ValueError(f"{name} must be fitted.")
 
 
@@ -131,7 +131,7 @@ def _check_clones(members: Any, n_features: int, residual: str) -> list[int]:
             raise ValueError(f"a member is for {member.n_features_in_} features, but rows have {n_features}.")
         if residual == "log_likelihood" and not hasattr(member, "score_samples"):
             raise ValueError(f"a member, a {type(member).__name__}, has no score_samples, as its prior has no density.")
-    return [member._parameters.n_components for member in members]
+    return [length_of_fitted_codes(member) for member in members]
 
 
 def _check_measure(residual: str, measure: Any, n_features: int, codes: list[int]) -> None:

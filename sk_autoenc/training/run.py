@@ -259,6 +259,10 @@ def empty_module(plan: Plan) -> Any:
 def module_with(weights: Mapping[str, np.ndarray], plan: Plan) -> Any:
     """The plan's module with these weights, in evaluation mode; ``ValueError``, and nothing allocated, if others."""
     module = _shapes_of(plan)
+    for name, part in module.named_modules():
+        if hasattr(part, "take_sizes"):
+            inside = f"{name}." if name else ""
+            part.take_sizes({k.removeprefix(inside): w.shape for k, w in weights.items() if k.startswith(inside)})
     _check_weights(weights, module)
     module = module.to_empty(device="cpu")
     module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})

@@ -52,6 +52,29 @@ def test_two_fits_agree_and_copies_draw_the_same(sampler, tmp_path):
         opened.partial_fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    "labels", [np.array(["a", "bcd", "e"]), np.array(["a", "bcd", "e"], dtype=object), np.arange(3)]
+)
+def test_labels_and_a_strategy_come_back_from_a_file(labels, tmp_path):
+    y, wanted = labels[Y], {labels[2]: np.int64(60)}
+    model = ConditionalGANSampler(**CHEAP, sampling_strategy=wanted)
+    model.fit_resample(X, y)
+    save(model, tmp_path / "model")
+    opened = load(tmp_path / "model")
+    assert opened.sampling_strategy == wanted
+    assert opened.sampling_strategy_ == {labels[2]: 10}
+    for found, expected in zip((opened.classes_, *opened.sample(9, 0)), (labels, *model.sample(9, 0)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+
+
+def test_what_no_file_holds_is_named(tmp_path):
+    model = ConditionalGANSampler(**CHEAP).fit(X, Y)
+    for strategy, said in ((lambda y: {0: 60}, "if it is a function"), ({(0, 1): 60}, "neither numbers nor strings")):
+        with pytest.raises(ValueError, match=said):
+            save(model.set_params(sampling_strategy=strategy), tmp_path / "model")
+
+
 def test_no_global_generator_is_read(sampler):
     before = torch.random.get_rng_state()
     outputs(sampler.fit(X, Y))
