@@ -11,12 +11,16 @@ from sklearn.utils.validation import _check_feature_names_in
 __all__ = ["Interval", "StrOptions", "fit_context", "in_chosen_container", "in_container_of"]
 
 
-def in_chosen_container(estimator: Any, rows: np.ndarray) -> Any:
-    """Rows of input features as ``set_output`` asks for: an array, or a data frame with the features' names."""
+def in_chosen_container(estimator: Any, rows: np.ndarray, like: Any = None, columns: Any = None) -> Any:
+    """Rows as ``set_output`` asks for: an array, or a data frame with the index of ``like``.
+
+    ``columns`` are its names; None: those of the input features.
+    """
     adapter = _get_container_adapter("transform", estimator)
     if adapter is None or rows.ndim > 2:  # images have no columns
         return rows
-    return adapter.create_container(rows, rows, columns=_check_feature_names_in(estimator))
+    columns = _check_feature_names_in(estimator) if columns is None else columns
+    return adapter.create_container(rows, rows if like is None else like, columns=columns)
 
 
 def in_container_of(X: Any, values: np.ndarray) -> Any:

@@ -9,6 +9,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Rows, WholeBatches
@@ -224,7 +225,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         Returns
         -------
         ndarray of shape (n_samples, n_features), or list of ndarray
-            Rows, in the dtype of ``X`` (float64 unless that is float32); with ``lengths`` a list of series.
+            Rows, in the dtype of ``X`` (float64 unless that is float32); with ``lengths`` a list of series. A DataFrame
+            after ``set_output(transform="pandas")`` or ``"polars"``.
         """
         check_is_fitted(self)
         if lengths is not None and not self._data.has_missing_cells:
@@ -232,15 +234,17 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
                 "lengths needs architecture=Recurrent(..., unequal_lengths=True) and a likelihood of real values, "
                 f"got architecture={self._current.architecture!r} and likelihood={self._current.likelihood!r}."
             )
-        codes = check_codes(X, "X", self._n_features_out, type(self).__name__)
-        likelihood, module = self._data.likelihood, self.net_.module_
-        rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
-        rows = self._data.to_rows(rows, codes.dtype)
+        rows = self._decode(check_codes(X, "X", self._n_features_out, type(self).__name__))
         if lengths is None:
-            return rows
+            return in_chosen_container(self, rows, like=X)
         n_channels, longest = self._series_shape()
         form = (n_channels, longest) if n_channels > 1 else (*rows.shape[1:-1], longest)
         return trimmed(rows.reshape(-1, *form), check_lengths(lengths, len(rows), longest))
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        likelihood, module = self._data.likelihood, self.net_.module_
+        rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
+        return self._data.to_rows(rows, codes.dtype)
 
     def reconstruct(self, X):
         """Encode and decode the rows of ``X``.
@@ -254,6 +258,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         -------
         ndarray of shape (n_samples, n_features)
             The decoder's mean for each row's code, in the units and the dtype of ``X`` (float64 if ``X`` has integers).
+            A DataFrame after ``set_output(transform="pandas")`` or ``"polars"``.
             Series of unequal lengths keep their lengths, and are a list if ``X`` is one. Sequences of tokens end where
             their end is decoded.
         """
@@ -261,7 +266,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         rows = self._validate(X, reset=False)
         made = self._reconstruct(rows)
         if not self._may_end_early:
-            return made
+            return in_chosen_container(self, made, like=X)
         if self._data.has_missing_cells:
             made = np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
         if not is_list_of_series(X):

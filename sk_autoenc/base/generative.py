@@ -131,17 +131,18 @@ class GenerativeAutoencoder(BaseAutoencoder):
         -------
         mean, std : ndarray of shape (n_samples, n_components)
             Mean and standard deviation of the normal posterior of each component; the mean is what ``transform``
-            returns.
+            returns. Two DataFrames after ``set_output(transform="pandas")`` or ``"polars"``.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        rows = self._validate(X, reset=False)
         module = self.net_.module_
 
         def both(x):
             mean, log_scale = module.posterior(x)
             return torch.cat([mean, in_one_thread(torch.exp, log_scale)], dim=1)
 
-        mean, std = np.split(map_rows(both, X, self.device_, self._data.prepare).astype(X.dtype, copy=False), 2, axis=1)
+        found = map_rows(both, rows, self.device_, self._data.prepare).astype(rows.dtype, copy=False)
+        mean, std = (in_chosen_container(self, part, X, self.get_feature_names_out()) for part in np.split(found, 2, 1))
         return mean, std
 
     def sample(self, n_samples=1, random_state=None, *, mean=False):
@@ -213,7 +214,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         ends = self._check_ends(a, b)
         codes = self._encode(ends)
         share = np.linspace(0, 1, n_steps, dtype=codes.dtype)[:, None]
-        rows = self.inverse_transform((1 - share) * codes[:1] + share * codes[1:])
+        rows = self._decode((1 - share) * codes[:1] + share * codes[1:])
         if self._data.has_missing_cells:
             first, last = lengths_of(ends, self._series_shape()[0])
             rows = self._ended(rows, np.rint((1 - share[:, 0]) * first + share[:, 0] * last))

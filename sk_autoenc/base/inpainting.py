@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc._compat import in_container_of
+from sk_autoenc._compat import in_chosen_container, in_container_of
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.data.validation import as_array, check_range, flattened
 
@@ -54,7 +54,7 @@ class InpaintingAutoencoder(BaseAutoencoder):
         -------
         ndarray of the shape of ``X``
             Rows in the dtype of ``X`` (float64 unless that is float32), bit for bit the same where nothing is hidden; a
-            DataFrame, with names and index, if ``X`` is one.
+            DataFrame, with names and index, if ``X`` is one or ``set_output`` asks for one.
 
         References
         ----------
@@ -112,7 +112,9 @@ class InpaintingAutoencoder(BaseAutoencoder):
                 "max_passes=200.",
                 stacklevel=2,
             )
-        return in_container_of(X, self._fill(seen, hidden, max_passes).reshape(-1, *shape))
+        filled = self._fill(seen, hidden, max_passes).reshape(-1, *shape)
+        chosen = in_chosen_container(self, filled, like=X)
+        return in_container_of(X, filled) if chosen is filled else chosen
 
     def _fill(self, rows: np.ndarray, hidden: np.ndarray, max_passes: int) -> np.ndarray:
         """Rows with hidden cells replaced by their reconstructions, until these no longer change, or no longer less."""

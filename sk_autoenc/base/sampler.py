@@ -195,11 +195,13 @@ class NeuralSampler(NeuralEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Rows, in the dtype of ``Z`` (float64 unless that is float32). A row does not depend on the other codes.
+            Rows, in the dtype of ``Z`` (float64 unless that is float32). A row does not depend on the other codes. A
+            DataFrame after ``set_output(transform="pandas")`` or ``"polars"``.
         """
         check_is_fitted(self)
         codes = check_codes(Z, "Z", self.n_components_, type(self).__name__)
-        return self._data.to_rows(map_rows(self.net_.module_.decode, codes, self.device_), codes.dtype)
+        rows = self._data.to_rows(map_rows(self.net_.module_.decode, codes, self.device_), codes.dtype)
+        return in_chosen_container(self, rows, like=Z)
 
 
 def sample_quality(real: np.ndarray, made: np.ndarray) -> dict[str, float]:

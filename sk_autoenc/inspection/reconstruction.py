@@ -120,6 +120,7 @@ class ReconstructionDisplay:
         seen = rows if noisy is None else noisy
         if hasattr(estimator, "reconstruct"):
             reconstructions = estimator.reconstruct(seen)
+            reconstructions = np.asarray(reconstructions) if hasattr(reconstructions, "columns") else reconstructions
         elif hasattr(estimator, "inverse_transform"):
             reconstructions = estimator.inverse_transform(estimator.transform(seen))
         else:
