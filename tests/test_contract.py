@@ -299,7 +299,7 @@ def test_a_pickle_of_a_gpu_model_opens_here(estimator):
 
 def test_unfitted_is_said(any_estimator):
     for name in (*METHODS, "inverse_transform", "score", "predict", "explain"):
-        if hasattr(type(any_estimator), name):
+        if hasattr(any_estimator, name):
             with pytest.raises(NotFittedError):
                 getattr(any_estimator, name)(X)
 

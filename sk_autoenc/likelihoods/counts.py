@@ -77,7 +77,7 @@ class NegativeBinomial(IntegerValued):
     NegativeBinomial()
     """
 
-    _inflated = False
+    _name, _inflated = "negative_binomial", False
 
     def __init__(self, dispersion: Sequence[float] | None = None):
         self.dispersion = dispersion
@@ -199,4 +199,4 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     ZeroInflatedNegativeBinomial()
     """
 
-    _inflated = True
+    _name, _inflated = "zero_inflated", True
