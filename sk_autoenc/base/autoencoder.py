@@ -59,12 +59,18 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         assert request.X is not None, "a loaded model has a preprocessor"
         likelihood.check(request.X)
         return RowPreprocessor(
-            likelihood.resolve(request.X),
+            likelihood.resolve(self._known_rows(request, likelihood)),
             request.shape,
             request.X.dtype.name,
             series_shape=architecture.series_shape if architecture.unequal_lengths else None,
             by_feature=by_feature,
         )
+
+    def _known_rows(self, request: FitRequest, likelihood: Likelihood) -> np.ndarray:
+        """Rows from which a likelihood takes what is open: those that train, or all if it must know every value."""
+        assert request.X is not None
+        splits = self._splits(request)
+        return request.X if likelihood.knows_values or len(splits) != 1 else request.X[splits[0][0].numpy()]
 
     def _check_missing(self, architecture: Architecture, likelihood: Likelihood, alternatives: str) -> None:
         """Refuse series of unequal lengths if the likelihood needs every cell."""
@@ -92,14 +98,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """The encoder as a differentiable function of torch tensors: flat rows in the units of ``X``, to codes."""
         check_is_fitted(self)
         center, scale = self._data.affine(self.device_)
-        return lambda rows: self.net_.module_.encode((rows - center) / scale)
+        return lambda rows: self.net_.module_.encode((rows.float() - center) / scale)
 
     @property
     def decoder_(self) -> Callable[[Tensor], Tensor]:
         """The decoder as a differentiable function of torch tensors: codes, to the mean of flat rows."""
         check_is_fitted(self)
         center, scale = self._data.affine(self.device_)
-        return lambda codes: self._data.likelihood.mean(self.net_.module_.decode(codes)) * scale + center
+        return lambda codes: self._data.likelihood.mean(self.net_.module_.decode(codes.float())) * scale + center
 
     # -- rows in
 

@@ -224,10 +224,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             rows = plan.data.dataset(X, self.device_, y)
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
             net = None if is_first else self.net_
-            if net is not None:
-                net.game = plan.game
-                if self._kept_start:
-                    plan.start.resume(net.plain_module)
+            if net is not None and self._kept_start:
+                plan.start.resume(net.plain_module)
             result = run(
                 plan,
                 rows,
@@ -239,8 +237,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             )
             self._kept_start, self._seen_all = result.kept_start, self._seen_all or result.seen_all
             self._describe(result, rows, whole=not is_chunk)
-            if result.interrupted:
-                raise KeyboardInterrupt
+        if result.interrupted:  # the model has the best weights so far
+            raise KeyboardInterrupt
 
     def _plan_for_loading(self) -> Plan:
         return self._parameters._make_plan(FitRequest(self._seed, shape=self.input_shape_, data=self._data))
@@ -249,6 +247,10 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         """Rows to train on and rows to hold out, by the shared parameters."""
         if request.X is None or request.is_chunk or not self.early_stopping:
             return ()
+        return self._make_splits(request)
+
+    def _make_splits(self, request: FitRequest) -> tuple[Split, ...]:
+        assert request.X is not None
         return make_splits(
             len(request.X),
             self.validation_fraction,

@@ -232,11 +232,11 @@ class AdversarialSampler(NeuralSampler):
             raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
         if self.gradient_penalty == "gulrajani" and self.loss != "wasserstein":
             raise ValueError(
-                f"gradient_penalty='gulrajani' holds the slope of a Wasserstein critic to 1; it does not go with "
-                f"loss={self.loss!r}."
+                "loss must be 'wasserstein' with gradient_penalty='gulrajani', which holds the norm of that critic's "
+                f"gradient to 1; got loss={self.loss!r}."
             )
         if self.spectral_norm and not self._critic_reads_columns:
-            raise ValueError("spectral_norm=True goes with a critic that is an MLP.")
+            raise ValueError(f"critic must be an MLP with spectral_norm=True, got {self.critic!r}.")
 
     def _as_architecture(self, name: str) -> Architecture:
         """The architecture of a player; widths are short for an MLP with leaky ReLUs."""

@@ -16,7 +16,7 @@ from sk_autoenc._compat import StrOptions, in_chosen_container
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.observed import VALUES
-from sk_autoenc.data.splits import FEW_ROWS, Split, split_rows
+from sk_autoenc.data.splits import FEW_ROWS, Split
 from sk_autoenc.data.validation import check_codes
 from sk_autoenc.metrics import energy_distance, precision_recall_density_coverage
 from sk_autoenc.training.inference import map_rows
@@ -104,10 +104,9 @@ class NeuralSampler(NeuralEstimator):
         """Rows are held out for figures also without early stopping, where there are enough for one split."""
         if self.early_stopping:
             return super()._splits(request)
-        n_rows = 0 if request.X is None else len(request.X)
-        if n_rows < FEW_ROWS or request.is_chunk or (request.seen_all and not request.is_first):
+        if request.X is None or request.is_chunk or len(request.X) < FEW_ROWS:
             return ()
-        return (split_rows(n_rows, self.validation_fraction, make_generator(request.seed, "split")),)
+        return self._make_splits(request)
 
     def _selection(self) -> EnergyScores:
         return EnergyScores(self.n_iter_no_change, self.tol, draw_beside, stops=self.early_stopping)

@@ -56,16 +56,17 @@ class FittedState(BaseEstimator):
 
     @contextmanager
     def _rolled_back_on_error(self, fresh: bool):
-        """If ``fit`` fails, the estimator is as it was before, or unfitted. After Ctrl-C it has the weights so far."""
+        """If ``fit`` fails, the estimator predicts as before, or is unfitted; moments of optimizers are not restored.
+
+        A Ctrl-C in training does not come here, because ``run`` keeps the best weights; any other does.
+        """
         before = {} if fresh else dict(vars(self))
         weights = {} if fresh else {k: v.clone() for k, v in self.net_.plain_module.state_dict().items()}
         n_epochs = 0 if fresh else len(self.net_.history)
         try:
             with torch.inference_mode(False), torch.enable_grad():  # the caller may have switched gradients off
                 yield
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and hasattr(self, "n_iter_"):
-                raise
+        except BaseException:
             self._forget()
             if not fresh:
                 self.__dict__.update(before)

@@ -35,9 +35,15 @@ def check_targets(y: Any, n_rows: int, owner: str) -> None:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: X {n_rows}, y {len(found)}.")
 
 
+#: Floats without fractions are classes if there are so many different ones at most.
+_MOST_CLASSES = 50
+
+
 def is_continuous(column: np.ndarray) -> bool:
-    """Whether a column holds numbers with fractions, which are not names of classes."""
-    return column.dtype.kind == "f" and bool((column != np.floor(column)).any())
+    """Whether a column holds floats with fractions, or too many different floats to be names of classes."""
+    if column.dtype.kind != "f":
+        return False
+    return bool((column != np.floor(column)).any()) or len(np.unique(column)) > _MOST_CLASSES
 
 
 def is_targets(value: Any, where: str) -> None:

@@ -58,12 +58,15 @@ def fold_rows(n_rows: int, generator: torch.Generator) -> list[Split]:
 
 
 def split_groups(groups: np.ndarray, fraction: float, generator: torch.Generator) -> Split:
-    """One split of whole groups: as many are held out as come nearest to the fraction of the rows, one at least."""
+    """One split of whole groups, one group at least; a drawn group is held out if that brings the fraction nearer."""
     sizes = np.bincount(groups)
-    order = torch.randperm(len(sizes), generator=generator).numpy()
-    held = np.cumsum(sizes[order])
-    n_held_out = 1 + int(np.abs(held[:-1] - fraction * len(groups)).argmin())
-    return _by_group(groups, order[:n_held_out])
+    wanted = fraction * len(groups)
+    held_out: list[int] = []
+    for group in torch.randperm(len(sizes), generator=generator).tolist():
+        missing = wanted - sizes[held_out].sum()
+        if abs(missing - sizes[group]) < missing:
+            held_out.append(group)
+    return _by_group(groups, np.array(held_out or [int(sizes.argmin())]))
 
 
 def fold_groups(groups: np.ndarray, generator: torch.Generator) -> list[Split]:

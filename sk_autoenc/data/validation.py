@@ -40,7 +40,10 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
     found = np.asarray(as_array(groups))
     if found.shape != (n_rows,):
         raise ValueError(f"groups must be one label for each of the {n_rows} rows of X, got shape {found.shape}.")
-    return np.unique(found, return_inverse=True)[1]
+    try:
+        return np.unique(found, return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError(f"groups must be labels of one kind, such as integers or strings: {error}.") from error
 
 
 def check_codes(Z: Any, name: str, n_components: int, owner: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.base import clone
 from torch import Tensor, nn
 
 from sk_autoenc.likelihoods.discrete import IntegerValued
@@ -106,11 +107,11 @@ class NegativeBinomial(IntegerValued):
     def resolve(self, X: np.ndarray) -> "NegativeBinomial":
         """With the dispersion of each feature, by the method of moments."""
         if self.dispersion is not None:
-            return type(self)([float(value) for value in self.dispersion])
+            return clone(self).set_params(dispersion=[float(value) for value in self.dispersion])
         mean, variance = X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
         excess = np.maximum(variance - mean, np.square(mean) / _GREATEST)
         found = np.square(mean) / np.maximum(excess, np.finfo(float).tiny)
-        return type(self)(np.where(mean > 0, found, 1.0).clip(_LEAST, _GREATEST).tolist())
+        return clone(self).set_params(dispersion=np.where(mean > 0, found, 1.0).clip(_LEAST, _GREATEST).tolist())
 
     def n_outputs(self, n_features: int, *, noise: bool) -> int:
         """The logarithm of a mean for each feature, and a logit where zeros are inflated."""

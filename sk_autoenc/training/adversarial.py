@@ -116,8 +116,9 @@ class AdversarialNet(ObjectiveNet):
         while batches.n_given < len(iterator):
             self.state_.progress = (self._n_done + batches.n_given / len(iterator)) / self._n_planned
             self.notify("on_batch_begin", training=training)
+            n_before = batches.n_given
             self._play(batches)
-            self.notify("on_batch_end", training=training)
+            self.notify("on_batch_end", training=training, n_batches=batches.n_given - n_before)
         self._record_losses(batches.n_given)
 
     def _play(self, batches: FreshBatches) -> None:

@@ -46,14 +46,14 @@ class FiniteGuard(Callback):
 
 
 class RateSchedule(Callback):
-    """Sets the rates of all optimizers before every step.
+    """Sets the rates of all optimizers before every step; a round of a game may take several batches.
 
     Parameters
     ----------
     shape : callable
         Maps the share of the steps that are done to the rate as a share of its peak.
     n_steps : int
-        Number of all steps.
+        Number of all batches.
     """
 
     def __init__(self, shape: Callable[[float], float], n_steps: int):
@@ -62,10 +62,9 @@ class RateSchedule(Callback):
     def on_train_begin(self, net, **kwargs):
         self.schedulers_ = [LambdaLR(optimizer, self._share) for optimizer, _ in net.optimizers()]
 
-    def on_batch_end(self, net, training=False, **kwargs):
-        if training:
-            for scheduler in self.schedulers_:
-                scheduler.step()
+    def on_batch_end(self, net, training=False, n_batches=1, **kwargs):
+        for scheduler in self.schedulers_ * n_batches if training else ():
+            scheduler.step()
 
     def _share(self, step: int) -> float:
         return self.shape((step + 0.5) / self.n_steps)

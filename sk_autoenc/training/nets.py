@@ -227,6 +227,10 @@ class ObjectiveNet(NeuralNet):
                 group["lr"] = group["initial_lr"] = rate * learning_rate  # an earlier schedule ended near zero
                 group["weight_decay"] = weight_decay if group["decays"] else 0.0
 
+    def take_plan(self, game: Any, selection: Selection, evaluation_arguments: Mapping[str, Any]) -> None:
+        """Go on by another plan for the same module; the warm-up stays that of the plan that it began with."""
+        self.game, self.selection, self.evaluation_arguments = game, selection, evaluation_arguments
+
     # -- training
 
     def train(

@@ -119,6 +119,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.objective is None and self.game is None:
             raise ValueError("Plan: objective or game must be given, got None for both.")
+        if len(self.phases) > 1 and not self.splits:
+            raise ValueError(f"phases must be one where no rows are held out, got {len(self.phases)}.")
         if self.splits and self.objective is None and isinstance(self.selection, RowLosses):
             raise ValueError(
                 "Plan: selection=RowLosses needs an objective, which gives the losses of held-out rows, got "

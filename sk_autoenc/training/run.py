@@ -115,7 +115,9 @@ class _Run:
             train, held_out = (self.data.subset(index) for index in plan.splits[0])
         else:
             train, held_out = self.data, None
-        if net is None:
+        if net is not None:
+            net.take_plan(plan.game, plan.selection, plan.evaluation_arguments)
+        else:
             net = make_net(plan, train, seed=self.seed, device=self.device)
         self.observer.net_is_made(net)
         self.observer.attributes(plan.attributes)
@@ -134,8 +136,10 @@ class _Run:
         )
         if kept:
             module = net.plain_module.cpu()
-            plan.start.refit(module, self.data.cpu())
-            module.to(self.device)
+            try:
+                plan.start.refit(module, self.data.cpu())
+            finally:
+                module.to(self.device)
         elif evaluated is not None and evaluated.n_epochs:
             try:
                 for number, phase in enumerate(plan.phases[1:], start=1):

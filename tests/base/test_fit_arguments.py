@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-from sk_autoenc import AAETransformer, AutoencoderTransformer, VAETransformer
+from sk_autoenc import AAETransformer, AutoencoderTransformer, GANSampler, NegativeBinomial, VAETransformer
 from sk_autoenc.data.splits import N_FOLDS, make_splits, split_groups
 from sk_autoenc.data.validation import check_groups
 
@@ -44,6 +44,8 @@ def test_a_split_holds_out_whole_groups_of_about_the_fraction():
     assert not set(groups[chosen]) & set(groups[held_out])
     assert len(held_out) == pytest.approx(180, abs=15)
     assert len(split_groups(np.repeat([0, 1], 400), 0.01, seeded())[1]) == 400  # one group at least
+    for seed in range(6):
+        assert len(split_groups(np.repeat([0, 1], [900, 100]), 0.1, seeded(seed))[1]) == 100
 
 
 def test_a_single_group_cannot_be_split():
@@ -70,6 +72,19 @@ def test_networks_are_evaluated_on_groups_that_they_have_not_seen(kind):
     assert len(Watch.seen) >= N_FOLDS
     for chosen, held_out in Watch.seen:
         assert not set(PEOPLE[chosen]) & set(PEOPLE[held_out])
+
+
+def test_samplers_hold_out_whole_groups_for_their_figures():
+    Watch.seen.clear()
+    rows, groups = rng.normal(size=(700, 2)), np.repeat(np.arange(70), 10)
+    GANSampler(architecture=(4,), critic=(4,), max_iter=1, callbacks=[Watch()], random_state=0).fit(rows, groups=groups)
+    ((chosen, held_out),) = Watch.seen
+    assert not set(groups[chosen]) & set(groups[held_out])
+
+
+def test_groups_are_labels_of_one_kind():
+    with pytest.raises(ValueError, match="groups must be labels of one kind"):
+        AutoencoderTransformer(1).fit(X, groups=["a", None] * 40)
 
 
 def test_groups_are_one_label_a_row():
@@ -104,3 +119,37 @@ def test_missing_values_name_the_way_out(kind, way):
     rows[3, 1] = np.nan
     with pytest.raises(ValueError, match=rf"contains NaN. {kind.__name__} needs every cell.*SimpleImputer.*{way}"):
         kind().fit(rows)
+
+
+# -- what goes on, and what breaks off
+
+
+def test_a_further_fit_is_evaluated_by_the_arguments_of_its_own_plan():
+    options = {"architecture": (4,), "max_iter": 2, "init": "random", "warm_start": True, "random_state": 0}
+    model = VAETransformer(1, n_importance_samples=1, **options).fit(X)
+    model.set_params(n_importance_samples=8).fit(X)
+    assert model.net_.evaluation_arguments == {"n_draws": 8}
+
+
+def test_ctrl_c_outside_training_leaves_the_model_of_before(monkeypatch):
+    def press(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    options = {"architecture": (4,), "max_iter": 2, "random_state": 0}
+    fresh, again = AutoencoderTransformer(1, **options), AutoencoderTransformer(1, **options, warm_start=True).fit(X)
+    before = again.transform(X)
+    monkeypatch.setattr(AutoencoderTransformer, "_describe", press)
+    for model in (fresh, again):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X)
+    assert not hasattr(fresh, "net_")
+    np.testing.assert_array_equal(again.transform(X), before)
+
+
+def test_likelihoods_take_nothing_from_rows_that_are_held_out():
+    rows = rng.poisson(3.0, (700, 2)).astype(float)
+    Watch.seen.clear()
+    options = {"architecture": (4,), "max_iter": 1, "callbacks": [Watch()], "random_state": 0}
+    model = AutoencoderTransformer(1, likelihood="negative_binomial", **options).fit(rows)
+    ((chosen, _),) = Watch.seen
+    assert model._data.likelihood.dispersion == NegativeBinomial().resolve(rows[chosen]).dispersion

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from sk_autoenc import ConditionalGANSampler, Convolutional, load, save
-from sk_autoenc.data.conditions import ConditionedRows
+from sk_autoenc.data.conditions import ConditionedRows, is_continuous
 from sk_autoenc.data.resampling import rows_to_add
 from sk_autoenc.likelihoods import Gaussian
 from sk_autoenc.nn.gan import Critic
@@ -257,3 +257,10 @@ def test_what_is_added_has_the_form_of_what_came():
     assert X_32.dtype == np.float32
     with pytest.raises(ValueError, match="balances classes"):
         ConditionalGANSampler(**CHEAP).fit_resample(X, X[:, 0] + 0.5)
+
+
+def test_many_different_floats_are_numbers_and_integers_are_classes():
+    assert is_continuous(np.arange(60.0))
+    assert not is_continuous(np.arange(60))
+    assert not is_continuous(np.repeat([0.0, 1.0], 30))
+    assert is_continuous(np.array([0.5, 1.0]))

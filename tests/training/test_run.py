@@ -98,6 +98,11 @@ def test_a_plan_needs_something_to_minimise():
         Plan(module=ToyGan)
 
 
+def test_later_phases_need_held_out_rows():
+    with pytest.raises(ValueError, match="phases must be one where no rows are held out, got 2"):
+        Plan(module=Slope, objective=squared_error, phases=(Phase(2), Phase(1)))
+
+
 def test_terms_of_whole_batches_are_no_losses_of_rows():
     def objective(output, batch):
         return {"mean": output.mean()}
