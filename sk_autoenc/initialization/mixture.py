@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -71,7 +72,8 @@ def best_mixture(X: np.ndarray, kind: str, seed: int) -> GaussianMixture | None:
         if size * n_parameters * _ROWS_PER_COLUMN > len(X) or misses == _MISSES:
             break
         model = GaussianMixture(size, covariance_type=kind, n_init=2, random_state=seed)
-        with warnings.catch_warnings():
+        # With dispatch to other array libraries, mixtures do not start at k-means.
+        with warnings.catch_warnings(), config_context(array_api_dispatch=False):
             warnings.simplefilter("ignore", ConvergenceWarning)
             bic = model.fit(X.astype(np.float64)).bic(X)
         misses = 0 if bic < lowest else misses + 1
