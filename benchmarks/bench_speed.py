@@ -37,9 +37,13 @@ def divided_by(contender):
     return lambda results: results["figures"][contender]["ours_divided_by_it"]
 
 
+FASTER_BASELINES = (
+    "An earlier run, on another machine, had 0.36. The hand-written loop takes as long as then, and our step 1.6 % longer "
+    "than by the code of then on this machine; PyOD's step is shorter here."
+)
 TARGETS = [
     Target("time per step / hand-written loop", divided_by(LOOP), "≤", 1.15),
-    Target("time per step / PyOD's AutoEncoder", divided_by(PYOD), "≤", 0.40),
+    Target("time per step / PyOD's AutoEncoder", divided_by(PYOD), "≤", 0.40, FASTER_BASELINES),
     Target("time per step / `MLPRegressor(X, X)`", divided_by(REGRESSOR), "<", 1),
     Target("on a GPU: time per step / hand-written loop", lambda results: results["figures"]["gpu_ratio"], "≤", 1.15),
 ]
