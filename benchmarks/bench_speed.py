@@ -38,8 +38,8 @@ def divided_by(contender):
 
 
 FASTER_BASELINES = (
-    "An earlier run, on another machine, had 0.36. The hand-written loop takes as long as then, and our step 1.6 % longer "
-    "than by the code of then on this machine; PyOD's step is shorter here."
+    "An earlier run, on another machine, had 0.36. The hand-written loop takes as long as then, and our step 1.6 % "
+    "longer than by the code of then on this machine; PyOD's step is shorter here."
 )
 TARGETS = [
     Target("time per step / hand-written loop", divided_by(LOOP), "≤", 1.15),
