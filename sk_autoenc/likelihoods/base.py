@@ -36,10 +36,13 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
     may_be_missing = False
 
     #: Whether probabilistic PCA or factor analysis is the linear model of this likelihood, and PCA its autoencoder.
+    #: A likelihood that says so is derived from ``Gaussian``, whose noise the linear model sets.
     has_linear_model = False
 
-    #: Whether noise has a scale for each feature, so that models do not depend on the features' units.
-    scales_by_feature = False
+    @property
+    def scales_by_feature(self) -> bool:
+        """Whether noise has a scale for each feature, so that models do not depend on the features' units."""
+        return False
 
     # -- rows
 

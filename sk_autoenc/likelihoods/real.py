@@ -91,7 +91,7 @@ class Gaussian(Likelihood):
         return np.ones(n_features, dtype=bool)
 
     @property
-    def scales_by_feature(self) -> bool:  # type: ignore[override]
+    def scales_by_feature(self) -> bool:
         """Whether each feature has a variance of its own."""
         return self.variance in ("row", "feature")
 
