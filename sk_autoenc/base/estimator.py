@@ -208,7 +208,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 seed=draw_seed(self.random_state) if fresh else self._seed,
                 X=X,
                 y=y,
-                groups=check_groups(groups, len(X)),
+                groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
                 data=None if fresh else self._data,
                 is_first=is_first,
@@ -219,7 +219,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             if fresh:
                 self.device_ = resolve_device(self.device)
                 # Nothing is fitted to rows that are held out from the final network.
-                chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(len(X))
+                chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(X.shape[0])
                 plan.data.fit(X, chosen, y)
             rows = plan.data.dataset(X, self.device_, y)
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
@@ -252,7 +252,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
     def _make_splits(self, request: FitRequest) -> tuple[Split, ...]:
         assert request.X is not None
         return make_splits(
-            len(request.X),
+            request.X.shape[0],  # sparse rows have no length
             self.validation_fraction,
             make_generator(request.seed, "split"),
             is_first=request.is_first,
