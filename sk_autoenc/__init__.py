@@ -4,6 +4,7 @@ from sk_autoenc.architectures import MLP, Convolutional, Recurrent
 from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
+from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
@@ -29,6 +30,7 @@ __all__ = [
     "AutoencoderTransformer",
     "Bernoulli",
     "Categorical",
+    "ClassSampler",
     "ConditionalGANSampler",
     "Convolutional",
     "GANSampler",

@@ -1,11 +1,13 @@
 """One cheap instance of every public estimator and of every way of training; all common tests run over this list."""
 
 from sklearn.decomposition import PCA
+from sklearn.neighbors import KernelDensity
 
 from sk_autoenc import (
     MLP,
     AAETransformer,
     AutoencoderTransformer,
+    ClassSampler,
     ConditionalGANSampler,
     Convolutional,
     GANSampler,
@@ -51,6 +53,9 @@ SAMPLERS = [
     GANSampler(**_CHEAP, loss="wasserstein", n_critic=2, early_stopping=True, values="unbounded"),
     GANSampler(**_CHEAP, loss="hinge", spectral_norm=True, critic=(8, 8), ema=0.0, n_components=3),
 ]
+
+#: Models that draw rows of classes and keep a model for each; they are no networks themselves.
+CLASS_SAMPLERS = [ClassSampler(KernelDensity(), random_state=0)]
 
 #: The same for rows with targets.
 CONDITIONAL_SAMPLERS = [

@@ -1,12 +1,18 @@
-"""scikit-learn's own checks over every public estimator."""
+"""scikit-learn's own checks over every public estimator, and imbalanced-learn's over those that add rows."""
 
+from imblearn.utils.estimator_checks import parametrize_with_checks as parametrize_with_imblearn_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tests.instances import CONDITIONAL_SAMPLERS, DETECTORS, EXPECTED_FAILURES, INSTANCES, SAMPLERS
+from tests.instances import CLASS_SAMPLERS, CONDITIONAL_SAMPLERS, DETECTORS, EXPECTED_FAILURES, INSTANCES, SAMPLERS
 
-ALL = INSTANCES + DETECTORS + SAMPLERS + CONDITIONAL_SAMPLERS
+ALL = INSTANCES + DETECTORS + SAMPLERS + CONDITIONAL_SAMPLERS + CLASS_SAMPLERS
 
 
 @parametrize_with_checks(ALL, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
 def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_imblearn_checks(CONDITIONAL_SAMPLERS + CLASS_SAMPLERS)
+def test_imbalanced_learn_check(estimator, check):
     check(estimator)
