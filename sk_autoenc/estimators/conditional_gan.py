@@ -63,7 +63,7 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
     loss : str, default="relativistic"
         As in :class:`GANSampler`: ``"relativistic"``, ``"non_saturating"``, ``"minimax"``, ``"least_squares"``,
         ``"hinge"`` or ``"wasserstein"``.
-    gradient_penalty : {"auto", "r1", "r1_r2", "gulrajani"} or None, default="auto"
+    gradient_penalty : {"auto", "r1", "r1_r2", "gulrajani", "clipping"} or None, default="auto"
         Penalty on the critic's slope, as in :class:`GANSampler`.
     n_critic : int or "auto", default="auto"
         Steps of the critic for each of the generator; ``"auto"`` is 5 for ``loss="wasserstein"``, else 1.
@@ -318,8 +318,9 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
             Number of rows; with ``y``, number for each of its entries.
         random_state : int, RandomState instance or None, default=None
             Seeds the draws; an integer gives the same rows at every call.
-        y : array-like of shape (n,) or (n, n_targets), or None, default=None
-            Targets to draw rows for, in this order; None draws targets in the proportions of the training rows.
+        y : scalar, array-like of shape (n,) or (n, n_targets), or None, default=None
+            Targets to draw rows for, in this order: a class, a number, or several; None draws targets in the
+            proportions of the training rows.
 
         Returns
         -------
@@ -335,6 +336,7 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
             y = self._data.draw_targets(n_samples, generator)
             condition = torch.from_numpy(self._data.encode(y))
         else:
+            y = [y] if np.ndim(y) == 0 else self._data.in_order(y)
             condition = torch.from_numpy(self._data.encode(y)).repeat_interleave(n_samples, dim=0)
             y = self._data.as_given([np.repeat(column, n_samples) for column in columns_of(y)])
         return in_chosen_container(self, self._draw(len(condition), generator, condition)), y
