@@ -6,6 +6,7 @@ from sklearn.neighbors import KernelDensity
 from sk_autoenc import (
     MLP,
     AAETransformer,
+    AutoencoderRecommender,
     AutoencoderTransformer,
     ClassSampler,
     ConditionalGANSampler,
@@ -61,6 +62,13 @@ CLASS_SAMPLERS = [ClassSampler(KernelDensity(), random_state=0)]
 CONDITIONAL_SAMPLERS = [
     ConditionalGANSampler(**_CHEAP),
     ConditionalGANSampler(**_CHEAP, conditioning="projection", loss="non_saturating", gradient_penalty="r1"),
+]
+
+#: Recommenders, whose rows are sparse.
+RECOMMENDERS = [
+    AutoencoderRecommender(2, max_iter=3, random_state=0, device="cpu"),
+    AutoencoderRecommender(2, kind="variational", architecture=(8,), max_iter=3, random_state=0, device="cpu"),
+    AutoencoderRecommender(2, baseline=None, early_stopping=False, max_iter=3, random_state=0, device="cpu"),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

@@ -3,9 +3,17 @@
 from imblearn.utils.estimator_checks import parametrize_with_checks as parametrize_with_imblearn_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tests.instances import CLASS_SAMPLERS, CONDITIONAL_SAMPLERS, DETECTORS, EXPECTED_FAILURES, INSTANCES, SAMPLERS
+from tests.instances import (
+    CLASS_SAMPLERS,
+    CONDITIONAL_SAMPLERS,
+    DETECTORS,
+    EXPECTED_FAILURES,
+    INSTANCES,
+    RECOMMENDERS,
+    SAMPLERS,
+)
 
-ALL = INSTANCES + DETECTORS + SAMPLERS + CONDITIONAL_SAMPLERS + CLASS_SAMPLERS
+ALL = INSTANCES + DETECTORS + SAMPLERS + CONDITIONAL_SAMPLERS + CLASS_SAMPLERS + RECOMMENDERS
 
 
 @parametrize_with_checks(ALL, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)

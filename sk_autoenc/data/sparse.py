@@ -92,6 +92,11 @@ class SparseBlock:
         """The same places with other values."""
         return type(self)(self.offsets, self.columns, values, self.n_features)
 
+    def csr(self) -> sparse.csr_array:
+        """The rows as a scipy array; entries on the CPU are shared."""
+        values, columns, offsets = (part.cpu().numpy() for part in (self.values, self.columns, self.offsets))
+        return sparse.csr_array((values, columns, offsets), shape=self.shape)
+
     def dense(self) -> Tensor:
         """All cells, with zeros where there is no entry; ``(n, n_features)``."""
         cells = torch.zeros(self.shape, dtype=self.values.dtype, device=self.device)
