@@ -84,7 +84,7 @@ def blended(net_scores: Any, linear_scores: Any, share: float, popularity: np.nd
         if part is not None and weight:
             scores += np.float32(weight) * standardized(part, known)
     scores[is_empty] = standardized(popularity[None], known)
-    scores[:, ~known] = scores.min(axis=1, keepdims=True)
+    scores[:, ~known] = scores.min(axis=1, keepdims=True) - 1
     return scores
 
 
