@@ -21,7 +21,7 @@ from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.base.state import FittedState
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.splits import Split, make_splits
-from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape
+from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape, refuse_sparse
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
     check_net_params,
@@ -131,6 +131,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
         Arrays with more axes are flattened. ``input_shape_`` keeps the shape of a row, in which rows are returned.
         """
+        refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
         if finite:
