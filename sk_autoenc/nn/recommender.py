@@ -11,14 +11,18 @@ from sk_autoenc.nn.variational import GREATEST, LEAST, Posterior
 
 
 class SparseLinear(Linear):
-    """A linear layer of rows given by their entries, or of dense rows; an entry costs one row of the weights."""
+    """A linear layer of rows given by their entries, or of dense rows; an entry costs one column of the weights."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__(in_features, out_features)
+        # The weights of an input stand side by side in memory, as a sum over entries reads them.
+        self.weight = nn.Parameter(self.weight.detach().T.contiguous().T)
 
     def forward(self, x: Any) -> Tensor:
         if isinstance(x, Tensor):
             return super().forward(x)
-        by_column = self.weight.T.contiguous()
         summed = F.embedding_bag(
-            x.columns, by_column, x.offsets, per_sample_weights=x.values, mode="sum", include_last_offset=True
+            x.columns, self.weight.T, x.offsets, per_sample_weights=x.values, mode="sum", include_last_offset=True
         )
         return summed + self.bias
 
@@ -86,7 +90,5 @@ def of_unit_length(x: Any) -> Any:
 def multinomial_log_prob(logits: Tensor, x: Any) -> Tensor:
     r""":math:`\sum_i x_i \log \mathrm{softmax}(a)_i` of each row, without the multinomial coefficient; ``(n,)``."""
     rows = x.rows
-    found = x.values * logits[rows, x.columns]
-    total = torch.zeros(len(x), device=logits.device, dtype=logits.dtype)
-    totals = torch.zeros_like(total).index_add_(0, rows, x.values)
-    return total.index_add_(0, rows, found) - totals * logits.logsumexp(-1)
+    found = x.values * logits.log_softmax(-1)[rows, x.columns]
+    return torch.zeros(len(x), device=logits.device, dtype=logits.dtype).index_add_(0, rows, found)
