@@ -260,10 +260,8 @@ def run(options) -> None:
     if options.in_process:
         print(json.dumps(measure_memory(options)))
         return
-    figures = stored_figures("recommender", options)
-    for part in options.parts:
-        figures[part] = PARTS[part](options)
-    save(options, figures)
+    figures = {part: PARTS[part](options) for part in options.parts}
+    save(options, {**stored_figures("recommender", options), **figures})
 
 
 def report(results) -> str:
