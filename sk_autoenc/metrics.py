@@ -21,6 +21,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_random_state, check_scalar
 
+from sk_autoenc.data.interactions import best_first
 from sk_autoenc.data.validation import as_array, flattened
 
 Rows: TypeAlias = Any  # arrays, lists, DataFrames
@@ -504,7 +505,7 @@ def fold_in_split(X: Any, fraction: float = 0.8, random_state: Seed = None) -> F
     --------
     >>> from scipy.sparse import csr_array
     >>> given, held_out = fold_in_split(csr_array([[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]), random_state=0)
-    >>> given.count_nonzero(), held_out.count_nonzero()
+    >>> given.nnz, held_out.nnz
     (5, 1)
     """
     check_scalar(fraction, "fraction", Real, min_val=0, max_val=1, include_boundaries="neither")
@@ -585,15 +586,6 @@ def recall_at_k(y_true: Any, y_score: Any, k: int = 20, *, exclude: Any = None) 
     """
     hits, n_true = _hits(y_true, y_score, k, exclude)
     return hits.sum(axis=1) / np.minimum(n_true, k)
-
-
-def best_first(scores: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the ``k`` highest scores of each row, the highest first; every row by itself."""
-    k = min(k, scores.shape[1])
-    chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    chosen.sort(axis=1)  # of equal scores the lower column first
-    order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(chosen, order, axis=1)
 
 
 def _hits(y_true: Any, y_score: Any, k: int, exclude: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import ndcg_score
 
-from sk_autoenc.metrics import best_first, fold_in_split, ndcg_at_k, recall_at_k
+from sk_autoenc.data.interactions import best_first
+from sk_autoenc.metrics import fold_in_split, ndcg_at_k, recall_at_k
 
 rng = np.random.default_rng(0)
 X = sparse.random_array((40, 30), density=0.2, rng=rng, format="csr")

@@ -46,3 +46,12 @@ class Interactions:
     def state(self) -> dict[str, Any]:
         """The arguments of ``__init__``, for files without pickle."""
         return {"n_items": self.n_items, "threshold": self.threshold}
+
+
+def best_first(scores: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the ``k`` highest scores of each row, the highest first; every row by itself."""
+    k = min(k, scores.shape[1])
+    chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    chosen.sort(axis=1)  # of equal scores the lower column first
+    order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(chosen, order, axis=1)

@@ -17,12 +17,12 @@ from sk_autoenc.architectures import Architecture, architecture_object, as_archi
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.base.stored import storable_recommender
 from sk_autoenc.data.dataset import Batch, Rows, WholeBatches
-from sk_autoenc.data.interactions import Interactions
+from sk_autoenc.data.interactions import Interactions, best_first
 from sk_autoenc.data.sparse import SparseBlock
 from sk_autoenc.data.splits import Split, split_rows
 from sk_autoenc.data.validation import as_array, check_range, keep_shape
 from sk_autoenc.initialization.ease import ease_weights, item_gram
-from sk_autoenc.metrics import FoldIn, best_first, fold_in_split, ndcg_at_k
+from sk_autoenc.metrics import FoldIn, fold_in_split, ndcg_at_k
 from sk_autoenc.nn.recommender import MultinomialAutoencoder, RecommenderOutput, SparseLinear, multinomial_log_prob
 from sk_autoenc.training.inference import LARGE_BLOCK, map_blocks
 from sk_autoenc.training.plan import Phase, Plan
