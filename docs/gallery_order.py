@@ -9,6 +9,7 @@ ORDER = {
         "plot_beta",
         "plot_adversarial",
     ],
+    "tables": ["plot_imputation"],
     "outliers": ["plot_outliers", "plot_heart_beats", "plot_server_metric"],
     "images": ["plot_inpainting", "plot_vae_manifold"],
     "series": ["plot_beat_features", "plot_molecules"],

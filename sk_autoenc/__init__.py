@@ -7,6 +7,7 @@ from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
 from sk_autoenc.estimators.gan import GANSampler
+from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
 from sk_autoenc.estimators.vae import VAETransformer
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP",
     "AAETransformer",
+    "AutoencoderImputer",
     "AutoencoderRecommender",
     "AutoencoderTransformer",
     "Bernoulli",

@@ -6,6 +6,7 @@ from sklearn.neighbors import KernelDensity
 from sk_autoenc import (
     MLP,
     AAETransformer,
+    AutoencoderImputer,
     AutoencoderRecommender,
     AutoencoderTransformer,
     ClassSampler,
@@ -69,6 +70,12 @@ RECOMMENDERS = [
     AutoencoderRecommender(2, max_iter=3, random_state=0, device="cpu"),
     AutoencoderRecommender(2, kind="variational", architecture=(8,), max_iter=3, random_state=0, device="cpu"),
     AutoencoderRecommender(2, baseline=None, early_stopping=False, max_iter=3, random_state=0, device="cpu"),
+]
+
+#: Models that fill missing cells.
+IMPUTERS = [
+    AutoencoderImputer(**_CHEAP),
+    AutoencoderImputer(**_CHEAP, early_stopping=False, shrinkage=0.1, add_indicator=True, keep_empty_features=True),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

@@ -22,6 +22,7 @@ RANKS = {
     "data": 1,
     "nn": 1,
     "metrics": 2,
+    "table_metrics": 2,
     "priors": 2,
     "likelihoods": 2,
     "architectures": 2,

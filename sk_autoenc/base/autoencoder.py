@@ -160,8 +160,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
                 )
             inpaint = ", and inpaint fills cells of rows like those of fit" if hasattr(self, "inpaint") else ""
             return (
-                f"Input X contains NaN. {type(self).__name__} needs every cell: make_pipeline(SimpleImputer(), ...) "
-                f"fills them before it{inpaint}."
+                f"Input X contains NaN. {type(self).__name__} needs every cell: "
+                f"make_pipeline(AutoencoderImputer(), ...) fills them before it{inpaint}."
             )
         if refusal.startswith("could not convert string"):
             hint = self._current._likelihood_for(as_architecture(architecture)).string_hint()

@@ -55,6 +55,8 @@ class FitRequest:
         The number of each row's group; rows of one group are held out together.
     shape : tuple of int
         Shape of a row in ``X``.
+    columns : list of Column or None
+        What is known of the columns of a data frame; ``X`` then holds its numbers, and numbers of levels.
     data : object or None
         The preprocessor of the fit that is continued; None in a fresh fit.
     is_first : bool
@@ -70,6 +72,7 @@ class FitRequest:
     y: Any = None
     groups: np.ndarray | None = None
     shape: tuple[int, ...] = ()
+    columns: Any = None
     data: Any = None
     is_first: bool = True
     is_chunk: bool = False
@@ -211,6 +214,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 y=y,
                 groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
+                columns=getattr(self, "columns_", None),
                 data=None if fresh else self._data,
                 is_first=is_first,
                 is_chunk=is_chunk,

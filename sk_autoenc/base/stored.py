@@ -11,6 +11,8 @@ from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import likelihood_of
 from sk_autoenc.base.gan import length_of_codes
 from sk_autoenc.base.generative import names_of_priors
+from sk_autoenc.data.columns import Column
+from sk_autoenc.data.incomplete import IncompleteRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.likelihoods import Gaussian, Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
@@ -98,6 +100,18 @@ def storable_recommender(data: type):
         "item_popularity_": storage.array("f8", None, low=0),
     }
     return _storable(_check_params, _check_recommender, fields, {})
+
+
+def storable_imputer(kind: Any) -> Any:
+    """Class decorator of imputers."""
+    fields = {
+        "_data": _same_class(IncompleteRows),
+        "linear_": storage.flag,
+        "shrinkage_": storage.number(),
+        "empty_features_": storage.array("i8", None, low=0),
+        "missing_features_": storage.array("i8", None, low=0),
+    }
+    return _storable(_check_imputer_params, _check_imputer, fields, {"columns_": _list_of_columns})(kind)
 
 
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
@@ -188,6 +202,19 @@ def _check_sampler_params(model: Any) -> None:
         storage.number()(strategy, where)
 
 
+def _list_of_columns(value: Any, where: str) -> None:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{where} must be a list of columns, got {short(value)}.")
+    for i, item in enumerate(value):
+        instance(Column)(item, f"{where}[{i}]")
+
+
+def _check_imputer_params(model: Any) -> None:
+    _check_params(model)
+    if model.missing_values is not None:
+        storage.number(finite=False)(model.missing_values, f"{type(model).__name__}.missing_values")
+
+
 def _check_architecture(architecture: Any, where: str) -> None:
     if hasattr(architecture, "make_encoder"):
         instance(Architecture)(architecture, where)
@@ -254,6 +281,35 @@ def _check_recommender(kind: type, plain: Plain) -> None:
         raise ValueError(f"{called}.blend_ is {share:g}, but blend={parameters.blend} in the fit.")
     if (weights is None) != (plain["l2_"] is None):
         raise ValueError(f"{called}.l2_ must be None where linear_weights_ is, and only there.")
+
+
+def _check_imputer(kind: type, plain: Plain) -> None:
+    called, n_features = kind.__name__, plain["n_features_in_"]
+    check_rows(called, plain)
+    _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], 1)
+    if plain["_data"].n_features != n_features:
+        raise ValueError(f"_data is for {plain['_data'].n_features} columns, but n_features_in_ is {n_features}.")
+    columns = plain.get("columns_")
+    wanted = (0,) * n_features if columns is None else tuple(column.n_levels for column in columns)
+    if plain["_data"].n_levels != wanted:
+        raise ValueError(f"{called}._data must have the levels of columns_, and none without these.")
+    covariance = plain["_weights"].get("covariance")
+    if covariance is None or covariance.ndim != 2 or not _is_positive_definite(covariance):
+        raise ValueError(f"{called}: the weights must have a covariance that is positive definite.")
+    for name in ("empty_features_", "missing_features_"):
+        if len(plain[name]) and plain[name].max() >= n_features:
+            raise ValueError(f"{called}.{name} must hold numbers below n_features_in_={n_features}.")
+    _check_curves(called, plain)
+
+
+def _is_positive_definite(matrix: np.ndarray) -> bool:
+    if matrix.shape[0] != matrix.shape[1] or not np.array_equal(matrix, matrix.T):
+        return False
+    try:
+        np.linalg.cholesky(matrix.astype(np.float64))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def check_rows(called: str, plain: Plain) -> None:

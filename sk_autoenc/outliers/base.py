@@ -191,7 +191,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             name = type(self).__name__
             raise ValueError(
                 f"X contains NaN, and {name} takes no missing values; put an imputer before it, for instance "
-                f"make_pipeline(SimpleImputer(), {name}())."
+                f"make_pipeline(AutoencoderImputer(), {name}())."
             )
         check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
