@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save_file
 
 from sk_autoenc import (
     MLP,
     AAETransformer,
+    AutoencoderImputer,
     AutoencoderRecommender,
     AutoencoderTransformer,
     Categorical,
@@ -40,6 +42,7 @@ from sk_autoenc import (
 )
 
 ROWS = np.random.default_rng(0).standard_normal((40, 4))
+FRAME = pd.DataFrame({"x": ROWS[:, 0], "c": np.where(ROWS[:, 1] > 0, "a", "b"), "b": ROWS[:, 2] > 0})
 
 
 class Content(NamedTuple):
@@ -96,6 +99,8 @@ def examples_of_files() -> dict[str, Content]:
             ReconstructionOutlierDetector(AutoencoderTransformer(**cheap), n_estimators=2, residual="latent"),
             ROWS,
         ),
+        "imputer": (AutoencoderImputer(**cheap, add_indicator=True), np.where(ROWS > 1, np.nan, ROWS)),
+        "imputer_of_frames": (AutoencoderImputer(**cheap), FRAME),
         "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }
@@ -425,7 +430,9 @@ def outcome(content: Content, path: Path) -> str:
 
 def _use(opened: Any) -> None:
     """What opens can be used, or says by ``ValueError`` why not."""
-    rows = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
+    rows: Any = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
+    if hasattr(opened, "columns_"):
+        rows = FRAME.mask(ROWS[:, :3] > 0.5)
     calls = (
         {"sample": 3} if hasattr(opened, "latent_") else dict.fromkeys(("transform", "predict", "score_items"), rows)
     )

@@ -66,7 +66,7 @@ class NeuralImputer(TransformerMixin, NeuralEstimator):
 
     def _encoded(self, X, *, reset: bool) -> np.ndarray:
         if not hasattr(X, "columns"):
-            raise TypeError(f"X must be a data frame with the columns of fit, got {type(X).__name__}.")
+            raise ValueError(f"X must be a data frame with the columns of fit, got {type(X).__name__}.")
         validate_data(self, X, reset=reset, skip_check_array=True)
         rows = self._table(self.unseen if reset else self._parameters.unseen).encode(X)
         keep_shape(self, rows.shape[1:], rows.shape[1:], reset=reset)

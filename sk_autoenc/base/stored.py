@@ -289,10 +289,7 @@ def _check_imputer(kind: type, plain: Plain) -> None:
     _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], 1)
     if plain["_data"].n_features != n_features:
         raise ValueError(f"_data is for {plain['_data'].n_features} columns, but n_features_in_ is {n_features}.")
-    columns = plain.get("columns_")
-    wanted = (0,) * n_features if columns is None else tuple(column.n_levels for column in columns)
-    if plain["_data"].n_levels != wanted:
-        raise ValueError(f"{called}._data must have the levels of columns_, and none without these.")
+    _check_columns(called, plain)
     covariance = plain["_weights"].get("covariance")
     if covariance is None or covariance.ndim != 2 or not _is_positive_definite(covariance):
         raise ValueError(f"{called}: the weights must have a covariance that is positive definite.")
@@ -300,6 +297,22 @@ def _check_imputer(kind: type, plain: Plain) -> None:
         if len(plain[name]) and plain[name].max() >= n_features:
             raise ValueError(f"{called}.{name} must hold numbers below n_features_in_={n_features}.")
     _check_curves(called, plain)
+
+
+def _check_columns(called: str, plain: Plain) -> None:
+    """Refuse levels that are not those of the columns of a data frame, and names that are not theirs."""
+    columns, n_levels = plain.get("columns_"), plain["_data"].n_levels
+    if columns is None:
+        if any(n_levels):
+            raise ValueError(f"{called} lacks 'columns_'.")
+        return
+    if n_levels != tuple(column.n_levels for column in columns):
+        raise ValueError(f"{called}._data must have the levels of columns_.")
+    names = [column.name for column in columns]
+    if all(isinstance(name, str) for name in names) and "feature_names_in_" not in plain:
+        raise ValueError(f"{called} lacks 'feature_names_in_'.")
+    if "feature_names_in_" in plain and names != list(plain["feature_names_in_"]):
+        raise ValueError(f"{called}.feature_names_in_ must be the names of columns_.")
 
 
 def _is_positive_definite(matrix: np.ndarray) -> bool:

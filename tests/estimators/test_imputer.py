@@ -406,7 +406,7 @@ def test_errors_name_what_is_wrong(model):
         model.sample_imputations(X, 0)
     frame, _ = a_table()
     fitted = AutoencoderImputer(max_iter=1).fit(frame)
-    with pytest.raises(TypeError, match="must be a data frame"):
+    with pytest.raises(ValueError, match="must be a data frame"):
         fitted.transform(X)
     with pytest.raises(ValueError, match="'text'"):
         fitted.transform(frame.assign(text="never seen"))
