@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.common import Target, arguments, data_file, fixed, save, table, use_threads
+from benchmarks.common import Target, arguments, data_file, fixed, save, stored_figures, table, use_threads
 from sk_autoenc import AutoencoderImputer
 
 MECHANISMS, RATES = ("MCAR", "MAR"), (0.1, 0.3, 0.5)
@@ -313,18 +313,26 @@ def accuracy_after(train, test, y_train, y_test) -> float:
 
 
 def run(options) -> None:
-    """Measure and store after each seed."""
+    """Measure and store after each table; earlier runs of other tables, rates and seeds are kept."""
     use_threads(options.threads)
     warnings.simplefilter("ignore", ConvergenceWarning)
     warnings.filterwarnings("ignore", message="X: the columns|Skipping features|X has feature names")
     names = options.tables or (("diabetes",) if options.quick else TABLES)
     rates = options.rates or ((0.3,) if options.quick else RATES)
-    cells = []
+    cells = {place(cell): cell for cell in stored_figures("imputation", options).get("cells", [])}
     for seed in range(1 if options.quick else options.seeds):
         for name in names:
             for mechanism in MECHANISMS:
-                cells += [measure(name, mechanism, rate, seed, options.quick) for rate in rates]
-            save(options, {"cells": cells}, seeds=seed + 1, most_train=MOST_TRAIN, most_test=MOST_TEST)
+                for rate in rates:
+                    cell = measure(name, mechanism, rate, seed, options.quick)
+                    cells[place(cell)] = cell
+            found = [cells[at] for at in sorted(cells)]
+            save(options, {"cells": found}, most_train=MOST_TRAIN, most_test=MOST_TEST)
+
+
+def place(cell: dict) -> tuple:
+    """What a cell is of: table, mechanism, rate and seed."""
+    return cell["table"], cell["mechanism"], cell["rate"], cell["seed"]
 
 
 def report(results) -> str:
