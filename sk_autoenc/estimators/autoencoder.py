@@ -318,6 +318,8 @@ class AutoencoderTransformer(InpaintingAutoencoder):
             keeps_start_unevaluated=is_plain and self.early_stopping and not request.is_chunk,
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
+            # The contractive penalty differentiates inside the module, where vmap cannot.
+            is_batchable=architecture.is_batchable and likelihood.is_batchable and not self.contraction,
             verbose=self.verbose,
         )
 

@@ -420,6 +420,7 @@ class VAETransformer(DensityAutoencoder):
             n_warmup_epochs=self._warmup_epochs(resolved),
             evaluation_arguments={"n_draws": n_evaluated},
             attributes={"prior_": prior or NormalPrior(n_components=self.n_components)} if request.is_first else {},
+            is_batchable=prior is None and resolved.architecture.is_batchable and resolved.data.likelihood.is_batchable,
             verbose=self.verbose,
         )
 

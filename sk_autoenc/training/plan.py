@@ -97,8 +97,10 @@ class Plan:
         Arguments of the module in the evaluation of held-out rows.
     attributes : mapping
         Fitted attributes to set before training.
+    is_batchable : bool
+        Whether ``torch.func.vmap`` takes module and objective, so that the networks of folds can train side by side.
     verbose : int
-        Above 0, a line is printed for each epoch of the final network.
+        Above 0, a line is printed for each epoch.
     """
 
     module: Callable[[], nn.Module]
@@ -114,6 +116,7 @@ class Plan:
     n_warmup_epochs: int = 0
     evaluation_arguments: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    is_batchable: bool = False
     verbose: int = 0
 
     def __post_init__(self) -> None:
@@ -126,3 +129,5 @@ class Plan:
                 "Plan: selection=RowLosses needs an objective, which gives the losses of held-out rows, got "
                 "objective=None; use selection=WholeFigure, or hold no rows out (early_stopping=False)."
             )
+        if self.is_batchable and not (self.game is None and isinstance(self.selection, RowLosses)):
+            raise ValueError("Plan: is_batchable needs an objective without a game, and selection=RowLosses.")

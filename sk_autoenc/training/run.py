@@ -1,6 +1,6 @@
 """Carries out a plan: start, train, evaluate, decide, later phases. It imports no estimator and no scikit-learn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.random import check_is_set, initialize_parameters, mark_unset
 from sk_autoenc.training.builder import build_net, fit_callbacks
 from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, HeldOutFigures
+from sk_autoenc.training.folds import Fold, StackedNets, have_one_shape
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, Plan
 from sk_autoenc.training.randomness import make_generator
@@ -157,7 +158,7 @@ class _Run:
         plan, phase = self.plan, self.plan.phases[0]
         evaluated = self._evaluate_by_folds(plan.splits) if len(plan.splits) > 1 else None
         epochs = phase.epochs if evaluated is None else evaluated.n_epochs
-        if is_first and plan.start.is_model and not plan.splits and plan.keeps_start_unevaluated:
+        if is_first and plan.start.is_model and held_out is None and self._prefers_start(evaluated):
             epochs = 1  # the network will be dropped; one epoch gives loss curves
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
         self._set_options(net, train)
@@ -177,20 +178,42 @@ class _Run:
 
     def _evaluate_by_folds(self, splits: Sequence[Split]) -> Evaluated:
         """Train a network for each fold. Every row is held out once, and all folds share one best number of epochs."""
-        plan, phase = self.plan, self.plan.phases[0]
-        before, after = [], []
-        for chosen, left_out in splits:
-            train, held_out, figures = self.data.subset(chosen), self.data.subset(left_out), HeldOutFigures()
-            net = make_net(plan, train, seed=self.seed, device=self.device)
-            self._set_options(net, train, net.batch_size)
-            before.append(plan.selection.evaluate(net, held_out))
-            callbacks = [figures, *self._callbacks(net, train, phase, phase.epochs)]
-            net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
-            after.append(figures.padded(phase.epochs, len(before[-1])))
-        pooled = torch.cat(after, dim=1)  # (n_epochs, n_figures)
+        selection = self.plan.selection
+        evaluations = self._fold_evaluations([tuple(map(self.data.subset, split)) for split in splits])
+        before, after, criteria = next(evaluations), [], []
+        for figures in evaluations:
+            after.append(figures)
+            criteria.append(float(selection.criterion(figures)))
+            if self.plan.is_batchable and selection.has_ended(criteria, self.plan.n_warmup_epochs):
+                break
+        pooled = torch.stack(after)  # (n_epochs, n_figures)
         self.observer.held_out_curve(pooled.mean(1).tolist())
-        best = best_epoch(pooled, plan.selection)
-        return Evaluated(best, torch.cat(before), pooled[best - 1])
+        best = best_epoch(pooled, selection)
+        return Evaluated(best, before, pooled[best - 1])
+
+    def _fold_evaluations(self, folds: Sequence[Fold]) -> Iterator[torch.Tensor]:
+        """Figures of all held-out rows: before training, then after each epoch.
+
+        The networks train side by side, unless a callback must see each of them, or their batches differ in shape.
+        """
+        phase, is_compiled = self.plan.phases[0], (self.plan.optimizer.net_params or {}).get("compile")
+        if self.plan.is_batchable and not self.callbacks and not is_compiled and have_one_shape(folds):
+            yield from StackedNets([self._net_of_fold(train) for train, _ in folds], folds, phase).evaluations()
+            return
+        yield from torch.cat([self._evaluations_of_fold(*fold) for fold in folds], dim=1)
+
+    def _net_of_fold(self, train: Rows) -> ObjectiveNet:
+        net = make_net(self.plan, train, seed=self.seed, device=self.device)
+        self._set_options(net, train, net.batch_size)
+        return net
+
+    def _evaluations_of_fold(self, train: Rows, held_out: Rows) -> torch.Tensor:
+        """Figures of one fold, ``(1 + n_epochs, n_figures)``; infinite for epochs after training stopped."""
+        phase, figures, net = self.plan.phases[0], HeldOutFigures(), self._net_of_fold(train)
+        before = self.plan.selection.evaluate(net, held_out)[None]
+        callbacks = [figures, *self._callbacks(net, train, phase, phase.epochs)]
+        net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
+        return torch.cat([before, figures.padded(phase.epochs, before.shape[1])])
 
     def _prefers_start(self, evaluated: Evaluated | None) -> bool:
         """Whether the start is the result: the network is not significantly better, or could not be evaluated."""

@@ -1,5 +1,7 @@
 """The linear models of rows: scikit-learn's PCA and factor analysis as special cases, the full gaussian as another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,7 +76,7 @@ def test_densities_are_those_of_the_models(n_rows, by_feature):
     wide = np.hstack([X[:n_rows], X[100 : 100 + n_rows]])
     seen = Moments(wide.mean(0), np.cov(wide.T, bias=True), wide)
     assert len(seen.spectrum()[0]) == min(n_rows, 12)
-    from_covariance = seen._replace(are_all=False)
+    from_covariance = replace(seen, are_all=False)
     variance = feature_noise(seen, K, by_feature)
     np.testing.assert_allclose(variance, feature_noise(from_covariance, K, by_feature))
     new = np.hstack([X[200:300], X[300:400]])
