@@ -4,10 +4,11 @@ An estimator defines two methods. ``_make_plan`` reads the parameters, once, and
 on a copy of the parameters, never on the fitted estimator. ``_describe`` turns the result into fitted attributes.
 """
 
+import contextlib
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -162,7 +163,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         self : object
             The fitted estimator.
         """
-        root = self._init_callback_context(max_subtasks=self.max_iter if isinstance(self.max_iter, Integral) else None)
+        # Epochs, and the folds before them.
+        n_tasks = self.max_iter + 1 if isinstance(self.max_iter, Integral) else None
+        root = self._init_callback_context(max_subtasks=n_tasks)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         fresh = not (self.warm_start and hasattr(self, "net_"))
         self._fit(X, y, groups, fresh=fresh, is_chunk=False, observer=LiveFit(self, root, X, y))
@@ -296,6 +299,23 @@ class LiveFit(Observer):
         if self.root is None:
             return []
         return [SklearnCallbackBridge(self.root, self.record, estimator=self.estimator, **self.seen)]
+
+    @contextlib.contextmanager
+    def folds(self, n_epochs: int) -> Iterator[Callable[[], None]]:
+        if self.root is None:
+            yield lambda: None
+            return
+        folds = self.root.subcontext(task_name="folds", max_subtasks=n_epochs)
+        folds.call_on_fit_task_begin(estimator=self.estimator, **self.seen)
+
+        def epoch_is_done() -> None:
+            """An epoch of networks that only judge: there is no fitted model for callbacks."""
+            epoch = folds.subcontext(task_name="epoch of folds")
+            epoch.call_on_fit_task_begin(estimator=self.estimator, **self.seen)
+            epoch.call_on_fit_task_end(estimator=self.estimator, **self.seen)
+
+        yield epoch_is_done
+        folds.call_on_fit_task_end(estimator=self.estimator, **self.seen)
 
     def held_out_curve(self, losses: Sequence[float]) -> None:
         self.estimator.validation_loss_curve_ = list(losses)

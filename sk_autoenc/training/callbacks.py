@@ -137,7 +137,16 @@ class SklearnCallbackBridge(Callback):
 
 
 class HeldOutFigures(Callback):
-    """Collects the evaluation after each epoch."""
+    """Collects the evaluation after each epoch, and reports the epoch.
+
+    Parameters
+    ----------
+    report : callable
+        Called after each epoch.
+    """
+
+    def __init__(self, report: Callable[[], None]):
+        self.report = report
 
     def initialize(self):
         self.figures_ = []
@@ -145,6 +154,7 @@ class HeldOutFigures(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.figures_.append(net.evaluation_)
+        self.report()
 
     def padded(self, n_epochs: int, n_figures: int) -> Tensor:
         """Figures of ``n_epochs`` epochs, ``(n_epochs, n_figures)``; infinite for epochs after training stopped."""

@@ -7,7 +7,7 @@ give the same figures within rounding.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from sk_autoenc.data.dataset import Batch, Rows, batch_sizes
-from sk_autoenc.training.callbacks import warn_of_divergence
 from sk_autoenc.training.nets import ObjectiveNet, Terms, clear_gradients, rows_at_once, total_per_row
 from sk_autoenc.training.plan import Phase
 from sk_autoenc.training.randomness import make_generator
@@ -90,26 +89,7 @@ class StackedNets:
         longest = max(self.n_held_out)
         self.held_out = torch.stack([_padded(held_out.index, longest) for _, held_out in folds])
 
-    def evaluations(self) -> Iterator[Tensor]:
-        """Losses of all held-out rows, fold after fold: before training, then after each epoch."""
-        yield self._losses()
-        for epoch in range(1, self.phase.epochs + 1):
-            is_finite = self._train_epoch(epoch)
-            yield self._losses()
-            if not is_finite:
-                warn_of_divergence(epoch, self.net.lr)
-                return
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        """The net's optimizer, for the stacked weights: its rules are elementwise, so networks stay apart."""
-        original = self.net.optimizer_
-        groups = [
-            {**group, "params": [self.stack.stacked_of[id(weight)] for weight in group["params"]]}
-            for group in original.param_groups
-        ]
-        return type(original)(groups)
-
-    def _train_epoch(self, epoch: int) -> bool:
+    def train_epoch(self, epoch: int) -> bool:
         """One pass of all networks over their rows; whether all losses are finite."""
         self.stack.module.train()
         arguments = {**self.net.annealed_for(epoch), **self.phase.loss_arguments}
@@ -120,7 +100,7 @@ class StackedNets:
                 for rows, generator in zip(self.train, self.shuffling, strict=True)
             ]
         )
-        total = 0.0
+        total = torch.zeros((), device=self.net.device)
         for number, chosen in enumerate(orders.split(self.sizes, dim=1), start=(epoch - 1) * len(self.sizes)):
             self._set_rate((number + 0.5) / n_steps)
             terms = self._terms(chosen, self.net.noise_, self.phase.module_arguments, arguments, _mean)
@@ -132,7 +112,7 @@ class StackedNets:
         return bool(total.isfinite())
 
     @torch.no_grad()
-    def _losses(self) -> Tensor:
+    def losses(self) -> Tensor:
         """As ``ObjectiveNet.losses``, of the rows that each network has not seen."""
         self.stack.module.eval()
         noise = make_generator(self.net.seed, "validation", self.net.device)
@@ -144,6 +124,15 @@ class StackedNets:
             dim=1,
         )
         return torch.cat([losses[:n] for losses, n in zip(found, self.n_held_out, strict=True)]).double().cpu()
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        """The net's optimizer, for the stacked weights: its rules are elementwise, so networks stay apart."""
+        original = self.net.optimizer_
+        groups = [
+            {**group, "params": [self.stack.stacked_of[id(weight)] for weight in group["params"]]}
+            for group in original.param_groups
+        ]
+        return type(original)(groups)
 
     def _terms(self, chosen: Tensor, noise, module_arguments: Mapping, loss_arguments: Mapping, reduced) -> Any:
         """The objective of rows ``(n_networks, batch)``, ``reduced`` for each network."""

@@ -9,9 +9,8 @@ untransformed, because their origin is arbitrary. The largest gains are also win
 row cannot hide what all rows gained.
 """
 
-import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -97,11 +96,6 @@ class Selection(metaclass=ABCMeta):
     @abstractmethod
     def is_significant(self, before: Tensor, after: Tensor) -> bool:
         """Whether figures are better after training than before, by more than chance explains."""
-
-    def has_ended(self, criteria: Sequence[float], n_warmup_epochs: int) -> bool:
-        """Whether patience has ended, given the criterion of each epoch of all folds together."""
-        lowest = min(range(len(criteria)), key=lambda i: criteria[i] if math.isfinite(criteria[i]) else math.inf) + 1
-        return self.stops and len(criteria) - max(lowest, n_warmup_epochs) >= self.patience
 
 
 @dataclass(frozen=True)
