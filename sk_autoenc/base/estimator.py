@@ -117,6 +117,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     input_shape_: tuple[int, ...]
 
+    #: ``max_iter="auto"``: the largest number of epochs, where there is one.
+    _most_epochs: int | None = None
+
     # -- hooks of an estimator
 
     @abstractmethod
@@ -164,8 +167,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             The fitted estimator.
         """
         # Epochs, and the folds before them.
-        n_tasks = self.max_iter + 1 if isinstance(self.max_iter, Integral) else None
-        root = self._init_callback_context(max_subtasks=n_tasks)
+        n_epochs = self.max_iter if isinstance(self.max_iter, Integral) else self._most_epochs
+        root = self._init_callback_context(max_subtasks=None if n_epochs is None else n_epochs + 1)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         fresh = not (self.warm_start and hasattr(self, "net_"))
         self._fit(X, y, groups, fresh=fresh, is_chunk=False, observer=LiveFit(self, root, X, y))
@@ -270,8 +273,12 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         )
 
     def _n_epochs(self, request: FitRequest) -> int:
-        """Largest number of epochs of a fit."""
-        return self.max_iter
+        """Largest number of epochs of a fit; for ``"auto"``, many rows fill the number of steps in fewer of them."""
+        if self._most_epochs is None or not isinstance(self.max_iter, str):
+            return self.max_iter
+        splits = self._splits(request)
+        n_rows = len(splits[0][0]) if len(splits) == 1 else 1 if request.X is None else len(request.X)
+        return self._optimizer_options().epochs_of(n_rows, self._most_epochs)
 
     def _phases(self, request: FitRequest, *, final: Phase | None = None, **first: Any) -> tuple[Phase, ...]:
         """One phase of ``max_iter`` epochs, which a final phase shortens; one epoch for a chunk."""
