@@ -35,6 +35,12 @@ from sk_autoenc.nn.variational import LatentVariableModel
 
 _ENOUGH_ROWS, _N_FOLDS = 10_000, 5
 
+#: Up to so many features an exact decomposition is faster than scikit-learn's randomized one.
+_FEW_FEATURES = 64
+
+#: Of factor analysis, scikit-learn's default.
+_TOLERANCE = 1e-2
+
 #: The decoder's network clips codes to ± this; standard normal codes hardly ever lie beyond.
 _FARTHEST_CODE = 6.0
 
@@ -206,15 +212,29 @@ def feature_noise(seen: Moments, n_components: int, by_feature: bool) -> np.ndar
             some = seen.of_features(varies)
             values, _ = some.spectrum()
             rank = int((values > values[0] * len(some.mean) * np.finfo(float).eps).sum())
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                analysis = FactorAnalysis(min(n_components, rank)).fit(some.rows)
-            variance[varies] = analysis.noise_variance_
+            variance[varies] = _factor_noise(some.rows, min(n_components, rank))
         return variance.clip(LEAST_VARIANCE)
     values, _ = seen.spectrum()
     n_features = len(seen.mean)
     n_left = n_features - n_components
     return np.full(n_features, max(values[n_components:].sum() / n_left if n_left > 0 else 0.0, LEAST_VARIANCE))
+
+
+def _factor_noise(X: np.ndarray, n_components: int) -> np.ndarray:
+    """Noise variance of each feature by factor analysis, ``(d,)``.
+
+    It depends on the rows by their covariance alone. So many rows are replaced by 2 d rows that have the same one: the
+    triangle of their QR decomposition and its negative. Rows are then as few as its repeated decompositions need.
+    """
+    n_rows, n_features = X.shape
+    if n_rows > 2 * n_features:
+        triangle = np.linalg.qr(X - X.mean(axis=0), mode="r") * np.sqrt(n_features / n_rows)
+        X = np.concatenate([triangle, -triangle])
+    method = "lapack" if n_features <= _FEW_FEATURES else "randomized"
+    tolerance = _TOLERANCE * len(X) / n_rows  # of a log-likelihood that is summed over rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return FactorAnalysis(n_components, tol=tolerance, svd_method=method).fit(X).noise_variance_
 
 
 def fit_linear_gaussian(rows: Rows, n_components: int, noise: Noise) -> LinearGaussian:

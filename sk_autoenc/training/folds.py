@@ -21,6 +21,9 @@ from sk_autoenc.training.plan import Phase
 from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.schedules import SHAPES
 
+#: Networks of more weights than this take time for arithmetic and not for overhead, and memory for all of them at once.
+FEW_WEIGHTS = 500_000
+
 #: Rows to train on, and rows to hold out.
 Fold = tuple[Rows, Rows]
 

@@ -13,7 +13,7 @@ from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.random import check_is_set, initialize_parameters, mark_unset
 from sk_autoenc.training.builder import build_net, fit_callbacks, print_line
 from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, HeldOutFigures, warn_of_divergence
-from sk_autoenc.training.folds import Fold, StackedNets, have_one_shape
+from sk_autoenc.training.folds import FEW_WEIGHTS, Fold, StackedNets, have_one_shape
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, Plan
 from sk_autoenc.training.randomness import make_generator
@@ -192,9 +192,11 @@ class _Run:
         return Evaluated(best, before, pooled[best - 1])
 
     def _trains_side_by_side(self, folds: Sequence[Fold]) -> bool:
-        """Whether networks of folds are one computation: none if a callback must see each of them."""
-        is_compiled = (self.plan.optimizer.net_params or {}).get("compile")
-        return self.plan.is_batchable and have_one_shape(folds) and not self.callbacks and not is_compiled
+        """Whether networks of folds are one computation: small ones, unless a callback must see each of them."""
+        plan, is_compiled = self.plan, (self.plan.optimizer.net_params or {}).get("compile")
+        if not plan.is_batchable or self.callbacks or is_compiled or not have_one_shape(folds):
+            return False
+        return sum(weight.numel() for weight in _shapes_of(plan).parameters()) <= FEW_WEIGHTS
 
     def _side_by_side(self, folds: Sequence[Fold]) -> list[torch.Tensor]:
         """Figures of all held-out rows: before training, then after each epoch."""
