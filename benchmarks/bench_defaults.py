@@ -18,7 +18,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.common import Target, alternate, arguments, figures_table, ratio, save, use_threads
+from benchmarks.common import Target, alternate, arguments, figures_table, ratio, save, stored_figures, use_threads
 from sk_autoenc import AutoencoderTransformer, VAETransformer
 
 TABLES = {"wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
@@ -73,7 +73,7 @@ def measure(X: np.ndarray, options) -> dict:
 def run(options) -> None:
     """Measure and store."""
     use_threads(options.threads)
-    figures = {}
+    figures = stored_figures("defaults", options)
     for name in options.tables:
         figures[name] = measure(StandardScaler().fit_transform(TABLES[name]().data), options)
         print(name, {model: round(found["seconds"], 3) for model, found in figures[name].items()}, flush=True)

@@ -150,8 +150,8 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         Whether rows are held out to find the epoch at which to stop, the one with the lowest mean root of their
         losses. Below 600 rows, four folds are held out, each from a network of its own, and the final network is
         trained on all rows, for one epoch if its gain over PCA is not significant. Networks of an ``MLP`` train side
-        by side, which takes about as long as two fits. Fewer than 40 rows are too few to evaluate a network: at default penalties and noise,
-        the result is then PCA.
+        by side, which takes about as long as two fits. Fewer than 40 rows are too few to evaluate a network: at
+        default penalties and noise, the result is then PCA.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=20

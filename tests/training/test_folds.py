@@ -14,7 +14,7 @@ from sk_autoenc.data.splits import fold_rows
 from sk_autoenc.likelihoods import LIKELIHOODS
 from sk_autoenc.training import run as running
 from sk_autoenc.training.folds import StackedModule, have_one_shape
-from sk_autoenc.training.plan import Plan
+from sk_autoenc.training.plan import OptimizerOptions, Plan
 from sk_autoenc.training.selection import BY_ROW, WholeFigure
 from tests.nn.test_corruption import seeded
 
@@ -97,6 +97,15 @@ def test_uneven_folds_hold_out_every_row_once(monkeypatch):
     assert len(fold_rows(42, seeded(0))[0][1]) == 11
 
 
+def test_large_networks_train_one_after_the_other(monkeypatch):
+    """They would need memory for all of them at once, and gain no time."""
+    monkeypatch.setattr(running, "FEW_WEIGHTS", 1000)
+    monkeypatch.setattr(running, "StackedNets", None)
+    AutoencoderTransformer(max_iter=1, random_state=0).fit(REAL)
+    with pytest.raises(TypeError):
+        AutoencoderTransformer(architecture=(8,), max_iter=1, random_state=0).fit(REAL)
+
+
 class Hears(Callback):
     nets: list = []
 
@@ -151,3 +160,18 @@ def test_plans_of_games_cannot_be_batched():
     with pytest.raises(ValueError, match="is_batchable"):
         Plan(torch.nn.Identity, objective=dict, selection=WholeFigure(1, 0.0, float), is_batchable=True)
     assert Plan(torch.nn.Identity, objective=dict, selection=BY_ROW, is_batchable=True).is_batchable
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "epochs"),
+    [(0, "auto", 75), (100, "auto", 75), (10_240, "auto", 75), (102_400, "auto", 7), (10**8, "auto", 1), (640, 16, 37)],
+)
+def test_many_rows_fill_the_steps_in_fewer_epochs(n_rows, batch_size, epochs):
+    assert OptimizerOptions(batch_size=batch_size).epochs_of(n_rows, 75) == epochs
+
+
+def test_a_number_of_epochs_is_taken_as_it_is():
+    X = RNG.normal(size=(700, 3))
+    settings = {"batch_size": 8, "early_stopping": False, "random_state": 0, "architecture": (4,)}
+    assert AutoencoderTransformer(1, max_iter=24, **settings).fit(X).n_iter_ == 24
+    assert AutoencoderTransformer(1, **settings).fit(X).n_iter_ == 75 * 20 // 88
