@@ -14,6 +14,7 @@ README = FOLDER / "README.md"
 
 #: Scripts with the titles of their sections, in the order of the report.
 SCRIPTS = {
+    "defaults": "A fit at default parameters",
     "speed": "Speed of training",
     "transform": "Speed of `transform`",
     "memory": "Memory of `fit`",

@@ -35,6 +35,9 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     #: ``make_encoder`` takes ``linear``, the class of the layers.
     reads_columns = False
 
+    #: Whether ``torch.func.vmap`` takes its networks: no layer branches on a value or changes a buffer.
+    is_batchable = False
+
     @property
     def n_layers(self) -> int:
         """Layers of the encoder, each of which has weights: no file can ask for more than it has arrays."""

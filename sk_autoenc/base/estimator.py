@@ -4,10 +4,11 @@ An estimator defines two methods. ``_make_plan`` reads the parameters, once, and
 on a copy of the parameters, never on the fitted estimator. ``_describe`` turns the result into fitted attributes.
 """
 
+import contextlib
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -119,6 +120,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     input_shape_: tuple[int, ...]
 
+    #: ``max_iter="auto"``: the largest number of epochs, where there is one.
+    _most_epochs: int | None = None
+
     # -- hooks of an estimator
 
     @abstractmethod
@@ -165,7 +169,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         self : object
             The fitted estimator.
         """
-        root = self._init_callback_context(max_subtasks=self.max_iter if isinstance(self.max_iter, Integral) else None)
+        # Epochs, and the folds before them.
+        n_epochs = self.max_iter if isinstance(self.max_iter, Integral) else self._most_epochs
+        root = self._init_callback_context(max_subtasks=None if n_epochs is None else n_epochs + 1)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         fresh = not (self.warm_start and hasattr(self, "net_"))
         self._fit(X, y, groups, fresh=fresh, is_chunk=False, observer=LiveFit(self, root, X, y))
@@ -271,8 +277,12 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         )
 
     def _n_epochs(self, request: FitRequest) -> int:
-        """Largest number of epochs of a fit."""
-        return self.max_iter
+        """Largest number of epochs of a fit; for ``"auto"``, many rows fill the number of steps in fewer of them."""
+        if self._most_epochs is None or not isinstance(self.max_iter, str):
+            return self.max_iter
+        splits = self._splits(request)
+        n_rows = len(splits[0][0]) if len(splits) == 1 else 1 if request.X is None else len(request.X)
+        return self._optimizer_options().epochs_of(n_rows, self._most_epochs)
 
     def _phases(self, request: FitRequest, *, final: Phase | None = None, **first: Any) -> tuple[Phase, ...]:
         """One phase of ``max_iter`` epochs, which a final phase shortens; one epoch for a chunk."""
@@ -300,6 +310,23 @@ class LiveFit(Observer):
         if self.root is None:
             return []
         return [SklearnCallbackBridge(self.root, self.record, estimator=self.estimator, **self.seen)]
+
+    @contextlib.contextmanager
+    def folds(self, n_epochs: int) -> Iterator[Callable[[], None]]:
+        if self.root is None:
+            yield lambda: None
+            return
+        folds = self.root.subcontext(task_name="folds", max_subtasks=n_epochs)
+        folds.call_on_fit_task_begin(estimator=self.estimator, **self.seen)
+
+        def epoch_is_done() -> None:
+            """An epoch of networks that only judge: there is no fitted model for callbacks."""
+            epoch = folds.subcontext(task_name="epoch of folds")
+            epoch.call_on_fit_task_begin(estimator=self.estimator, **self.seen)
+            epoch.call_on_fit_task_end(estimator=self.estimator, **self.seen)
+
+        yield epoch_is_done
+        folds.call_on_fit_task_end(estimator=self.estimator, **self.seen)
 
     def held_out_curve(self, losses: Sequence[float]) -> None:
         self.estimator.validation_loss_curve_ = list(losses)

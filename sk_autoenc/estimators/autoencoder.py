@@ -133,8 +133,9 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     contraction : float, default=0.0
         Weight of the squared Frobenius norm of the encoder's Jacobian [3]_, estimated without bias along one
         random direction per row.
-    max_iter : int, default=75
-        Largest number of epochs.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs. ``"auto"`` is 75, or as many as 1500 steps make, if these are fewer: with
+        ``batch_size="auto"``, beyond 10 240 training rows.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.006
@@ -147,9 +148,10 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
     early_stopping : bool, default=True
         Whether rows are held out to find the epoch at which to stop, the one with the lowest mean root of their
-        losses. Below 600 rows, four folds are held out in turn, which costs four further fits, and the final network
-        is trained on all rows. Fewer than 40 rows are too few to evaluate a network: at default penalties and noise,
-        the result is then PCA.
+        losses. Below 600 rows, four folds are held out, each from a network of its own, and the final network is
+        trained on all rows, for one epoch if its gain over PCA is not significant. Networks of an ``MLP`` train side
+        by side, which takes about as long as two fits. Fewer than 40 rows are too few to evaluate a network: at
+        default penalties and noise, the result is then PCA.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=20
@@ -159,8 +161,9 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     warm_start : bool, default=False
         Whether ``fit`` continues the last fit, with its centre and scale, or starts again.
     callbacks : list of skorch callbacks or None, default=None
-        Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
-        are set by ``set_callbacks``, and see the epochs of the final network.)
+        Called by the net in training, those of the folds included, which then train one after the other; they are
+        copied first. (scikit-learn's callbacks are set by ``set_callbacks``, and see all epochs, but models only of
+        the final network.)
     net_params : dict or None, default=None
         ``compile``, ``compile__*`` and ``optimizer__*`` for the skorch net; anything else is refused.
     device : str, default="auto"
@@ -169,7 +172,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     random_state : int, RandomState instance or None, default=None
         Seeds initialization, split, shuffling and noise. An integer gives the same result at every ``fit``.
     verbose : int, default=0
-        1 prints a line per epoch of the final network.
+        1 prints a line per epoch.
 
     Attributes
     ----------
@@ -185,7 +188,8 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"``, ``"sparsity"``, ``"contraction"``, each with its weight.
     linear_ : bool
-        Whether the result is PCA. The loss curves are then those of the network that was dropped.
+        Whether the result is PCA. The loss curves are then those of the network that was dropped; after folds, of its
+        one epoch.
     reconstruction_err_ : float
         Squared reconstruction error of a training row, summed over features, averaged over the rows.
     n_features_in_ : int
@@ -226,12 +230,15 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "init": [StrOptions({"auto", "pca", "random"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "noise": [Interval(Real, 0, None, closed="left")],
         "noise_kind": [StrOptions(set(NOISE_KINDS))],
         "sparsity": [Interval(Real, 0, None, closed="left")],
         "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
         "contraction": [Interval(Real, 0, None, closed="left")],
     }
+
+    _most_epochs = 75
 
     def __init__(
         self,
@@ -245,7 +252,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         sparsity=0.0,
         sparsity_target=None,
         contraction=0.0,
-        max_iter=75,
+        max_iter="auto",
         batch_size="auto",
         learning_rate=0.006,
         learning_rate_schedule="cosine",
@@ -318,6 +325,8 @@ class AutoencoderTransformer(InpaintingAutoencoder):
             keeps_start_unevaluated=is_plain and self.early_stopping and not request.is_chunk,
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
+            # The contractive penalty differentiates inside the module, where vmap cannot.
+            is_batchable=architecture.is_batchable and likelihood.is_batchable and not self.contraction,
             verbose=self.verbose,
         )
 

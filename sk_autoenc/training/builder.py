@@ -160,7 +160,7 @@ def fit_callbacks(
     """
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
-        callbacks.append(PrintLog(sink=_print))
+        callbacks.append(PrintLog(sink=print_line))
     if (shape := SHAPES[schedule]) is not None:
         callbacks.append(RateSchedule(shape, n_steps))
     if selection is not None:
@@ -172,7 +172,7 @@ def fit_callbacks(
     return callbacks
 
 
-def _print(text: str) -> None:
+def print_line(text: str) -> None:
     """Print, although the net has ``verbose=0``."""
     print(text)
 
