@@ -63,6 +63,10 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
         """This architecture for rows of this shape; ``ValueError`` if it cannot read them."""
         return self
 
+    def doubt(self, row_shape: tuple[int, ...]) -> str | None:
+        """A warning for rows that may be meant otherwise than this bound architecture reads them; None for none."""
+        return None
+
     def make_coders(
         self,
         likelihood: Any,

@@ -6,6 +6,7 @@ on a copy of the parameters, never on the fitted estimator. ``_describe`` turns 
 
 import functools
 import inspect
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,14 @@ class FitRequest:
     is_first: bool = True
     is_chunk: bool = False
     seen_all: bool = False
+
+
+def bound_to_rows(architecture: Any, request: FitRequest) -> Any:
+    """The architecture for rows of the request's shape; new rows that may be meant otherwise give a warning."""
+    bound = architecture.bind(request.shape)
+    if request.X is not None and request.data is None and (doubt := bound.doubt(request.shape)) is not None:
+        warnings.warn(doubt, stacklevel=2)
+    return bound
 
 
 def names_its_class(fit):

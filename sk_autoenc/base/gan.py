@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
-from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.sampler import NeuralSampler, draw_beside, some_of
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.observed import SampledRows
@@ -209,7 +209,7 @@ class AdversarialSampler(NeuralSampler):
 
     def _make_plan(self, request: FitRequest) -> Plan:
         self._check_combinations()
-        architecture = self._as_architecture("architecture").bind(request.shape)
+        architecture = bound_to_rows(self._as_architecture("architecture"), request)
         if self._has_mixture() and not architecture.reads_columns:
             raise ValueError(f"init='mixture' goes with an MLP, got architecture={self.architecture!r}.")
         data = self._preprocessor(request, by_feature=architecture.reads_columns)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
-from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.sampler import BLOCK, sampling_generator
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.preprocessing import RowPreprocessor
@@ -74,7 +74,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             "real values or tokens: likelihood='gaussian', 'student_t' or 'categorical'",
         )
         likelihood = likelihood.for_start(is_linear=is_linear, may_end_early=architecture.unequal_lengths)
-        architecture = architecture.bind(request.shape)
+        architecture = bound_to_rows(architecture, request)
         data = self._preprocessor(request, architecture, likelihood, by_feature=likelihood.scales_by_feature)
         return Resolved(architecture, data, is_linear)
 

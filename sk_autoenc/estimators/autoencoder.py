@@ -12,7 +12,7 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import make_standardize
-from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
 from sk_autoenc.base.stored import storable
 from sk_autoenc.data.dataset import Batch, Rows
@@ -297,7 +297,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         likelihood = self._likelihood_for(architecture)
         is_linear = self._starts_linear(architecture, likelihood)
         self._check_combinations(architecture, likelihood)
-        architecture = architecture.bind(request.shape)
+        architecture = bound_to_rows(architecture, request)
         data = self._preprocessor(request, architecture, likelihood)
         is_plain = not (self.noise or self.sparsity or self.contraction)
         splits = self._splits(request)
