@@ -58,6 +58,8 @@ class FitRequest:
         Shape of a row in ``X``.
     data : object or None
         The preprocessor of the fit that is continued; None in a fresh fit.
+    n_components : int or None
+        Length of the codes of the fit that is continued, or of the model that is loaded, if data have set it.
     is_first : bool
         Whether training begins at the plan's start, with which the network is then compared.
     is_chunk : bool
@@ -72,6 +74,7 @@ class FitRequest:
     groups: np.ndarray | None = None
     shape: tuple[int, ...] = ()
     data: Any = None
+    n_components: int | None = None
     is_first: bool = True
     is_chunk: bool = False
     seen_all: bool = False
@@ -221,6 +224,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
                 data=None if fresh else self._data,
+                n_components=None if fresh else getattr(self, "n_components_", None),
                 is_first=is_first,
                 is_chunk=is_chunk,
                 seen_all=self._seen_all,
@@ -251,7 +255,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             raise KeyboardInterrupt
 
     def _plan_for_loading(self) -> Plan:
-        return self._parameters._make_plan(FitRequest(self._seed, shape=self.input_shape_, data=self._data))
+        n_components = getattr(self, "n_components_", None)
+        request = FitRequest(self._seed, shape=self.input_shape_, data=self._data, n_components=n_components)
+        return self._parameters._make_plan(request)
 
     def _splits(self, request: FitRequest) -> tuple[Split, ...]:
         """Rows to train on and rows to hold out, by the shared parameters."""
