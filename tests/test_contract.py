@@ -572,12 +572,24 @@ def test_no_weight_or_buffer_is_left_as_memory_had_it(estimator, monkeypatch):
     assert_same(outputs(estimator.fit(X), X), expected)
 
 
-def test_torchs_default_dtype_does_not_matter(any_estimator):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+def test_torchs_default_dtype_does_not_matter(any_estimator, dtype):
     expected, content = expected_outputs(any_estimator), pickle.dumps(fitted(any_estimator))
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     try:
         for found in (outputs(clone(any_estimator).fit(X), X), outputs(pickle.loads(content), X)):
             for name, values in found.items():  # python's numbers round otherwise beside those of float64
                 np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-5)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_torchs_default_device_does_not_matter(any_estimator):
+    """A tensor that was made on the default device, which has no memory here, would be an error."""
+    expected, content = expected_outputs(any_estimator), pickle.dumps(fitted(any_estimator))
+    torch.set_default_device("meta")
+    try:
+        for model in (clone(any_estimator).fit(X), pickle.loads(content)):
+            assert_same(outputs(model, X), expected)
+    finally:
+        torch.set_default_device(None)

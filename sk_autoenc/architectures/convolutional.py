@@ -254,9 +254,7 @@ class Convolutional(Architecture):
         height, width = self._sides()[-1]
         layers.append(nn.Flatten())
         layers += self._dense([n_in * height * width, *self.hidden_layer_sizes, n_components], Linear)
-        encoder = self._maybe_with_linear_path(
-            BatchInvariantNetwork(*layers), n_features, n_components, linear_path, Linear
-        )
+        encoder = self.beside_linear_path(BatchInvariantNetwork(*layers), n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
@@ -273,9 +271,7 @@ class Convolutional(Architecture):
             n_in = n_out
         n_images = n_outputs // layout.n_cells
         layers.append(ToRows(n_in, layout, n_images, *sizes, first, bounded=bounded))
-        return self._maybe_with_linear_path(
-            BatchInvariantNetwork(*layers), n_components, n_outputs, linear_path, linear
-        )
+        return self.beside_linear_path(BatchInvariantNetwork(*layers), n_components, n_outputs, linear_path, linear)
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:
         norm = [nn.GroupNorm(1, n_channels, affine=False)] if self.normalization == "layer" else []

@@ -208,7 +208,7 @@ class Recurrent(Architecture):
             unequal=self.unequal_lengths,
         )
         network = BatchInvariantNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
-        encoder = self._maybe_with_linear_path(network, n_features, n_components, linear_path, Linear)
+        encoder = self.beside_linear_path(network, n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
@@ -218,7 +218,7 @@ class Recurrent(Architecture):
         states = CodeUnroller(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
         network = SeriesDecoder(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
-        return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)
+        return self.beside_linear_path(network, n_components, n_outputs, linear_path, Linear)
 
     def _refuse_bound(self, bounded: bool) -> None:
         if bounded:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 from skorch.callbacks import Callback
 
@@ -251,6 +252,14 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             )
             self._kept_start, self._seen_all = result.kept_start, self._seen_all or result.seen_all
             self._describe(result, rows, whole=not is_chunk)
+        if result.fell_behind:
+            warnings.warn(
+                "Training made the network worse than the linear model at which it started, on the training rows "
+                "themselves, so the linear model is the result (linear_ is True). Lower "
+                f"learning_rate={self.learning_rate}, or remove columns that others determine.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         if result.interrupted:  # the model has the best weights so far
             raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import lengths_of, padded
 from sk_autoenc.data.validation import as_array
 from sk_autoenc.likelihoods import Likelihood
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.run import Result
 
@@ -145,6 +146,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         mean, std = (in_chosen_container(self, part, X, self.get_feature_names_out()) for part in np.split(found, 2, 1))
         return mean, std
 
+    @cpu_by_default()
     def sample(self, n_samples=1, random_state=None, *, mean=False):
         """Draw codes from the prior, decode them, and draw rows from the likelihood.
 
