@@ -26,6 +26,7 @@ from sk_autoenc.data.splits import Split, make_splits
 from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape, refuse_sparse
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
+    BatchInForce,
     check_net_params,
     lack_of_memory_explained,
     resolve_device,
@@ -81,9 +82,12 @@ class FitRequest:
     seen_all: bool = False
 
 
-def bound_to_rows(architecture: Any, request: FitRequest) -> Any:
+def bound_to_rows(architecture: Any, request: FitRequest, name: str = "architecture") -> Any:
     """The architecture for rows of the request's shape; new rows that may be meant otherwise give a warning."""
-    bound = architecture.bind(request.shape)
+    try:
+        bound = architecture.bind(request.shape)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     if request.X is not None and request.data is None and (doubt := bound.doubt(request.shape)) is not None:
         warnings.warn(doubt, stacklevel=2)
     return bound
@@ -209,7 +213,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     def _fit(self, X, y, groups, *, fresh: bool, is_chunk: bool, observer: "LiveFit") -> None:
         """Validate, plan, run, describe."""
-        with lack_of_memory_explained(self.device, self.batch_size), self._rolled_back_on_error(fresh):
+        batch = BatchInForce(self.batch_size)
+        with lack_of_memory_explained(self.device, batch), self._rolled_back_on_error(fresh):
             if fresh:
                 self._forget()
             else:
@@ -236,6 +241,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 # Nothing is fitted to rows that are held out from the final network.
                 chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(X.shape[0])
                 plan.data.fit(X, chosen, y)
+            batch.size = plan.optimizer.rows_per_step(X.shape[0])
             rows = plan.data.dataset(X, self.device_, y)
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
             net = None if is_first else self.net_

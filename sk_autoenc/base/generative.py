@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_autoenc._compat import in_chosen_container
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, checked_architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
 from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.sampler import BLOCK, sampling_generator
@@ -60,8 +60,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     def _resolve(self, request: FitRequest, *, prior: Any = None) -> "Resolved":
         """Architecture, preprocessor and start; ``prior`` is that of training, None the standard normal or unknown."""
-        architecture = as_architecture(self.architecture)
-        architecture.check()
+        architecture = checked_architecture(self.architecture, "architecture")
         if architecture.code_activation != "identity":
             raise ValueError(
                 f"architecture: code_activation must be 'identity' in models with a prior, got "

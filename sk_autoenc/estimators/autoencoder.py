@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, checked_architecture
 from sk_autoenc.base.autoencoder import make_standardize
 from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
@@ -306,8 +306,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         self.verbose = verbose
 
     def _make_plan(self, request: FitRequest) -> Plan:
-        architecture = as_architecture(self.architecture)
-        architecture.check()
+        architecture = checked_architecture(self.architecture, "architecture")
         if self.sparsity_target is not None:
             self._check_code_activation(architecture)
             architecture.set_params(code_activation="sigmoid")

@@ -339,7 +339,10 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         """Refuse parameters that cannot be combined, and return the measure, with ``"auto"`` resolved."""
         transformer, residual = self.autoencoder, self.residual
         if transformer is None:
-            MLP(self.hidden_layer_sizes).check()
+            try:
+                MLP(self.hidden_layer_sizes).check()
+            except ValueError as error:  # a parameter of the detector itself
+                raise ValueError(str(error).removeprefix("MLP: ")) from None
             if residual == "log_likelihood":
                 raise ValueError("residual='log_likelihood' needs an autoencoder with score_samples, got None.")
             return "neighbors" if residual == "auto" else residual
