@@ -14,6 +14,7 @@ from torch.quasirandom import SobolEngine
 
 from sk_autoenc.base.generative import GenerativeAutoencoder
 from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.sparse import dense_blocks
 from sk_autoenc.data.splits import MIN_ROWS
 from sk_autoenc.nn.blocks import SERIAL_CELLS
 from sk_autoenc.nn.defaults import cpu_by_default
@@ -208,7 +209,13 @@ class DensityAutoencoder(GenerativeAutoencoder):
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         super()._describe(result, rows, whole=whole)
-        if whole and len(rows) >= MIN_ROWS and len(self.input_shape_) == 1 and not self._may_end_early:
+        if (
+            whole
+            and self._data.is_scaled.any()
+            and len(rows) >= MIN_ROWS
+            and len(self.input_shape_) == 1
+            and not self._may_end_early
+        ):
             self._warn_of_few_values(columns_of_few_values(rows, self._data.is_scaled))
 
     def _warn_of_few_values(self, columns: np.ndarray) -> None:
@@ -229,7 +236,8 @@ class DensityAutoencoder(GenerativeAutoencoder):
         """Estimates for every row, in the units and the dtype of X: of the bound, or of log p(x)."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        self._data.likelihood.check_scored(X)
+        for block in dense_blocks(X):
+            self._data.likelihood.check_scored(block)
         n_samples = self._parameters.n_score_samples if n_samples is None else n_samples
         check_scalar(n_samples, "n_samples", Integral)
         if n_samples < 1:

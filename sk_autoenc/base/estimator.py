@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
@@ -148,13 +149,21 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
         Arrays with more axes are flattened. ``input_shape_`` keeps the shape of a row, in which rows are returned.
         """
-        refuse_sparse(X, type(self).__name__)
+        if not self._reads_sparse:
+            refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
+        options = {"accept_sparse": "csr", "ensure_all_finite": finite}
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, **options)
+        X = csr_array(X) if issparse(X) else X
         if finite:
             check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
+
+    @property
+    def _reads_sparse(self) -> bool:
+        """Whether rows may be a sparse matrix, of which batches alone become dense."""
+        return False
 
     # -- public
 

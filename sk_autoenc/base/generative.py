@@ -18,7 +18,7 @@ from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import lengths_of, padded
 from sk_autoenc.data.validation import as_array
-from sk_autoenc.likelihoods import Likelihood
+from sk_autoenc.likelihoods import Likelihood, likelihood_class
 from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.run import Result
@@ -55,6 +55,11 @@ class GenerativeAutoencoder(BaseAutoencoder):
 
     #: What ``prior`` may be by name.
     _prior_names: tuple[str, ...]
+
+    @property
+    def _reads_sparse(self) -> bool:
+        """Counts, whose start needs no covariance of columns; zeros of real values have no density."""
+        return super()._reads_sparse and not likelihood_class(self._current.likelihood).has_linear_model
 
     # -- what plans of generative models share
 

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -95,8 +96,10 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     features and code units.
 
     Rows are first centred and divided by one scalar, the root of the features' mean variance. For likelihoods other
-    than the gaussian, only the encoder's input is. Codes are in units of the scaled rows. Sparse matrices are not
-    accepted.
+    than the gaussian, only the encoder's input is. Codes are in units of the scaled rows.
+
+    ``X`` may be a sparse matrix, such as those of ``TfidfVectorizer``, ``CountVectorizer`` and ``OneHotEncoder``.
+    Batches become dense, the matrix does not, also not to be centred. This is for fully connected networks.
 
     Parameters
     ----------
@@ -361,6 +364,8 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         if request.n_components is not None:
             return request.n_components
         assert request.X is not None
+        if self.n_components is not None and issparse(request.X):
+            raise ValueError(f"n_components={self.n_components} is a share of variance of dense rows; set a number.")
         if self.n_components is None:
             return min(request.X.shape)
         return n_components_for(self.n_components, request.X, splits)

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.linalg import eigh, svd
+from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 
 from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.sparse import SparseBlock, SparseRows
 from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.linear import (
     last_layer,
@@ -29,6 +31,9 @@ from sk_autoenc.initialization.start import Start
 from sk_autoenc.nn.autoencoder import Autoencoder
 from sk_autoenc.nn.blocks import LinearPlusNonlinear
 
+#: Sparse matrices with more columns than this have no covariance that is computed as a whole.
+_MOST_DENSE = 2048
+
 
 def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and leading principal axes of the rows, float64: ``(d,)`` and ``(n_components, d)``.
@@ -36,6 +41,8 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
     Axes beyond the rank are zero. Signs follow scikit-learn: the entry largest in size is positive.
     """
     n_rows, n_features = len(rows), rows.data.shape[1]
+    if isinstance(rows, SparseRows) and n_features > _MOST_DENSE and n_components < min(n_rows, n_features):
+        return _axes_of_sparse(rows, n_components)
     if n_rows < n_features:
         mean = mean_of(rows).numpy()
         _, singular, axes = svd(rows[:].double().numpy() - mean, full_matrices=False)
@@ -50,6 +57,15 @@ def principal_axes(rows: Rows, n_components: int) -> tuple[np.ndarray, np.ndarra
     found[:kept] = axes[:kept]
     largest = found[np.arange(n_components), np.abs(found).argmax(axis=1)]
     return mean, found * np.where(largest < 0, -1.0, 1.0)[:, None]
+
+
+def _axes_of_sparse(rows: SparseRows, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same for a sparse matrix of many columns, which scikit-learn's PCA centres without making it dense."""
+    found = PCA(n_components, svd_solver="arpack", random_state=0).fit(rows.csr().astype(np.float64))
+    axes = np.where((found.explained_variance_ > found.explained_variance_[0] * 1e-12)[:, None], found.components_, 0.0)
+    largest = axes[np.arange(n_components), np.abs(axes).argmax(axis=1)]
+    mean = rows.read(SparseBlock.of(csr_array(found.mean_[None]))).double().numpy()[0]
+    return mean, axes * np.where(largest < 0, -1.0, 1.0)[:, None]
 
 
 def n_components_for(share: float, X: np.ndarray, splits: Sequence[Split]) -> int:
