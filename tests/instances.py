@@ -26,6 +26,7 @@ INSTANCES = [
     AutoencoderTransformer(**_CHEAP, init="random", early_stopping=False),
     AutoencoderTransformer(**_CHEAP, noise=0.2, sparsity=0.1, contraction=0.1),
     AutoencoderTransformer(**{**_CHEAP, "architecture": MLP((8, 8), residual=True)}, sparsity=0.1, sparsity_target=0.2),
+    AutoencoderTransformer(**_CHEAP, whiten=True),
     AutoencoderTransformer(**{**_CHEAP, "architecture": Recurrent(3), "max_iter": 2}, early_stopping=False),
     VAETransformer(**_CHEAP, n_score_samples=8),
     VAETransformer(**_CHEAP, n_score_samples=8, init="random", early_stopping=False, prior="gaussian_mixture"),

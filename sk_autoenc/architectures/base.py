@@ -18,9 +18,15 @@ from sk_autoenc.nn.convolution import ImageLayout
 
 
 class Architecture(BaseEstimator, metaclass=ABCMeta):
-    """Base class of architectures; encoders read flat rows, and decoders return them."""
+    """Base class of architectures; encoders read flat rows, and decoders return them.
 
-    code_activation: str
+    A derived class assigns its parameters in ``__init__`` and defines :meth:`check`, :meth:`make_encoder` and
+    :meth:`make_decoder`. Everything else has a default. Modules with parameters of their own, beside torch's layers,
+    need a method ``initialize(generator)`` that fills them.
+    """
+
+    #: Function applied to codes, by name; a parameter, if codes may have one.
+    code_activation: str = "identity"
 
     #: Whether series may have unequal lengths, with NaN after their ends.
     unequal_lengths = False
@@ -66,6 +72,10 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
         """This architecture for rows of this shape; ``ValueError`` if it cannot read them."""
         return self
 
+    def doubt(self, row_shape: tuple[int, ...]) -> str | None:
+        """A warning for rows that may be meant otherwise than this bound architecture reads them; None for none."""
+        return None
+
     def make_coders(
         self,
         likelihood: Any,
@@ -86,11 +96,17 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
-        """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
+        """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added.
+
+        Use :meth:`beside_linear_path` for that.
+        """
 
     @abstractmethod
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
-        """``(..., n_components) -> (..., n_outputs)``; ``bounded``: every column has norm 1 at most."""
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded``: every column has norm 1 at most.
+
+        ``bounded`` is asked for by penalties on codes; raise ``ValueError`` if that is not possible.
+        """
 
     def _check_widths(self, name: str) -> None:
         sizes = getattr(self, name)
@@ -116,9 +132,14 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"{type(self).__name__}: {name} must be one of {choices}, got {value!r}.")
 
     @staticmethod
-    def _maybe_with_linear_path(
-        network: BatchInvariantNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
+    def beside_linear_path(
+        network: nn.Sequential, n_in: int, n_out: int, linear_path: bool, linear: type[Linear] = Linear
     ) -> nn.Module:
+        """A network that computes each row by itself, with a linear map added if ``linear_path``.
+
+        The last layer of ``network`` is linear: training starts at the linear map, with this layer's weights zero.
+        """
+        network = BatchInvariantNetwork(*network)
         return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
 
     def _with_code_activation(self, encoder: nn.Module) -> nn.Module:

@@ -19,6 +19,9 @@ from sk_autoenc.nn.blocks import (
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, Pair, ToMaps, ToRows, UpsampledConvolution
 from sk_autoenc.storage import by_params
 
+#: Numbers of channels that files of images have: grey, colours, colours and transparency.
+_IMAGE_CHANNELS = (1, 3, 4)
+
 
 @by_params(check=lambda architecture: architecture.check())
 class Convolutional(Architecture):
@@ -41,11 +44,14 @@ class Convolutional(Architecture):
         Distance between the pixels or time points that a stage's kernel reads: for all stages, or one for each. With
         ``stride=1, dilation=(1, 2, 4, 8)`` stages see ever longer stretches of a series and keep all of its steps [2]_.
     input_shape : tuple of three or two int or None, default=None
-        What a row holds: channels, height and width of an image, or channels and length of a series. None is enough if
-        ``X`` has four axes, but not if it has three, which might be grey images or series. Rows may be flat, or lack
-        axes of length 1.
+        What a row holds: channels, height and width of an image, or channels and length of a series. So grey images of
+        28 x 28 pixels have ``(1, 28, 28)``; ``(28, 28)`` is a series of 28 channels. Rows may be flat, or lack axes of
+        length 1. None is enough if ``X`` has four axes, but not if it has three, which might be grey images or series.
+        With None, images whose axes seem to be in the other order (one axis of 1, 3 or 4 where the other order has its
+        channels, and two longer ones) are refused.
     channels_last : bool, default=False
-        Whether channels come last, in rows and in ``input_shape``.
+        Whether channels come last, in rows and in ``input_shape``: ``(height, width, channels)``, as in files of
+        images.
     hidden_layer_sizes : sequence of int, default=()
         Widths of fully connected layers between the last stage and the code.
     normalization : {"layer"} or None, default=None
@@ -143,11 +149,8 @@ class Convolutional(Architecture):
     def bind(self, row_shape: tuple[int, ...]) -> "Convolutional":
         """This architecture with ``input_shape`` set to that of the images; ``ValueError`` if rows hold none."""
         shape = row_shape if self.input_shape is None else tuple(int(side) for side in self.input_shape)
-        if self.input_shape is None and len(row_shape) != 3:
-            raise ValueError(
-                f"Convolutional: input_shape must be {self._order} for rows of shape {row_shape}, got None; only X "
-                "with four axes needs none."
-            )
+        if self.input_shape is None:
+            self._check_order(row_shape)
         if row_shape not in (shape, (math.prod(shape),), tuple(side for side in shape if side > 1)):
             raise ValueError(
                 f"Convolutional: rows must have shape {shape} or {math.prod(shape)} cells because of input_shape, got "
@@ -156,6 +159,39 @@ class Convolutional(Architecture):
         bound = clone(self).set_params(input_shape=shape)
         bound._sides()
         return bound
+
+    def _check_order(self, row_shape: tuple[int, ...]) -> None:
+        """Refuse rows that do not say by themselves which of their axes are channels."""
+        if len(row_shape) != 3:
+            hint = "only X with four axes needs none"
+            if len(row_shape) == 2:
+                grey = (*row_shape, 1) if self.channels_last else (1, *row_shape)
+                n_channels = row_shape[-1 if self.channels_last else 0]
+                hint = f"{grey} is for grey images, {row_shape} for series of {n_channels} channels"
+            raise ValueError(
+                f"Convolutional: input_shape must be {self._order} for rows of shape {row_shape}, got None; {hint}."
+            )
+        *others, last = row_shape if not self.channels_last else row_shape[::-1]
+        if last in _IMAGE_CHANNELS and min(others) > last:
+            raise ValueError(
+                f"Convolutional: rows of shape {row_shape} with channels_last={self.channels_last} would be images of "
+                f"{others[0]} channels; set channels_last={not self.channels_last}, or input_shape={row_shape} if they "
+                "are."
+            )
+
+    def doubt(self, row_shape: tuple[int, ...]) -> str | None:
+        """A warning for flat rows with a shape of two sides that could be those of a grey image."""
+        if self.input_shape is None or not self._holds_series or len(row_shape) != 1:
+            return None
+        n_channels, length = self.input_shape[:: -1 if self.channels_last else 1]
+        if n_channels <= max(_IMAGE_CHANNELS) or 2 * n_channels < length:
+            return None
+        grey = (*self.input_shape, 1) if self.channels_last else (1, *self.input_shape)
+        return (
+            f"Convolutional: input_shape={self.input_shape} reads flat rows as series of {n_channels} channels and "
+            f"{length} time points. For grey images set input_shape={grey}; for series give X the axes "
+            f"(cases, {'timepoints, channels' if self.channels_last else 'channels, timepoints'})."
+        )
 
     @property
     def layout(self) -> ImageLayout | None:
@@ -218,9 +254,7 @@ class Convolutional(Architecture):
         height, width = self._sides()[-1]
         layers.append(nn.Flatten())
         layers += self._dense([n_in * height * width, *self.hidden_layer_sizes, n_components], Linear)
-        encoder = self._maybe_with_linear_path(
-            BatchInvariantNetwork(*layers), n_features, n_components, linear_path, Linear
-        )
+        encoder = self.beside_linear_path(BatchInvariantNetwork(*layers), n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
@@ -237,9 +271,7 @@ class Convolutional(Architecture):
             n_in = n_out
         n_images = n_outputs // layout.n_cells
         layers.append(ToRows(n_in, layout, n_images, *sizes, first, bounded=bounded))
-        return self._maybe_with_linear_path(
-            BatchInvariantNetwork(*layers), n_components, n_outputs, linear_path, linear
-        )
+        return self.beside_linear_path(BatchInvariantNetwork(*layers), n_components, n_outputs, linear_path, linear)
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:
         norm = [nn.GroupNorm(1, n_channels, affine=False)] if self.normalization == "layer" else []

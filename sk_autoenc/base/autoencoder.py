@@ -15,6 +15,7 @@ from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import check_lengths, is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.sparse import dense_blocks
 from sk_autoenc.data.validation import cast_within, check_codes, check_range
 from sk_autoenc.likelihoods import Likelihood, as_likelihood, likelihood_class
 from sk_autoenc.nn.autoencoder import Standardize
@@ -25,6 +26,12 @@ from sk_autoenc.training.run import Result
 def likelihood_of(model: "BaseAutoencoder") -> Likelihood:
     """The likelihood that these parameters ask for, without what a fit finds."""
     return model._likelihood_for(as_architecture(model.architecture))
+
+
+def _check_rows(likelihood: Likelihood, X: Any) -> None:
+    """Refuse values that the likelihood does not take; of a sparse matrix some rows at a time."""
+    for block in dense_blocks(X):
+        likelihood.check(block)
 
 
 def length_of_fitted_codes(model: "BaseAutoencoder") -> int:
@@ -54,10 +61,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """The preprocessor of the fit that is continued, or a new one for the rows of this request."""
         if request.data is not None:
             if request.X is not None:
-                request.data.likelihood.check(request.X)
+                _check_rows(request.data.likelihood, request.X)
             return request.data
         assert request.X is not None, "a loaded model has a preprocessor"
-        likelihood.check(request.X)
+        _check_rows(likelihood, request.X)
         return RowPreprocessor(
             likelihood.resolve(self._known_rows(request, likelihood)),
             request.shape,
@@ -109,6 +116,13 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         return lambda codes: (mean(self.net_.module_.decode(codes.float())) * scale + center).float()
 
     # -- rows in
+
+    @property
+    def _reads_sparse(self) -> bool:
+        """Whether the architecture reads columns, and the likelihood needs no list of their values."""
+        parameters = self._current
+        reads_columns = not hasattr(parameters.architecture, "make_encoder") or parameters.architecture.reads_columns
+        return reads_columns and not likelihood_class(parameters.likelihood).knows_values
 
     @property
     def _may_end_early(self) -> bool:
@@ -309,7 +323,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _row_scores(self, X: np.ndarray) -> np.ndarray:
         """Scores in float64."""
         data, likelihood, module = self._data, self._data.likelihood, self.net_.module_
-        likelihood.check(X)
+        _check_rows(likelihood, X)
 
         def score(raw, x):
             return likelihood.reconstruction_score(*(likelihood.without_missing(raw, x) if missing else (raw, x)))
@@ -343,6 +357,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.positive_only = not likelihood_class(getattr(self, "likelihood", "gaussian")).takes_negative
+        tags.input_tags.sparse = hasattr(self, "architecture") and self._reads_sparse
         tags.input_tags.allow_nan = getattr(getattr(self, "architecture", ()), "unequal_lengths", False)
         return tags
 

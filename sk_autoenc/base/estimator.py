@@ -7,6 +7,7 @@ on a copy of the parameters, never on the fitted estimator. ``_describe`` turns 
 import contextlib
 import functools
 import inspect
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 from skorch.callbacks import Callback
 
@@ -25,6 +28,7 @@ from sk_autoenc.data.splits import Split, make_splits
 from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape, refuse_sparse
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
+    BatchInForce,
     check_net_params,
     lack_of_memory_explained,
     resolve_device,
@@ -60,6 +64,8 @@ class FitRequest:
         What is known of the columns of a data frame; ``X`` then holds its numbers, and numbers of levels.
     data : object or None
         The preprocessor of the fit that is continued; None in a fresh fit.
+    n_components : int or None
+        Length of the codes of the fit that is continued, or of the model that is loaded, if data have set it.
     is_first : bool
         Whether training begins at the plan's start, with which the network is then compared.
     is_chunk : bool
@@ -75,9 +81,21 @@ class FitRequest:
     shape: tuple[int, ...] = ()
     columns: Any = None
     data: Any = None
+    n_components: int | None = None
     is_first: bool = True
     is_chunk: bool = False
     seen_all: bool = False
+
+
+def bound_to_rows(architecture: Any, request: FitRequest, name: str = "architecture") -> Any:
+    """The architecture for rows of the request's shape; new rows that may be meant otherwise give a warning."""
+    try:
+        bound = architecture.bind(request.shape)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if request.X is not None and request.data is None and (doubt := bound.doubt(request.shape)) is not None:
+        warnings.warn(doubt, stacklevel=2)
+    return bound
 
 
 def names_its_class(fit):
@@ -138,13 +156,21 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
         Arrays with more axes are flattened. ``input_shape_`` keeps the shape of a row, in which rows are returned.
         """
-        refuse_sparse(X, type(self).__name__)
+        if not self._reads_sparse:
+            refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
+        options = {"accept_sparse": "csr", "ensure_all_finite": finite}
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, **options)
+        X = csr_array(X) if issparse(X) else X
         if finite:
             check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
+
+    @property
+    def _reads_sparse(self) -> bool:
+        """Whether rows may be a sparse matrix, of which batches alone become dense."""
+        return False
 
     # -- public
 
@@ -205,7 +231,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     def _fit(self, X, y, groups, *, fresh: bool, is_chunk: bool, observer: "LiveFit") -> None:
         """Validate, plan, run, describe."""
-        with lack_of_memory_explained(self.device, self.batch_size), self._rolled_back_on_error(fresh):
+        batch = BatchInForce(self.batch_size)
+        with lack_of_memory_explained(self.device, batch), self._rolled_back_on_error(fresh):
             if fresh:
                 self._forget()
             else:
@@ -222,6 +249,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 shape=self.input_shape_,
                 columns=getattr(self, "columns_", None),
                 data=None if fresh else self._data,
+                n_components=None if fresh else getattr(self, "n_components_", None),
                 is_first=is_first,
                 is_chunk=is_chunk,
                 seen_all=self._seen_all,
@@ -232,6 +260,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 # Nothing is fitted to rows that are held out from the final network.
                 chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(X.shape[0])
                 plan.data.fit(X, chosen, y)
+            batch.size = plan.optimizer.rows_per_step(X.shape[0])
             rows = plan.data.dataset(X, self.device_, y)
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
             net = None if is_first else self.net_
@@ -248,11 +277,21 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             )
             self._kept_start, self._seen_all = result.kept_start, self._seen_all or result.seen_all
             self._describe(result, rows, whole=not is_chunk)
+        if result.fell_behind:
+            warnings.warn(
+                "Training made the network worse than the linear model at which it started, on the training rows "
+                "themselves, so the linear model is the result (linear_ is True). Lower "
+                f"learning_rate={self.learning_rate}, or remove columns that others determine.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         if result.interrupted:  # the model has the best weights so far
             raise KeyboardInterrupt
 
     def _plan_for_loading(self) -> Plan:
-        return self._parameters._make_plan(FitRequest(self._seed, shape=self.input_shape_, data=self._data))
+        n_components = getattr(self, "n_components_", None)
+        request = FitRequest(self._seed, shape=self.input_shape_, data=self._data, n_components=n_components)
+        return self._parameters._make_plan(request)
 
     def _splits(self, request: FitRequest) -> tuple[Split, ...]:
         """Rows to train on and rows to hold out, by the shared parameters."""

@@ -241,7 +241,9 @@ def _check_curves(called: str, plain: Plain) -> None:
 
 
 def _check_autoencoder(kind: type, plain: Plain) -> None:
-    n_components = plain["_parameters"].n_components
+    n_components = plain.get("n_components_", asked := plain["_parameters"].n_components)
+    if isinstance(asked, int) and asked != n_components:
+        raise ValueError(f"n_components_ is {n_components}, but n_components={asked} in the fit.")
     _check_fitted(kind, plain, n_components, likelihood_of(plain["_parameters"]))
     for prior in (plain.get("prior_"), getattr(plain["_parameters"], "prior", None)):
         if isinstance(prior, PRIORS) and prior.n_components not in (None, n_components):

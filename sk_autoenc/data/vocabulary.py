@@ -181,7 +181,14 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             if not isinstance(string, str):
                 raise ValueError(f"X must hold strings, got {string!r:.60}.")
         pattern = self._pattern()
-        return [[match.group() for match in pattern.finditer(string)] for string in X]
+        cut = [[match.group() for match in pattern.finditer(string)] for string in X]
+        for string, tokens in zip(X, cut, strict=True):
+            if "" in tokens:
+                raise ValueError(
+                    f"token_pattern must match one character or more, got {self.token_pattern!r:.60}, which matches "
+                    f"nothing at a place of {string!r:.60}."
+                )
+        return cut
 
     def _pattern(self) -> re.Pattern[str]:
         """What a token matches."""

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, Architecture, as_architecture
+from sk_autoenc.architectures import MLP, Architecture, checked_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
 from sk_autoenc.base.stored import LENGTHS, PRIORS, storable
@@ -341,11 +341,7 @@ class AAETransformer(GenerativeAutoencoder):
         return super()._likelihood_for(architecture)
 
     def _critic_architecture(self) -> Architecture:
-        critic = as_architecture(self.critic, activation="leaky_relu")
-        try:
-            critic.check()
-        except ValueError as error:
-            raise ValueError(f"critic: {error}") from None
+        critic = checked_architecture(self.critic, "critic", activation="leaky_relu")
         if critic.code_activation != "identity":
             raise ValueError(
                 "critic: code_activation must be 'identity', because log-odds are unbounded, got "

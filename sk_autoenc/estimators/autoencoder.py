@@ -1,30 +1,33 @@
 """The deterministic autoencoder: plain, denoising, sparse, contractive, and all combinations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, checked_architecture
 from sk_autoenc.base.autoencoder import make_standardize
-from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
 from sk_autoenc.base.stored import storable
-from sk_autoenc.data.dataset import Batch, Rows
+from sk_autoenc.data.dataset import Batch, Rows, WholeBatches
 from sk_autoenc.data.preprocessing import RowPreprocessor
+from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.linear import summarize
-from sk_autoenc.initialization.pca import PCAStart
+from sk_autoenc.initialization.pca import PCAStart, n_components_for, whitening_of
 from sk_autoenc.initialization.start import MeanStart, Start
 from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
-from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
+from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput, Whitening
 from sk_autoenc.nn.corruption import NOISE_KINDS, OF_IMAGES, Corruption
-from sk_autoenc.storage import flag
+from sk_autoenc.storage import flag, integer
+from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.run import Result
 from sk_autoenc.training.selection import ROOT_LOSS, RowLosses
@@ -76,7 +79,7 @@ class CorruptedStart(Start):
         self.start.resume(module)
 
 
-@storable(linear_=flag)
+@storable(linear_=flag, n_components_=integer(1))
 class AutoencoderTransformer(InpaintingAutoencoder):
     r"""Reduce rows to a few numbers by a network that learns to reconstruct them.
 
@@ -93,13 +96,17 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     features and code units.
 
     Rows are first centred and divided by one scalar, the root of the features' mean variance. For likelihoods other
-    than the gaussian, only the encoder's input is. Codes are in units of the scaled rows. Sparse matrices are not
-    accepted.
+    than the gaussian, only the encoder's input is. Codes are in units of the scaled rows.
+
+    ``X`` may be a sparse matrix, such as those of ``TfidfVectorizer``, ``CountVectorizer`` and ``OneHotEncoder``.
+    Batches become dense, the matrix does not, also not to be centred. This is for fully connected networks.
 
     Parameters
     ----------
-    n_components : int, default=2
-        Length of the code; may exceed the number of features.
+    n_components : int, float or None, default=2
+        Length of the code; may exceed the number of features. As in PCA, None takes the smaller of the numbers of rows
+        and features. A share in (0, 1) takes the smallest number of principal components that explain this share of the
+        variance of held-out rows (of all rows where none are held out), for the gaussian likelihood.
     architecture : sequence of int or architecture object, default=(128, 64)
         Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` is for images and
         series, ``Recurrent(...)`` for series.
@@ -122,6 +129,10 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         random. It is the training for :meth:`inpaint`. ``"warp"``: move the time points of each series, or columns and
         rows of each image, by a random curve, much as in [4]_. Codes then describe what happens rather than when. From
         about 0.05 on, time runs backwards here and there. The last two are for ``architecture=Convolutional(...)``.
+    whiten : bool, default=False
+        Whether codes are brought to mean 0 and covariance 1 over the training rows, after training, as PCA's are:
+        decorrelated, with the direction of most variance first. After ``partial_fit`` these are the rows of its last
+        call. For codes without penalty or activation.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
         have a norm of at most 1. Without this bound the code could shrink and the decoder grow. Even a tiny weight
@@ -187,6 +198,8 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         ``max_iter`` epochs of the folds' networks, each row's loss from the one that did not see it.
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"``, ``"sparsity"``, ``"contraction"``, each with its weight.
+    n_components_ : int
+        Length of the code.
     linear_ : bool
         Whether the result is PCA. The loss curves are then those of the network that was dropped; after folds, of its
         one epoch.
@@ -226,7 +239,12 @@ class AutoencoderTransformer(InpaintingAutoencoder):
 
     _parameter_constraints: dict = {
         **InpaintingAutoencoder._parameter_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+            None,
+        ],
+        "whiten": ["boolean"],
         "architecture": ["array-like", Architecture],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "init": [StrOptions({"auto", "pca", "random"})],
@@ -249,6 +267,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         init="auto",
         noise=0.0,
         noise_kind="gaussian",
+        whiten=False,
         sparsity=0.0,
         sparsity_target=None,
         contraction=0.0,
@@ -275,6 +294,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         self.init = init
         self.noise = noise
         self.noise_kind = noise_kind
+        self.whiten = whiten
         self.sparsity = sparsity
         self.sparsity_target = sparsity_target
         self.contraction = contraction
@@ -296,20 +316,21 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         self.verbose = verbose
 
     def _make_plan(self, request: FitRequest) -> Plan:
-        architecture = as_architecture(self.architecture)
-        architecture.check()
+        architecture = checked_architecture(self.architecture, "architecture")
         if self.sparsity_target is not None:
             self._check_code_activation(architecture)
             architecture.set_params(code_activation="sigmoid")
         likelihood = self._likelihood_for(architecture)
         is_linear = self._starts_linear(architecture, likelihood)
         self._check_combinations(architecture, likelihood)
-        architecture = architecture.bind(request.shape)
+        self._check_codes(architecture, likelihood)
+        architecture = bound_to_rows(architecture, request)
         data = self._preprocessor(request, architecture, likelihood)
         is_plain = not (self.noise or self.sparsity or self.contraction)
         splits = self._splits(request)
+        n_components = self._length_of_codes(request, splits)
         return Plan(
-            module=partial(self._make_module, architecture, data, linear_path=is_linear),
+            module=partial(self._make_module, architecture, data, n_components, linear_path=is_linear),
             objective=partial(
                 autoencoder_objective,
                 likelihood=data.likelihood,
@@ -327,12 +348,49 @@ class AutoencoderTransformer(InpaintingAutoencoder):
             optimizer=self._optimizer_options(),
             # The contractive penalty differentiates inside the module, where vmap cannot.
             is_batchable=architecture.is_batchable and likelihood.is_batchable and not self.contraction,
+            attributes={"n_components_": n_components} if request.is_first else {},
             verbose=self.verbose,
         )
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         super()._describe(result, rows, whole=whole)
         self.linear_ = result.kept_start
+        if (whitening := self.net_.module_.whitening) is not None:
+            whitening.initialize(None)
+            blocks = WholeBatches(rows, LARGE_BLOCK)
+            with torch.inference_mode():
+                codes = torch.cat([self.net_.module_.encode(batch.x).cpu().double() for batch in blocks]).numpy()
+            whitening.set(*map(torch.from_numpy, whitening_of(codes)))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def _length_of_codes(self, request: FitRequest, splits: Sequence[Split]) -> int:
+        """``n_components`` as a number; that of the model, if it is there already."""
+        if isinstance(self.n_components, Integral):
+            return int(self.n_components)
+        if request.n_components is not None:
+            return request.n_components
+        assert request.X is not None
+        if self.n_components is not None and issparse(request.X):
+            raise ValueError(f"n_components={self.n_components} is a share of variance of dense rows; set a number.")
+        if self.n_components is None:
+            return min(request.X.shape)
+        return n_components_for(self.n_components, request.X, splits)
+
+    def _check_codes(self, architecture: Architecture, likelihood: Likelihood) -> None:
+        """Refuse a share of variance where rows have none, and whitening that would undo what is asked of codes."""
+        is_share = not (self.n_components is None or isinstance(self.n_components, Integral))
+        if is_share and (not likelihood.has_linear_model or architecture.unequal_lengths):
+            raise ValueError(
+                f"n_components={self.n_components} is a share of variance, for likelihood='gaussian' and rows of one "
+                f"length, got likelihood={self.likelihood!r} and architecture={architecture!r}; set a number."
+            )
+        if self.whiten and (self.sparsity or self.contraction or architecture.code_activation != "identity"):
+            raise ValueError(
+                "whiten=True would undo what sparsity, contraction and code_activation ask of codes; set whiten=False."
+            )
 
     @property
     def scorer_(self) -> Callable[[Tensor], Tensor]:
@@ -396,20 +454,30 @@ class AutoencoderTransformer(InpaintingAutoencoder):
                 f"architecture={self.architecture!r}."
             )
 
-    def _make_module(self, architecture: Architecture, data: RowPreprocessor, *, linear_path: bool) -> Autoencoder:
+    def _make_module(
+        self, architecture: Architecture, data: RowPreprocessor, n_components: int, *, linear_path: bool
+    ) -> Autoencoder:
         n_inputs = data.likelihood.n_inputs(data.n_features)
         corruption = Corruption(self.noise_kind, self.noise, n_inputs, architecture.layout) if self.noise else None
         coders = architecture.make_coders(
             data.likelihood,
             data.n_features,
-            self.n_components,
-            n_encoded=self.n_components,
+            n_components,
+            n_encoded=n_components,
             noise=False,
             linear_path=linear_path,
             bounded=self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None),
         )
         standardize, contractive = make_standardize(data), self.contraction > 0
-        return Autoencoder(**coders, standardize=standardize, corruption=corruption, contractive=contractive)
+        whitening = Whitening(n_components) if self.whiten else None
+        return Autoencoder(
+            coders["encoder"],
+            coders["decoder"],
+            standardize=standardize,
+            corruption=corruption,
+            contractive=contractive,
+            whitening=whitening,
+        )
 
     def _make_start(self, architecture: Architecture, data: RowPreprocessor, is_linear: bool) -> Start:
         start: Start = Start() if data.all_scaled else MeanStart(data)

@@ -126,8 +126,9 @@ class VAETransformer(DensityAutoencoder):
 
     Sums run over features and components. Real-valued rows are centred before training. Each feature is divided by its
     standard deviation, or, if all features have one noise variance, all by the root of the mean variance. For other
-    likelihoods only the encoder's input is centred and scaled. Scores are in the units of ``X``. Sparse matrices are
-    not accepted.
+    likelihoods only the encoder's input is centred and scaled. Scores are in the units of ``X``.
+
+    With a likelihood of counts, or of values in [0, 1], ``X`` may be a sparse matrix; only batches become dense.
 
     Parameters
     ----------

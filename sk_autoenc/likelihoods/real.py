@@ -28,6 +28,11 @@ class Gaussian(Likelihood):
     A deterministic autoencoder minimises the squared error, whatever the noise. Its score of a row is minus that
     error, summed over features, in the squared units of the rows. Models with a density also learn the noise.
 
+    Noise has a floor: training starts at a variance of :math:`10^{-6}` or more, in units of the column's own variance,
+    and networks read float32, with about seven digits. So a density is blind to structure that is finer than about a
+    thousandth of a column's standard deviation, such as two clumps :math:`10^{-7}` wide at a distance of 1: their
+    density is that of wider clumps, not a higher one.
+
     Parameters
     ----------
     variance : {"row", "feature", "shared"} or float, default="row"

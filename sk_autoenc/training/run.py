@@ -28,6 +28,7 @@ class Result(NamedTuple):
     seen_all: bool  # a later phase has trained on the rows that were held out
     interrupted: bool  # by Ctrl-C; the net then has the best weights so far
     held_out: Rows | None = None  # rows on which no phase before a final one was trained, if they are one set
+    fell_behind: bool = False  # the start is kept because the network is worse than it on the training rows
 
 
 class Evaluated(NamedTuple):
@@ -114,7 +115,7 @@ class _Run:
     ):
         self.plan, self.data, self.seed, self.device = plan, data, seed, device
         self.callbacks, self.observer = callbacks, observer
-        self.seen_all = False
+        self.seen_all = self.fell_behind = False
 
     def carry_out(self, net: ObjectiveNet | None) -> Result:
         plan, is_first = self.plan, net is None
@@ -155,7 +156,7 @@ class _Run:
                 self.observer.record(net)
                 interrupted = True
         net.module_.eval()
-        return Result(net, kept, self.seen_all, interrupted, held_out)
+        return Result(net, kept, self.seen_all, interrupted, held_out, kept and self.fell_behind)
 
     def _train_and_evaluate(
         self, net: ObjectiveNet, train: Rows, held_out: Rows | None, is_first: bool
@@ -167,6 +168,8 @@ class _Run:
         if is_first and plan.start.is_model and held_out is None and self._prefers_start(evaluated):
             epochs = 1  # the network will be dropped; one epoch gives loss curves
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
+        is_unevaluated = is_first and plan.start.is_model and not plan.splits and not plan.keeps_start_unevaluated
+        at_start = plan.selection.evaluate(net, train) if is_unevaluated else None
         self._set_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
@@ -178,6 +181,8 @@ class _Run:
             best = epochs
         else:
             best = callbacks[-1].best_epoch_ - n_before  # early stopping is the last callback
+        if at_start is not None:
+            self.fell_behind = plan.selection.is_significant(plan.selection.evaluate(net, train), at_start)
         if before is not None:
             return Evaluated(best, before, plan.selection.evaluate(net, held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
@@ -235,9 +240,12 @@ class _Run:
         return net
 
     def _prefers_start(self, evaluated: Evaluated | None) -> bool:
-        """Whether the start is the result: the network is not significantly better, or could not be evaluated."""
+        """Whether the start is the result: the network is not significantly better, or could not be evaluated.
+
+        Where no rows are held out, a network that is worse than its start on the very rows that trained it has lost.
+        """
         if evaluated is None:
-            return self.plan.keeps_start_unevaluated
+            return self.plan.keeps_start_unevaluated or self.fell_behind
         return not self.plan.selection.is_significant(evaluated.before, evaluated.after)
 
     def _train_on_all(self, net: ObjectiveNet, held_out: Rows | None, phase: Phase, number: int, best: int) -> None:
