@@ -15,6 +15,7 @@ from sk_autoenc import (
     Gaussian,
     ReconstructionOutlierDetector,
     Recurrent,
+    TabularSampler,
     VAETransformer,
 )
 
@@ -69,6 +70,12 @@ RECOMMENDERS = [
     AutoencoderRecommender(2, max_iter=3, random_state=0, device="cpu"),
     AutoencoderRecommender(2, kind="variational", architecture=(8,), max_iter=3, random_state=0, device="cpu"),
     AutoencoderRecommender(2, baseline=None, early_stopping=False, max_iter=3, random_state=0, device="cpu"),
+]
+
+#: Samplers of tables, which read data frames of any columns.
+TABULAR = [
+    TabularSampler(**_CHEAP),
+    TabularSampler(**_CHEAP, early_stopping=False, unseen="missing"),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

@@ -56,7 +56,7 @@ class FitRequest:
     shape : tuple of int
         Shape of a row in ``X``.
     data : object or None
-        The preprocessor of the fit that is continued; None in a fresh fit.
+        The preprocessor of the fit that is continued, or that of a table; else None.
     is_first : bool
         Whether training begins at the plan's start, with which the network is then compared.
     is_chunk : bool
@@ -211,7 +211,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 y=y,
                 groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
-                data=None if fresh else self._data,
+                data=getattr(self, "_data", None),  # of a fresh fit only where validation has made it: of a table
                 is_first=is_first,
                 is_chunk=is_chunk,
                 seen_all=self._seen_all,

@@ -100,6 +100,12 @@ def storable_recommender(data: type):
     return _storable(_check_params, _check_recommender, fields, {})
 
 
+def storable_table(data: type):
+    """Class decorator of samplers of tables, whose rows are read by an object of this class."""
+    fields = {"_data": _same_class(data), "independent_": storage.flag}
+    return _storable(_check_params, _check_table, fields, {})
+
+
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
         kind = by_params(check=check_params, reduce=_without_choices)(kind)
@@ -254,6 +260,17 @@ def _check_recommender(kind: type, plain: Plain) -> None:
         raise ValueError(f"{called}.blend_ is {share:g}, but blend={parameters.blend} in the fit.")
     if (weights is None) != (plain["l2_"] is None):
         raise ValueError(f"{called}.l2_ must be None where linear_weights_ is, and only there.")
+
+
+def _check_table(kind: type, plain: Plain) -> None:
+    """Refuse a table that does not go with the number of columns and the parameters."""
+    called, parameters, data = kind.__name__, plain["_parameters"], plain["_data"]
+    check_rows(called, plain)
+    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], 1)
+    _check_curves(called, plain)
+    if data.shape != plain["input_shape_"] or not data.draws_missing or data.max_bins != parameters.max_bins:
+        raise ValueError(f"{called}._data is not what reads tables of this shape by these parameters.")
+    data.likelihood.check_fitted(plain["n_features_in_"])
 
 
 def check_rows(called: str, plain: Plain) -> None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sk_autoenc.data.columns import Column
 from sk_autoenc.data.frames import cells_of
@@ -135,6 +136,21 @@ class OutcomeRows(RowPreprocessor):
     def n_scaled(self, X: np.ndarray) -> np.ndarray:
         return np.zeros(len(X), dtype=int)
 
+    def placed(self, outcomes: np.ndarray, conditions: Mapping[int, "Given"], generator: torch.Generator) -> np.ndarray:
+        """Values of drawn outcomes, each at a random place within its bin, and within what is given."""
+        places = torch.rand(outcomes.shape, generator=generator, dtype=torch.float64).numpy()
+        made = np.empty(outcomes.shape)
+        for position, of_column in enumerate(self.outcomes):
+            place = places[:, position]
+            if position in conditions:
+                low, high = (
+                    conditions[position].low[outcomes[:, position]],
+                    conditions[position].high[outcomes[:, position]],
+                )
+                place = low + place * (high - low)
+            made[:, position] = of_column.decode(outcomes[:, position], place)
+        return made
+
     # -- conditions
 
     def given(self, conditions: Mapping[Any, Any]) -> dict[int, Given]:
@@ -165,8 +181,8 @@ def _given_of(column: Column, outcomes: Outcomes, condition: Any) -> Given:
     is_range = isinstance(condition, tuple)
     if is_range and (len(condition) != 2 or not column.is_number):
         raise ValueError(
-            f"column {column.name!r} must have a value, a list of values, or, if it holds numbers, a tuple of the lowest "
-            f"and the highest, got {condition!r:.60}."
+            f"column {column.name!r} must have a value, a list of values, or, if it holds numbers, a tuple of the "
+            f"lowest and the highest, got {condition!r:.60}."
         )
     shares = np.zeros(outcomes.n_outcomes)
     low, high = np.zeros(outcomes.n_outcomes), np.ones(outcomes.n_outcomes)

@@ -124,7 +124,7 @@ class Outcomes(NamedTuple):
         if len(self.atoms):
             is_atom = numbers < len(self.atoms)
             values = np.where(is_atom, self.atoms[numbers.clip(max=len(self.atoms) - 1)], values)
-        values = np.round(values) * self.tick if self.tick else values
+        values = np.floor(values + 0.5) * self.tick if self.tick else values  # the lower edge belongs to the bin
         return np.where(missing, np.nan, values)
 
     def log_width(self, values: np.ndarray) -> np.ndarray:

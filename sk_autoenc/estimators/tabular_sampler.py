@@ -19,6 +19,7 @@ from sk_autoenc.base.tables import read_table
 from sk_autoenc.data.columns import Column
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.outcome_rows import MAX_BINS, Given, OutcomeRows
+from sk_autoenc.data.tabular import Table
 from sk_autoenc.initialization.independent import IndependentColumns
 from sk_autoenc.likelihoods.mixed import Mixed
 from sk_autoenc.nn.chain import ColumnOutcomes, MaskedChain
@@ -117,8 +118,6 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
         Whether independent columns are the result, and the network was dropped.
     net_ : ObjectiveNet
         The trained skorch net.
-    table_ : Table
-        What encodes rows as numbers and makes data frames of numbers.
     n_iter_ : int
         Number of epochs.
     loss_curve_ : list of float
@@ -219,14 +218,14 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
     # -- from parameters to a plan
 
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
-        options = {"columns": self.columns, "unseen": self.unseen, "min_count": self.min_count}
-        rows = read_table(self, X, reset=reset, options=options)
-        self.input_shape_ = rows.shape[1:]
-        return rows
-
-    def _preprocessor_for(self, table: Any) -> OutcomeRows:
-        n_columns = len(table.columns_)
-        return OutcomeRows(Mixed(), (n_columns,), "float64", table=table, max_bins=self.max_bins, draws_missing=True)
+        X = read_table(self, X, reset=reset)
+        if reset:
+            table = Table(self.columns, unseen=self.unseen, min_count=self.min_count).fit(X)
+            self.input_shape_ = (len(table.columns_),)
+            self._data = OutcomeRows(
+                Mixed(), self.input_shape_, "float64", table=table, max_bins=self.max_bins, draws_missing=True
+            )
+        return self._data.table.encode(X)
 
     def _make_plan(self, request: FitRequest) -> Plan:
         widths = _checked_widths(self.architecture)
@@ -257,7 +256,7 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
     def columns_(self) -> list[Column]:
         """What is known of each column."""
         check_is_fitted(self)
-        return self.table_.columns_
+        return self._data.table.columns_
 
     def sample(self, n_samples=1, random_state=None, *, given=None):
         """Draw rows, perhaps with some columns given.
@@ -298,7 +297,7 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
         for position, condition in conditions.items():
             if condition.value is not None:
                 values[:, position] = condition.value
-        return self.table_.decode(values, snap=True)
+        return self._data.table.decode(values, snap=True)
 
     def _draw(self, n: int, conditions: dict[int, Given], generator: torch.Generator) -> np.ndarray:
         """Encoded rows: conditions first, those with one value before those with several."""

@@ -23,8 +23,7 @@ class IndependentColumns(Start):
 
     def refit(self, module: Any, rows: Rows) -> None:
         with torch.no_grad():
-            module.last.weight.zero_()
-            module.wave_out.zero_()
+            module.forget()
         self.set(module, rows)
 
 

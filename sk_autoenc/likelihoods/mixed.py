@@ -27,7 +27,7 @@ class Mixed(Likelihood):
     outcomes : list of int or None, default=None
         Number of outcomes of each column; None takes them from the table.
     ranks : list of (list of int or None), or None, default=None
-        The rank of each outcome in columns of numbers; None for levels.
+        The rank of each outcome in columns of numbers, but of a missing cell; None for levels.
     """
 
     knows_values, has_mean, may_be_missing = True, False, True
@@ -50,7 +50,7 @@ class Mixed(Likelihood):
         if not isinstance(self.ranks, list) or len(self.ranks) != len(self.outcomes):
             raise ValueError(f"Mixed: ranks must be a list of {len(self.outcomes)} entries, got {self.ranks!r:.60}.")
         for size, ranks in zip(self.outcomes, self.ranks, strict=True):
-            if ranks is not None and sorted(ranks) != list(range(size)):
+            if ranks is not None and (sorted(ranks) != list(range(len(ranks))) or not size - 1 <= len(ranks) <= size):
                 raise ValueError(f"Mixed: ranks of a column must be the numbers below {size}, got {ranks!r:.60}.")
 
     def check_fitted(self, n_features: int) -> None:
