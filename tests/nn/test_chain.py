@@ -18,7 +18,7 @@ def chain():
     with torch.no_grad():
         made.initialize(generator)
         for parameter in made.parameters():  # an untrained chain is that of independent columns
-            parameter.normal_(generator=generator)
+            parameter.normal_(0.0, 0.3, generator=generator)
     return made
 
 
