@@ -11,6 +11,7 @@ from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import likelihood_of
 from sk_autoenc.base.gan import length_of_codes
 from sk_autoenc.base.generative import names_of_priors
+from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.likelihoods import Gaussian, Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
@@ -63,7 +64,7 @@ _REACH = 16
 
 def storable(*, optional: Mapping[str, Check] | None = None, **fields: Check):
     """Class decorator of autoencoders; ``fields`` are fitted attributes beside those that all have."""
-    fields = {"_data": _same_class(RowPreprocessor), "reconstruction_err_": storage.number(finite=False), **fields}
+    fields = {"_data": _rows_or_table, "reconstruction_err_": storage.number(finite=False), **fields}
     return _storable(_check_autoencoder_params, _check_autoencoder, fields, optional or {})
 
 
@@ -113,6 +114,12 @@ def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check],
         return by_state(own, optional=(*COMMON_OPTIONAL, *optional), check=check_fitted)(kind)
 
     return decorate
+
+
+def _rows_or_table(value: Any, where: str) -> None:
+    """What reads rows of an autoencoder."""
+    if type(value) not in (RowPreprocessor, OutcomeRows):
+        raise ValueError(f"{where} must be a RowPreprocessor or OutcomeRows, got {short(value)}.")
 
 
 def _same_class(kind: type) -> Check:
@@ -301,13 +308,22 @@ def _check_sizes(
                 )
 
 
+def _check_of_table(parameters: Any, data: Any) -> None:
+    """Refuse a table in a model whose parameters ask for another likelihood than that of tables."""
+    wanted = getattr(parameters, "likelihood", None)
+    if wanted != "auto" or data.draws_missing:
+        raise ValueError(f"_data is for a table, but likelihood={wanted!r:.60} in the fit.")
+
+
 def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
     """Refuse what reads rows if it is not that of the parameters of the fit."""
     if data.shape != plain["input_shape_"]:
         raise ValueError(f"_data is for rows of shape {data.shape}, but input_shape_ is {plain['input_shape_']}.")
     architecture = as_architecture(parameters.architecture)
     found = data.likelihood
-    if type(found) is not type(likelihood):
+    if data.is_table:
+        _check_of_table(parameters, data)
+    elif type(found) is not type(likelihood):
         wanted = getattr(parameters, "likelihood", likelihood)
         raise ValueError(f"_data is for {found!r:.60}, but likelihood={wanted!r:.60} in the fit.")
     found.check_fitted(data.n_features)

@@ -88,6 +88,8 @@ class OutcomeRows(RowPreprocessor):
         Whether a missing cell is an outcome of columns that have such cells; otherwise it stays NaN.
     """
 
+    is_table = True
+
     def __init__(
         self,
         likelihood: Any,
@@ -105,6 +107,9 @@ class OutcomeRows(RowPreprocessor):
         self.max_bins, self.draws_missing = max_bins, draws_missing
 
     def fit(self, X: np.ndarray, chosen: np.ndarray, y: Any = None) -> Self:
+        """Find the outcomes of each column; only once, as networks are built for them."""
+        if self.outcomes:
+            return self
         self.outcomes = [
             fit_outcomes(column, X[chosen, position], max_bins=self.max_bins, draws_missing=self.draws_missing)
             for position, column in enumerate(self.table.columns_)
@@ -128,7 +133,7 @@ class OutcomeRows(RowPreprocessor):
         for position, outcomes in enumerate(self.outcomes):
             whole = np.floor(rows[:, position])
             made[:, position] = outcomes.decode(whole, rows[:, position].astype(np.float64) - whole)
-        return made.astype(dtype, copy=False)
+        return made  # whatever dtype codes have: dates and large integers need float64
 
     def log_scale(self, X: np.ndarray) -> np.ndarray:
         return sum((o.log_width(X[:, j]) for j, o in enumerate(self.outcomes)), np.zeros(len(X)))
