@@ -24,6 +24,9 @@ ATOM_SHARE = 0.015
 #: Rows of a bin at least, where there are so many.
 _ROWS_PER_BIN = 20
 
+#: Rows of the outermost bins, where there are so many bins that far values matter.
+_ROWS_AT_END, _FEWEST_BINS_WITH_TAILS = 5, 10
+
 
 def _check_outcomes(kind: type, plain: dict[str, Any]) -> None:
     """Refuse what is not ascending."""
@@ -174,6 +177,19 @@ class Outcomes(NamedTuple):
         return low, np.concatenate([self.atoms, self.edges[1:] - inner]) * unit
 
 
+def _cuts(n: int, n_bins: int) -> np.ndarray:
+    """Numbers of sorted values at which bins end: equal shares, and ever fewer values towards both ends.
+
+    A column with far values has outermost bins that are wide, in which most of the width holds hardly any row.
+    """
+    cuts = np.round(np.linspace(0, n, n_bins + 1)[1:-1]).astype(int)
+    if n_bins < _FEWEST_BINS_WITH_TAILS:
+        return cuts
+    steps = _ROWS_AT_END * 2 ** np.arange(32)
+    steps = steps[steps < cuts[0]]
+    return np.unique(np.concatenate([steps, cuts, n - steps]))
+
+
 def fit_outcomes(column: Column, values: np.ndarray, *, max_bins: int, draws_missing: bool) -> Outcomes:
     """The outcomes of a column, by the cells of training rows, NaN where they are missing.
 
@@ -193,7 +209,7 @@ def fit_outcomes(column: Column, values: np.ndarray, *, max_bins: int, draws_mis
     atoms, rest = different[is_atom], ticks[~np.isin(ticks, different[is_atom])]
     half = 0.5 if column.tick else 0.0
     n_bins = int(np.clip(len(rest) // _ROWS_PER_BIN, 1, max_bins))
-    cuts = np.round(np.linspace(0, len(rest), n_bins + 1)[1:-1]).astype(int)
+    cuts = _cuts(len(rest), n_bins)
     inner = rest[cuts - 1] + half if column.tick else (rest[cuts - 1] + rest[cuts]) / 2
     low, high = ticks[0] - half, ticks[-1] + half
     if low == high:  # one value in these rows

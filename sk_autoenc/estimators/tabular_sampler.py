@@ -76,7 +76,7 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
         Largest number of bins of a column of numbers. There are 20 rows or more for each.
     architecture : sequence of int, default=(256, 256)
         Number of units of each hidden layer.
-    max_iter : int, default=30
+    max_iter : int, default=50
         Number of epochs.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 256.
@@ -176,7 +176,7 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
         min_count=1,
         max_bins=MAX_BINS,
         architecture=(256, 256),
-        max_iter=30,
+        max_iter=50,
         batch_size="auto",
         learning_rate=3e-3,
         learning_rate_schedule="cosine",
