@@ -13,6 +13,7 @@ ORDER = {
     "images": ["plot_inpainting", "plot_vae_manifold"],
     "series": ["plot_beat_features", "plot_molecules"],
     "recommend": ["plot_films"],
+    "tables": ["plot_synthetic_table"],
 }
 FILES = [f"{name}.py" for names in ORDER.values() for name in names]
 
