@@ -40,6 +40,7 @@ SCRIPTS = {
     "gan_toys": "Toys for a GAN",
     "recommender": "Recommendations",
     "imputation": "Missing cells",
+    "tables": "Synthetic tables",
 }
 
 HEAD = """\

@@ -9,11 +9,11 @@ ORDER = {
         "plot_beta",
         "plot_adversarial",
     ],
-    "tables": ["plot_imputation"],
     "outliers": ["plot_outliers", "plot_heart_beats", "plot_server_metric"],
     "images": ["plot_inpainting", "plot_vae_manifold"],
     "series": ["plot_beat_features", "plot_molecules"],
     "recommend": ["plot_films"],
+    "tables": ["plot_synthetic_table", "plot_imputation"],
 }
 FILES = [f"{name}.py" for names in ORDER.values() for name in names]
 

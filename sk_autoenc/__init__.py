@@ -10,6 +10,7 @@ from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
+from sk_autoenc.estimators.tabular_sampler import TabularSampler
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import (
     Bernoulli,
@@ -48,6 +49,7 @@ __all__ = [
     "Recurrent",
     "StudentT",
     "SwissRollPrior",
+    "TabularSampler",
     "UniformPrior",
     "VAETransformer",
     "Vocabulary",

@@ -16,6 +16,7 @@ from sk_autoenc import (
     Gaussian,
     ReconstructionOutlierDetector,
     Recurrent,
+    TabularSampler,
     VAETransformer,
 )
 
@@ -77,6 +78,12 @@ RECOMMENDERS = [
 IMPUTERS = [
     AutoencoderImputer(**_CHEAP),
     AutoencoderImputer(**_CHEAP, early_stopping=False, shrinkage=0.1, add_indicator=True, keep_empty_features=True),
+]
+
+#: Samplers of tables, which read data frames of any columns.
+TABULAR = [
+    TabularSampler(**_CHEAP),
+    TabularSampler(**_CHEAP, early_stopping=False, unseen="missing"),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

@@ -63,7 +63,7 @@ class FitRequest:
     columns : list of Column or None
         What is known of the columns of a data frame; ``X`` then holds its numbers, and numbers of levels.
     data : object or None
-        The preprocessor of the fit that is continued; None in a fresh fit.
+        The preprocessor of the fit that is continued, or that of a table; else None.
     n_components : int or None
         Length of the codes of the fit that is continued, or of the model that is loaded, if data have set it.
     is_first : bool
@@ -248,7 +248,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
                 columns=getattr(self, "columns_", None),
-                data=None if fresh else self._data,
+                data=getattr(self, "_data", None),  # of a fresh fit only where validation has made it: of a table
                 n_components=None if fresh else getattr(self, "n_components_", None),
                 is_first=is_first,
                 is_chunk=is_chunk,

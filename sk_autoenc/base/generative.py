@@ -71,7 +71,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
                 f"architecture: code_activation must be 'identity' in models with a prior, got "
                 f"{architecture.code_activation!r}."
             )
-        likelihood = self._likelihood_for(architecture)
+        likelihood = self._likelihood_of(request, architecture)
         is_linear = self._starts_linear(architecture, likelihood, prior)
         self._check_missing(
             architecture,
@@ -89,7 +89,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if prior is not None:
             reason = f"prior={self.prior!r} (the linear models have normal codes)"
         elif not likelihood.has_linear_model:
-            reason = f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
+            reason = f"likelihood={self._likelihood_name!r} (probabilistic PCA and factor analysis are gaussian)"
         elif architecture.unequal_lengths:
             reason = "unequal_lengths=True (linear models need every cell of a row)"
         if self.init == "pca" and reason is not None:
@@ -189,7 +189,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if self._data.has_missing_cells:
             chosen = torch.randint(len(self.lengths_), (n_samples,), generator=generator).numpy()
             rows = self._ended(rows, self.lengths_[chosen])
-        return in_chosen_container(self, rows)
+        return self._rows_out(rows)
 
     def _ended(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Series of full length, with NaN after the given lengths."""
@@ -224,7 +224,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if self._data.has_missing_cells:
             first, last = lengths_of(ends, self._series_shape()[0])
             rows = self._ended(rows, np.rint((1 - share[:, 0]) * first + share[:, 0] * last))
-        return in_chosen_container(self, rows)
+        return self._rows_out(rows)
 
     def _check_ends(self, a, b) -> np.ndarray:
         """Two rows as the encoder reads them."""

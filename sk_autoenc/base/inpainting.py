@@ -141,7 +141,7 @@ class InpaintingAutoencoder(BaseAutoencoder):
     def _typical_row(self) -> np.ndarray:
         """The value that a corrupted cell has in training, in the units of X."""
         if not self._data.likelihood.has_mean:
-            raise ValueError(f"inpaint needs values that have a mean, got likelihood={self.likelihood!r}.")
+            raise ValueError(f"inpaint needs values that have a mean, got likelihood={self._likelihood_name!r}.")
         standardize = self.net_.module_.standardize
         if standardize is None:
             return self._data.scaling.center

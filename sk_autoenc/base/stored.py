@@ -13,6 +13,7 @@ from sk_autoenc.base.gan import length_of_codes
 from sk_autoenc.base.generative import names_of_priors
 from sk_autoenc.data.columns import Column
 from sk_autoenc.data.incomplete import IncompleteRows
+from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.likelihoods import Gaussian, Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
@@ -65,7 +66,7 @@ _REACH = 16
 
 def storable(*, optional: Mapping[str, Check] | None = None, **fields: Check):
     """Class decorator of autoencoders; ``fields`` are fitted attributes beside those that all have."""
-    fields = {"_data": _same_class(RowPreprocessor), "reconstruction_err_": storage.number(finite=False), **fields}
+    fields = {"_data": _rows_or_table, "reconstruction_err_": storage.number(finite=False), **fields}
     return _storable(_check_autoencoder_params, _check_autoencoder, fields, optional or {})
 
 
@@ -114,6 +115,12 @@ def storable_imputer(kind: Any) -> Any:
     return _storable(_check_imputer_params, _check_imputer, fields, {"columns_": _list_of_columns})(kind)
 
 
+def storable_table(data: type):
+    """Class decorator of samplers of tables, whose rows are read by an object of this class."""
+    fields = {"_data": _same_class(data), "independent_": storage.flag}
+    return _storable(_check_params, _check_table, fields, {})
+
+
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
         kind = by_params(check=check_params, reduce=_without_choices)(kind)
@@ -121,6 +128,12 @@ def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check],
         return by_state(own, optional=(*COMMON_OPTIONAL, *optional), check=check_fitted)(kind)
 
     return decorate
+
+
+def _rows_or_table(value: Any, where: str) -> None:
+    """What reads rows of an autoencoder."""
+    if type(value) not in (RowPreprocessor, OutcomeRows):
+        raise ValueError(f"{where} must be a RowPreprocessor or OutcomeRows, got {short(value)}.")
 
 
 def _same_class(kind: type) -> Check:
@@ -327,6 +340,17 @@ def _is_positive_definite(matrix: np.ndarray) -> bool:
     return True
 
 
+def _check_table(kind: type, plain: Plain) -> None:
+    """Refuse a table that does not go with the number of columns and the parameters."""
+    called, parameters, data = kind.__name__, plain["_parameters"], plain["_data"]
+    check_rows(called, plain)
+    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], 1)
+    _check_curves(called, plain)
+    if data.shape != plain["input_shape_"] or not data.draws_missing or data.max_bins != parameters.max_bins:
+        raise ValueError(f"{called}._data is not what reads tables of this shape by these parameters.")
+    data.likelihood.check_fitted(plain["n_features_in_"])
+
+
 def check_rows(called: str, plain: Plain) -> None:
     """Refuse a shape of rows, and names of features, that do not go with their number."""
     n_features = plain["n_features_in_"]
@@ -355,13 +379,22 @@ def _check_sizes(
                 )
 
 
+def _check_of_table(parameters: Any, data: Any) -> None:
+    """Refuse a table in a model whose parameters ask for another likelihood than that of tables."""
+    wanted = getattr(parameters, "likelihood", None)
+    if wanted != "auto" or data.draws_missing:
+        raise ValueError(f"_data is for a table, but likelihood={wanted!r:.60} in the fit.")
+
+
 def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
     """Refuse what reads rows if it is not that of the parameters of the fit."""
     if data.shape != plain["input_shape_"]:
         raise ValueError(f"_data is for rows of shape {data.shape}, but input_shape_ is {plain['input_shape_']}.")
     architecture = as_architecture(parameters.architecture)
     found = data.likelihood
-    if type(found) is not type(likelihood):
+    if data.is_table:
+        _check_of_table(parameters, data)
+    elif type(found) is not type(likelihood):
         wanted = getattr(parameters, "likelihood", likelihood)
         raise ValueError(f"_data is for {found!r:.60}, but likelihood={wanted!r:.60} in the fit.")
     found.check_fitted(data.n_features)

@@ -70,6 +70,9 @@ class RowPreprocessor:
         Centre and scale; None before :meth:`fit`, or if no column is scaled.
     """
 
+    #: Whether rows come from a table, whose cells may be missing and whose types rows get back.
+    is_table = False
+
     def __init__(
         self,
         likelihood: Any,

@@ -110,9 +110,11 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     architecture : sequence of int or architecture object, default=(128, 64)
         Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` is for images and
         series, ``Recurrent(...)`` for series.
-    likelihood : {"gaussian", "bernoulli", "categorical", "poisson", "multinomial"} or Likelihood, default="gaussian"
-        What rows are: real values (squared error), values in [0, 1] (cross-entropy), numbered categories, counts, or
-        counts of a total.
+    likelihood : {"auto", "gaussian", "bernoulli", "categorical", ...} or Likelihood, default="auto"
+        What rows are: real values (squared error), values in [0, 1] (cross-entropy), numbered categories, counts
+        (``"poisson"``), or counts of a total (``"multinomial"``). ``"auto"`` is ``"gaussian"`` for arrays; a data frame
+        of other columns than numbers, or with missing cells, has a likelihood for each column, and rows come back with
+        its types.
     init : {"auto", "pca", "random"}, default="auto"
         Where training starts. ``"pca"``: at the PCA solution, with a linear path beside the network, and with PCA
         as the result if the network's gain on held-out rows is not significant. ``"random"``: a plain network.
@@ -246,7 +248,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         ],
         "whiten": ["boolean"],
         "architecture": ["array-like", Architecture],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), Likelihood],
         "init": [StrOptions({"auto", "pca", "random"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "noise": [Interval(Real, 0, None, closed="left")],
@@ -263,7 +265,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         n_components=2,
         *,
         architecture=(128, 64),
-        likelihood="gaussian",
+        likelihood="auto",
         init="auto",
         noise=0.0,
         noise_kind="gaussian",
@@ -320,7 +322,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         if self.sparsity_target is not None:
             self._check_code_activation(architecture)
             architecture.set_params(code_activation="sigmoid")
-        likelihood = self._likelihood_for(architecture)
+        likelihood = self._likelihood_of(request, architecture)
         is_linear = self._starts_linear(architecture, likelihood)
         self._check_combinations(architecture, likelihood)
         self._check_codes(architecture, likelihood)
@@ -410,7 +412,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         """Whether training starts at PCA; ``ValueError`` for ``init="pca"`` where it cannot."""
         reason = None
         if not likelihood.has_linear_model:
-            reason = f"likelihood={self.likelihood!r} (PCA is the linear autoencoder of the gaussian likelihood)"
+            reason = f"likelihood={self._likelihood_name!r} (PCA is the linear autoencoder of the gaussian likelihood)"
         elif architecture.unequal_lengths:
             reason = "unequal_lengths=True (PCA needs every cell of a row)"
         elif (activation := architecture.code_activation) != "identity":

@@ -137,10 +137,12 @@ class VAETransformer(DensityAutoencoder):
     architecture : sequence of int or architecture object, default=(128, 64)
         Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` is for images and
         series, ``Recurrent(...)`` for series.
-    likelihood : {"student_t", "gaussian", "bernoulli", ...} or Likelihood, default="student_t"
-        How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
-        ``"student_t"`` learns how heavy the tails of the noise are, down to those of ``"gaussian"``. Objects have
-        parameters, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
+    likelihood : {"auto", "student_t", "gaussian", "bernoulli", ...} or Likelihood, default="auto"
+        How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``. ``"auto"`` is
+        ``"student_t"`` for arrays; a data frame of other columns than numbers, or with missing cells, has a likelihood
+        for each column, and rows come back with its types. ``"student_t"`` learns how heavy the tails of the noise are,
+        down to those of ``"gaussian"``. Objects have parameters, for example ``Gaussian("shared")`` or
+        ``Bernoulli(binarize="dynamic")``.
     prior : {"auto", "normal", "gaussian_mixture"} or object with sample and log_prob, default="auto"
         How codes are distributed. ``"normal"``: by the standard normal distribution.
         ``"gaussian_mixture"``: training uses the standard normal. Then a mixture of up to 16 normal
@@ -317,7 +319,7 @@ class VAETransformer(DensityAutoencoder):
         **DensityAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), Likelihood],
         "prior": "no_validation",
         "beta": [Interval(Real, 0, None, closed="left")],
         "n_warmup_epochs": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
@@ -340,7 +342,7 @@ class VAETransformer(DensityAutoencoder):
         n_components=2,
         *,
         architecture=(128, 64),
-        likelihood="student_t",
+        likelihood="auto",
         prior="auto",
         beta=1.0,
         n_warmup_epochs="auto",
@@ -391,6 +393,8 @@ class VAETransformer(DensityAutoencoder):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    _likelihood_of_arrays = "student_t"
 
     def _make_plan(self, request: FitRequest) -> Plan:
         prior = self._training_prior()
