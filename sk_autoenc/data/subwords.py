@@ -4,6 +4,7 @@ import heapq
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 #: Pieces reach no further than one of these: letters, digits or signs with the blank before them, or other white space.
 WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?(?:[^\w\s]|_)+|\s", re.DOTALL)
@@ -48,7 +49,7 @@ def learn_pieces(
     places: dict[str, set[int]] = defaultdict(set)
 
     def count(place: int, sign: int) -> set[str]:
-        made = [left + right for left, right in zip(cut[place], cut[place][1:], strict=False)]
+        made = [left + right for left, right in pairwise(cut[place])]
         for joined in made:
             n_found[joined] += sign * counts[place]
             places[joined].add(place)
@@ -81,7 +82,7 @@ def learn_pieces(
 def cut_into_pieces(units: Iterable[str], ranks: Mapping[str, int]) -> list[str]:
     """A word's pieces: neighbours that make the piece of the lowest rank are joined, until none make a piece."""
     pieces = list(units)
-    while found := [piece for pair in zip(pieces, pieces[1:], strict=False) if (piece := pair[0] + pair[1]) in ranks]:
+    while found := [piece for left, right in pairwise(pieces) if (piece := left + right) in ranks]:
         pieces = _join(pieces, min(found, key=ranks.__getitem__))
     return pieces
 

@@ -58,7 +58,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Attributes
     ----------
     tokens_ : ndarray of shape (n_tokens,)
-        The tokens by their numbers: strings, with dtype object. Pieces come last, in the order in which they are joined.
+        The tokens by their numbers: strings, with dtype object. Pieces come last, in the order of joining.
     max_length_ : int
         Number of columns of a row.
 
