@@ -9,6 +9,7 @@ from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
+from sk_autoenc.estimators.translator import SequenceTranslator
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import (
     Bernoulli,
@@ -44,6 +45,7 @@ __all__ = [
     "Poisson",
     "ReconstructionOutlierDetector",
     "Recurrent",
+    "SequenceTranslator",
     "StudentT",
     "SwissRollPrior",
     "UniformPrior",

@@ -12,6 +12,7 @@ from sk_autoenc.base.autoencoder import likelihood_of
 from sk_autoenc.base.gan import length_of_codes
 from sk_autoenc.base.generative import names_of_priors
 from sk_autoenc.data.preprocessing import RowPreprocessor
+from sk_autoenc.data.translations import StringPairs
 from sk_autoenc.likelihoods import Gaussian, Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.storage import Check, Plain, by_params, by_state, instance, short
@@ -98,6 +99,18 @@ def storable_recommender(data: type):
         "item_popularity_": storage.array("f8", None, low=0),
     }
     return _storable(_check_params, _check_recommender, fields, {})
+
+
+def storable_translator(**fields: Check):
+    """Class decorator of what reads and writes strings, which have no shape and no columns."""
+
+    def decorate(kind: Any) -> Any:
+        kind = by_params(check=_check_params, reduce=_without_choices)(kind)
+        fitted = {name: check for name, check in _FITTED.items() if name not in COMMON}
+        own = {"_parameters": _same_class(kind), "_data": _same_class(StringPairs), **fitted, **fields}
+        return by_state(own, check=_check_translator)(kind)
+
+    return decorate
 
 
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
@@ -197,6 +210,19 @@ def _check_architecture(architecture: Any, where: str) -> None:
 
 
 # -- what was fitted
+
+
+def _check_translator(kind: type, plain: Plain) -> None:
+    parameters, n_arrays = plain["_parameters"], len(plain["_weights"])
+    if parameters.num_layers > n_arrays:
+        raise ValueError(f"num_layers={parameters.num_layers}, but the file has {n_arrays} arrays of weights.")
+    if (largest := max(array.size for array in plain["_weights"].values())) < parameters.hidden_size:
+        raise ValueError(f"hidden_size={parameters.hidden_size}, but no array of the file has more than {largest}.")
+    if plain["_data"].is_shared != (parameters.target_vocabulary is None):
+        raise ValueError("_data must be shared if target_vocabulary is None, and only then.")
+    if plain["is_baseline_"] != plain["_kept_start"]:
+        raise ValueError(f"{kind.__name__}.is_baseline_ must be {plain['_kept_start']}, as _kept_start is.")
+    _check_curves(kind.__name__, plain)
 
 
 def _check_fitted(kind: type, plain: Plain, n_components: int, likelihood: Likelihood) -> None:
