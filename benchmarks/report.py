@@ -38,6 +38,7 @@ SCRIPTS = {
     "strings": "Strings",
     "gan_toys": "Toys for a GAN",
     "recommender": "Recommendations",
+    "translation": "Translation",
 }
 
 HEAD = """\
