@@ -153,9 +153,10 @@ def report(results) -> str:
     if results is None:
         return table(["translation", *columns], [])
     figures = results["figures"]
+    step = fixed(figures["step ratio"], 3)
     lines = [
         figures_table("translation", figures["bleu"], columns),
-        f"Epochs: {figures['n_iter']}. Time per step over that of a hand-written loop: {fixed(figures['step ratio'], 3)}.",
+        f"Epochs: {figures['n_iter']}. Time per step over that of a hand-written loop: {step}.",
         table(["English", "reference", "ours, beam 4"], figures["examples"]),
     ]
     return "\n\n".join(lines)

@@ -32,8 +32,7 @@ def test_figures_of_sacrebleu(options, made, figure):
 
 
 _WORDS = st.sampled_from(
-    ["The", "the", "cat's", "3.5", "sat,", "on", "mat.", "&quot;x&quot;", "a-b", "10-11", "(see)", "$5", "3,000"]
-    + ["ein-\nmal", "Äpfel"]
+    [*"The the cat's 3.5 sat, on mat. &quot;x&quot; a-b 10-11 (see) $5 3,000 <skipped> Äpfel".split(), "ein-\nmal"]  # noqa: SIM905
 )
 _STRINGS = st.lists(_WORDS, max_size=10).map(" ".join)
 

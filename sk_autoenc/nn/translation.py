@@ -4,7 +4,7 @@ Tokens are numbers from 0 on, of integer dtype. Two more numbers follow those of
 tokens, and that of the end, which every sequence has as its last token. Cells after the end are -1.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -219,13 +219,13 @@ class Translator(nn.Module):
         n_source, n_target, n_embedding = n_source + N_SPECIAL, n_target + N_SPECIAL, -(-size // 2)
         self.end, self.dropout = n_target - 1, dropout
         if cell == "transformer":
-            self.reader: nn.Module = TransformerReader(n_source, n_embedding, size, n_layers)
-            self.writer: nn.Module = TransformerWriter(n_target, n_embedding, size, n_layers)
+            self.reader: Any = TransformerReader(n_source, n_embedding, size, n_layers)
+            self.writer: Any = TransformerWriter(n_target, n_embedding, size, n_layers)
         else:
-            self.reader = reader = RecurrentReader(n_source, cell, n_embedding, size, n_layers)
-            self.writer = RecurrentWriter(n_target, cell, n_embedding, size, n_layers, reader.size)
-        self.attention = Attention(attention, size, int(self.reader.size))
-        self.mix = Linear(size + int(self.reader.size), n_embedding)
+            self.reader = RecurrentReader(n_source, cell, n_embedding, size, n_layers)
+            self.writer = RecurrentWriter(n_target, cell, n_embedding, size, n_layers, self.reader.size)
+        self.attention = Attention(attention, size, self.reader.size)
+        self.mix = Linear(size + self.reader.size, n_embedding)
         self.last = Linear(n_embedding, n_embedding)
         self.bias = nn.Parameter(torch.empty(n_target))
         self.lexicon = Lexicon(n_source, n_target) if has_lexicon else None
