@@ -179,11 +179,12 @@ class Lexicon(nn.Module):
         self.weight.fill_(1.0)
 
     def forward(self, attended: Tensor, tokens: Tensor) -> Tensor:
-        """What is added to the logits of steps that attend so to these tokens: ``(m, s), (m, s) -> (m, n_target)``."""
+        """Logits of steps that attend so to these tokens, of their translations: ``(m, s), (m, s) -> (m, n_target)``."""
         known = tokens.clamp_min(0)
         shares = (attended[:, :, None] * self.shares[known]).flatten(1)
-        found = shares.new_zeros(len(shares), self.n_target).scatter_add(1, self.entries[known].flatten(1), shares)
-        return self.weight * _log(found + _FLOOR / self.n_target, training=self.training)
+        floor = shares.new_full((len(shares), self.n_target), _FLOOR / self.n_target)
+        found = floor.scatter_add_(1, self.entries[known].flatten(1), shares)
+        return _log(found, training=self.training)
 
 
 def _log(x: Tensor, *, training: bool) -> Tensor:
@@ -297,7 +298,9 @@ class Translator(nn.Module):
         """Logits of steps: ``(m, n_embedding), (m, s), (m, s) -> (m, n_target)``."""
         width = 1 if self.training else ALIGNED_WIDTH
         logits = padded_linear(features, self.writer.embedding.weight, self.bias, width)
-        return logits if self.lexicon is None else logits + self.lexicon(shares, tokens)
+        if self.lexicon is None:
+            return logits
+        return torch.addcmul(logits, self.lexicon(shares, tokens), self.lexicon.weight)
 
 
 class Translations(NamedTuple):
