@@ -32,6 +32,7 @@ from sk_autoenc import (
     GaussianMixturePrior,
     ReconstructionOutlierDetector,
     Recurrent,
+    SequenceTranslator,
     VAETransformer,
     Vocabulary,
     load,
@@ -97,6 +98,11 @@ def examples_of_files() -> dict[str, Content]:
             ROWS,
         ),
         "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
+        "translator": (
+            SequenceTranslator(Vocabulary(), hidden_size=4, max_iter=1, device="cpu"),
+            ["ab", "c"],
+            ["B", "A"],
+        ),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }
     with warnings.catch_warnings():

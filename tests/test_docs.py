@@ -24,10 +24,11 @@ matplotlib.use("Agg")
 ROOT = Path(__file__).parents[1]
 PUBLIC = [getattr(package, name) for package in (sk_autoenc, sk_autoenc.inspection) for name in package.__all__]
 CLASSES = [thing for thing in PUBLIC if inspect.isclass(thing)]
+_OF_METRICS = ("sk_autoenc.metrics", "sk_autoenc.text_metrics")
 FUNCTIONS = [
     thing
     for name, thing in vars(sk_autoenc.metrics).items()
-    if inspect.isfunction(thing) and thing.__module__ == "sk_autoenc.metrics" and not name.startswith("_")
+    if inspect.isfunction(thing) and thing.__module__ in _OF_METRICS and not name.startswith("_")
 ]
 MODULES = [info.name for info in pkgutil.walk_packages(sk_autoenc.__path__, "sk_autoenc.")]
 METHODS = [

@@ -151,7 +151,8 @@ class TransformerWriter(nn.Module):
 class Lexicon(nn.Module):
     """The most probable translations of each token, which are not trained.
 
-    What it adds to logits is ``weight log(sum_j a_j p(. | x_j) + floor)``, with the shares ``a`` of attention [1]_.
+    What it adds to logits is ``weight log(sum_j a_j p(. | x_j) + floor)``, with shares ``a`` of attention and a trained
+    weight [1]_.
 
     .. [1] Arthur, Neubig, Nakamura (2016). Incorporating discrete translation lexicons into neural machine translation.
        EMNLP.
@@ -179,7 +180,7 @@ class Lexicon(nn.Module):
         self.weight.fill_(1.0)
 
     def forward(self, attended: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of steps that attend so to these tokens, of their translations: ``(m, s), (m, s) -> (m, n_target)``."""
+        """The logarithm, at steps that attend so to these tokens; ``(m, s), (m, s) -> (m, n_target)``."""
         known = tokens.clamp_min(0)
         shares = (attended[:, :, None] * self.shares[known]).flatten(1)
         floor = shares.new_full((len(shares), self.n_target), _FLOOR / self.n_target)
