@@ -431,7 +431,7 @@ def outcome(content: Content, path: Path) -> str:
 
 def _use(opened: Any) -> None:
     """What opens can be used, or says by ``ValueError`` why not."""
-    rows = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
+    rows = ["ab"] if isinstance(opened, Vocabulary | SequenceTranslator) else np.ones((3, opened.n_features_in_))
     calls = (
         {"sample": 3} if hasattr(opened, "latent_") else dict.fromkeys(("transform", "predict", "score_items"), rows)
     )

@@ -14,6 +14,7 @@ from sk_autoenc.base.generative import names_of_priors
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.translations import StringPairs
 from sk_autoenc.likelihoods import Gaussian, Likelihood
+from sk_autoenc.nn.translation import N_SPECIAL
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.storage import Check, Plain, by_params, by_state, instance, short
 
@@ -218,6 +219,13 @@ def _check_translator(kind: type, plain: Plain) -> None:
         raise ValueError(f"num_layers={parameters.num_layers}, but the file has {n_arrays} arrays of weights.")
     if (largest := max(array.size for array in plain["_weights"].values())) < parameters.hidden_size:
         raise ValueError(f"hidden_size={parameters.hidden_size}, but no array of the file has more than {largest}.")
+    weights, n_target = plain["_weights"], len(plain["_data"].to_language.tokens) + N_SPECIAL
+    storage.array("f4", above=0)(weights.get("attention.ratio"), "weights['attention.ratio']")
+    if parameters.lexicon:
+        storage.array("f4", None, None, low=0)(weights.get("lexicon.shares"), "weights['lexicon.shares']")
+        storage.array("i8", None, None, low=0)(entries := weights.get("lexicon.entries"), "weights['lexicon.entries']")
+        if entries.size and entries.max() >= n_target:
+            raise ValueError(f"weights['lexicon.entries'] must be below {n_target}, got {entries.max()}.")
     if plain["_data"].is_shared != (parameters.target_vocabulary is None):
         raise ValueError("_data must be shared if target_vocabulary is None, and only then.")
     if plain["is_baseline_"] != plain["_kept_start"]:

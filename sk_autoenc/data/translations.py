@@ -10,7 +10,10 @@ from sklearn.base import clone
 
 from sk_autoenc.data.dataset import Pairs, Rows
 from sk_autoenc.data.vocabulary import Vocabulary
-from sk_autoenc.storage import MOST_CELLS, Plain, by_state, flag, instance, integer
+from sk_autoenc.storage import Plain, by_state, flag, instance, integer
+
+#: Tokens that a string has at most.
+MOST_TOKENS = 2**16
 
 
 def check_strings(strings: Any, name: str) -> np.ndarray:
@@ -66,8 +69,8 @@ def _check_lengths(kind: type, plain: Plain) -> None:
         "source": instance(Vocabulary),
         "target": instance(Vocabulary),
         "is_shared": flag,
-        "longest_source": integer(1, MOST_CELLS),
-        "longest_target": integer(1, MOST_CELLS),
+        "longest_source": integer(1, MOST_TOKENS),
+        "longest_target": integer(1, MOST_TOKENS),
     },
     check=_check_lengths,
     take=lambda pairs: pairs.state,
@@ -90,7 +93,7 @@ class StringPairs:
     def __init__(
         self, source: Vocabulary, target: Vocabulary, *, is_shared: bool, longest_source: int, longest_target: int
     ):
-        self.source, self.target, self.is_shared = source, target, is_shared
+        self.source, self.target, self.is_shared = source, source if is_shared else target, is_shared
         self.longest_source, self.longest_target = longest_source, longest_target
         self.from_language, self.to_language = Language(source), Language(target)
 

@@ -15,7 +15,7 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.base.stored import storable_translator
 from sk_autoenc.data.dataset import Batch, Rows
-from sk_autoenc.data.translations import StringPairs, check_strings, padded
+from sk_autoenc.data.translations import MOST_TOKENS, StringPairs, check_strings, padded
 from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.initialization.lexicon import FrequencyStart, LexiconStart
 from sk_autoenc.initialization.start import Start
@@ -28,6 +28,9 @@ from sk_autoenc.training.nets import Terms
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.run import Result
 from sk_autoenc.training.selection import NATS, RowLosses
+
+#: Translations that are continued at once.
+_MOST_BEAMS = 1000
 
 #: Tokens of the default vocabulary.
 _N_SUBWORDS = 4000
@@ -181,9 +184,9 @@ class SequenceTranslator(NeuralEstimator):
         "attention": [StrOptions({"dot", "additive"})],
         "lexicon": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "beam_size": [Interval(Integral, 1, None, closed="left")],
-        "length_penalty": [Interval(Real, 0, None, closed="left")],
-        "max_length": [Interval(Integral, 1, None, closed="left"), None],
+        "beam_size": [Interval(Integral, 1, _MOST_BEAMS, closed="both")],
+        "length_penalty": [Interval(Real, 0, 10, closed="both")],
+        "max_length": [Interval(Integral, 1, MOST_TOKENS, closed="both"), None],
         "unknown": [StrOptions({"copy", "drop"})],
     }
 
@@ -381,8 +384,8 @@ class SequenceTranslator(NeuralEstimator):
         log_prob : ndarray of shape (n_samples, n)
             Their log-probabilities in nats; minus infinity, and ``""``, if there are not so many.
         """
-        if not isinstance(n, Integral) or n < 1:
-            raise ValueError(f"n must be an integer of 1 or more, got {n!r:.60}.")
+        if not isinstance(n, Integral) or not 1 <= n <= _MOST_BEAMS:
+            raise ValueError(f"n must be an integer from 1 to {_MOST_BEAMS}, got {n!r:.60}.")
         return self._search(X, int(n))
 
     def log_prob(self, X, y):

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sk_autoenc.nn.translation import Translator
@@ -40,11 +41,11 @@ def beam_search(translator: Translator, x: Tensor, limits: Tensor, n_beams: int,
     n, n_steps, end = len(x), int(limits.max()), translator.end
     places = torch.arange(n, device=x.device)[:, None]
     memory = translator.read(x)
-    is_place = torch.nn.functional.pad(memory.is_token[:, 1:], (0, 1))  # tokens that others follow: not the end
+    is_place = F.pad(memory.is_token[:, 1:], (0, 1))  # tokens that others follow: not the end
     memory, is_place = memory.repeated(n_beams), is_place.repeat_interleave(n_beams, dim=0)
     state = translator.writer.start(memory)
     token = torch.full((n * n_beams,), end, device=x.device)
-    written = torch.full((2, n, n_beams, n_steps), -1, device=x.device)  # tokens, and where they looked
+    written = torch.empty((2, n, n_beams, 0), dtype=torch.int64, device=x.device)  # tokens, and where they looked
     score = torch.full((n, n_beams), -torch.inf, device=x.device)
     score[:, 0] = 0.0  # all beams are the same before the first step
     done = Hypotheses(written[0].clone(), written[1].clone(), torch.full_like(score, -torch.inf))
@@ -57,18 +58,20 @@ def beam_search(translator: Translator, x: Tensor, limits: Tensor, n_beams: int,
         total = (score[:, :, None] + log_prob.view(n, n_beams, n_outcomes)).flatten(1)
         best, chosen = total.topk(min(2 * n_beams, total.shape[1]), dim=1)
         beam, outcome = chosen // n_outcomes, chosen % n_outcomes
-        continued = written[:, places, beam]  # (2, n, 2 * n_beams, n_steps)
         is_last = (limits == time + 1)[:, None]
         first = torch.arange(best.shape[1], device=x.device) < n_beams
         ends = ((outcome == end) | is_last) & first & open_rows & best.isfinite()
-        continued[0, ..., time] = torch.where(outcome == end, -1, outcome)
-        continued[1, ..., time] = torch.where(outcome == end, -1, looked[places, beam])
+        new = torch.stack([outcome, looked[places, beam]]).masked_fill(outcome == end, -1)
+        continued = torch.cat([written[:, places, beam], new[..., None]], dim=3)  # (2, n, 2 * n_beams, time + 1)
+        longer = (F.pad(part, (0, 1), value=-1) for part in (done.tokens, done.looked_at))
         # Results so far and new ones, the best of them.
         new_rank = torch.where(ends, best / (time + 1) ** length_penalty, -torch.inf)
         rank, kept = torch.cat([rank, new_rank], dim=1).topk(n_beams, dim=1)
         together = (
             torch.cat([old, new], dim=1)
-            for old, new in zip(done, (*continued, torch.where(ends, best, -torch.inf)), strict=True)
+            for old, new in zip(
+                (*longer, done.log_prob), (*continued, torch.where(ends, best, -torch.inf)), strict=True
+            )
         )
         done = Hypotheses(*(part[places, kept] for part in together))
         open_rows = open_rows & ~is_last & ~rank.isfinite().all(1, keepdim=True)

@@ -308,7 +308,7 @@ def test_it_is_pickled_copied_and_saved(translator, tmp_path):
         ({"cell": "rnn"}, lambda m: m.fit(X, Y), "cell"),
         ({"beam_size": 0}, lambda m: m.fit(X, Y), "beam_size"),
         ({"vocabulary": "words"}, lambda m: m.fit(X, Y), "vocabulary"),
-        ({"max_iter": 1}, lambda m: m.fit(X, Y).predict_n_best(X, 0), "n must be an integer of 1 or more, got 0"),
+        ({"max_iter": 1}, lambda m: m.fit(X, Y).predict_n_best(X, 0), "n must be an integer from 1 to 1000, got 0"),
         ({"max_iter": 1}, lambda m: m.fit(X, Y).log_prob(X, Y[:2]), "inconsistent numbers of samples"),
     ],
 )
@@ -335,6 +335,8 @@ def test_files_that_were_tampered_with_are_refused(tmp_path):
         (lambda m: m._parameters.set_params(num_layers=10**6), "num_layers"),
         (lambda m: m._parameters.set_params(target_vocabulary=WORDS), "shared"),
         (lambda m: setattr(m._data, "longest_target", 10**12), "longest_target"),
+        (lambda m: m.net_.plain_module.lexicon.entries.fill_(10**6), "lexicon.entries"),
+        (lambda m: m.net_.plain_module.attention.ratio.zero_(), "attention.ratio"),
     ):
         changed = copy.deepcopy(model)
         change(changed)
