@@ -61,19 +61,14 @@ def beam_search(translator: Translator, x: Tensor, limits: Tensor, n_beams: int,
         is_last = (limits == time + 1)[:, None]
         first = torch.arange(best.shape[1], device=x.device) < n_beams
         ends = ((outcome == end) | is_last) & first & open_rows & best.isfinite()
-        new = torch.stack([outcome, looked[places, beam]]).masked_fill(outcome == end, -1)
-        continued = torch.cat([written[:, places, beam], new[..., None]], dim=3)  # (2, n, 2 * n_beams, time + 1)
+        added = torch.stack([outcome, looked[places, beam]]).masked_fill(outcome == end, -1)
+        continued = torch.cat([written[:, places, beam], added[..., None]], dim=3)  # (2, n, 2 * n_beams, time + 1)
         longer = (F.pad(part, (0, 1), value=-1) for part in (done.tokens, done.looked_at))
         # Results so far and new ones, the best of them.
         new_rank = torch.where(ends, best / (time + 1) ** length_penalty, -torch.inf)
         rank, kept = torch.cat([rank, new_rank], dim=1).topk(n_beams, dim=1)
-        together = (
-            torch.cat([old, new], dim=1)
-            for old, new in zip(
-                (*longer, done.log_prob), (*continued, torch.where(ends, best, -torch.inf)), strict=True
-            )
-        )
-        done = Hypotheses(*(part[places, kept] for part in together))
+        old, new = (*longer, done.log_prob), (*continued, torch.where(ends, best, -torch.inf))
+        done = Hypotheses(*(torch.cat(pair, dim=1)[places, kept] for pair in zip(old, new, strict=True)))
         open_rows = open_rows & ~is_last & ~rank.isfinite().all(1, keepdim=True)
         if not open_rows.any():
             break
