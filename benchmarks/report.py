@@ -41,6 +41,7 @@ SCRIPTS = {
     "recommender": "Recommendations",
     "imputation": "Missing cells",
     "tables": "Synthetic tables",
+    "translation": "Translation",
 }
 
 HEAD = """\

@@ -11,6 +11,7 @@ from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
 from sk_autoenc.estimators.tabular_sampler import TabularSampler
+from sk_autoenc.estimators.translator import SequenceTranslator
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import (
     Bernoulli,
@@ -47,6 +48,7 @@ __all__ = [
     "Poisson",
     "ReconstructionOutlierDetector",
     "Recurrent",
+    "SequenceTranslator",
     "StudentT",
     "SwissRollPrior",
     "TabularSampler",

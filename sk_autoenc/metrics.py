@@ -23,6 +23,7 @@ from sklearn.utils import check_array, check_random_state, check_scalar
 
 from sk_autoenc.data.interactions import best_first
 from sk_autoenc.data.validation import as_array, flattened
+from sk_autoenc.text_metrics import bleu_score as bleu_score
 
 Rows: TypeAlias = Any  # arrays, lists, DataFrames
 Seed: TypeAlias = int | np.random.RandomState | None

@@ -34,6 +34,7 @@ from sk_autoenc import (
     GaussianMixturePrior,
     ReconstructionOutlierDetector,
     Recurrent,
+    SequenceTranslator,
     VAETransformer,
     Vocabulary,
     load,
@@ -102,6 +103,11 @@ def examples_of_files() -> dict[str, Content]:
         "imputer": (AutoencoderImputer(**cheap, add_indicator=True), np.where(ROWS > 1, np.nan, ROWS)),
         "imputer_of_frames": (AutoencoderImputer(**cheap), FRAME),
         "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
+        "translator": (
+            SequenceTranslator(Vocabulary(), hidden_size=4, max_iter=1, device="cpu"),
+            ["ab", "c"],
+            ["B", "A"],
+        ),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }
     with warnings.catch_warnings():
@@ -430,7 +436,8 @@ def outcome(content: Content, path: Path) -> str:
 
 def _use(opened: Any) -> None:
     """What opens can be used, or says by ``ValueError`` why not."""
-    rows: Any = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
+    reads_strings = isinstance(opened, Vocabulary | SequenceTranslator)
+    rows: Any = ["ab"] if reads_strings else np.ones((3, opened.n_features_in_))
     if hasattr(opened, "columns_"):
         rows = FRAME.mask(ROWS[:, :3] > 0.5)
     calls = (

@@ -19,6 +19,7 @@ RANKS = {
     "_compat": 0,
     "losses": 0,
     "storage": 0,
+    "text_metrics": 1,
     "data": 1,
     "nn": 1,
     "metrics": 2,

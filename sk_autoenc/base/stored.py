@@ -15,7 +15,9 @@ from sk_autoenc.data.columns import Column
 from sk_autoenc.data.incomplete import IncompleteRows
 from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
+from sk_autoenc.data.translations import StringPairs
 from sk_autoenc.likelihoods import Gaussian, Likelihood
+from sk_autoenc.nn.translation import N_SPECIAL
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.storage import Check, Plain, by_params, by_state, instance, short
 
@@ -119,6 +121,18 @@ def storable_table(data: type):
     """Class decorator of samplers of tables, whose rows are read by an object of this class."""
     fields = {"_data": _same_class(data), "independent_": storage.flag}
     return _storable(_check_params, _check_table, fields, {})
+
+
+def storable_translator(**fields: Check):
+    """Class decorator of what reads and writes strings, which have no shape and no columns."""
+
+    def decorate(kind: Any) -> Any:
+        kind = by_params(check=_check_params, reduce=_without_choices)(kind)
+        fitted = {name: check for name, check in _FITTED.items() if name not in COMMON}
+        own = {"_parameters": _same_class(kind), "_data": _same_class(StringPairs), **fitted, **fields}
+        return by_state(own, check=_check_translator)(kind)
+
+    return decorate
 
 
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
@@ -237,6 +251,26 @@ def _check_architecture(architecture: Any, where: str) -> None:
 
 
 # -- what was fitted
+
+
+def _check_translator(kind: type, plain: Plain) -> None:
+    parameters, n_arrays = plain["_parameters"], len(plain["_weights"])
+    if parameters.num_layers > n_arrays:
+        raise ValueError(f"num_layers={parameters.num_layers}, but the file has {n_arrays} arrays of weights.")
+    if (largest := max(array.size for array in plain["_weights"].values())) < parameters.hidden_size:
+        raise ValueError(f"hidden_size={parameters.hidden_size}, but no array of the file has more than {largest}.")
+    weights, n_target = plain["_weights"], len(plain["_data"].to_language.tokens) + N_SPECIAL
+    storage.array("f4", above=0)(weights.get("attention.ratio"), "weights['attention.ratio']")
+    if parameters.lexicon:
+        storage.array("f4", None, None, low=0)(weights.get("lexicon.shares"), "weights['lexicon.shares']")
+        storage.array("i8", None, None, low=0)(entries := weights.get("lexicon.entries"), "weights['lexicon.entries']")
+        if entries.size and entries.max() >= n_target:
+            raise ValueError(f"weights['lexicon.entries'] must be below {n_target}, got {entries.max()}.")
+    if plain["_data"].is_shared != (parameters.target_vocabulary is None):
+        raise ValueError("_data must be shared if target_vocabulary is None, and only then.")
+    if plain["is_baseline_"] != plain["_kept_start"]:
+        raise ValueError(f"{kind.__name__}.is_baseline_ must be {plain['_kept_start']}, as _kept_start is.")
+    _check_curves(kind.__name__, plain)
 
 
 def _check_fitted(kind: type, plain: Plain, n_components: int, likelihood: Likelihood) -> None:

@@ -1,5 +1,6 @@
 """Displays of a fitted estimator. A display stores numbers; its ``plot`` draws them and imports matplotlib."""
 
+from sk_autoenc.inspection.attention import AttentionDisplay
 from sk_autoenc.inspection.divergence import ComponentKLDisplay
 from sk_autoenc.inspection.explanation import OutlierExplanationDisplay
 from sk_autoenc.inspection.latent import LatentDisplay
@@ -10,6 +11,7 @@ from sk_autoenc.inspection.tables import SyntheticTableDisplay
 from sk_autoenc.inspection.traversal import LatentTraversalDisplay
 
 __all__ = [
+    "AttentionDisplay",
     "ComponentKLDisplay",
     "LatentDisplay",
     "LatentTraversalDisplay",
