@@ -30,7 +30,7 @@ FUNCTIONS = [
     thing
     for module in (sk_autoenc.metrics, sk_autoenc.table_metrics)
     for name, thing in vars(module).items()
-    if inspect.isfunction(thing) and thing.__module__ == module.__name__ and not name.startswith("_")
+    if inspect.isfunction(thing) and thing.__module__.startswith(module.__name__) and not name.startswith("_")
 ]
 MODULES = [info.name for info in pkgutil.walk_packages(sk_autoenc.__path__, "sk_autoenc.")]
 METHODS = [

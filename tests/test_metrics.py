@@ -18,7 +18,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_autoenc import metrics
+from sk_autoenc.metrics import samples as metrics
 from sk_autoenc.metrics import (
     classifier_two_sample_test,
     energy_distance,

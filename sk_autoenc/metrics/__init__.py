@@ -1,0 +1,38 @@
+"""Figures of how good a result is: samples beside rows, predicted images beside true ones, masks beside true ones."""
+
+from sk_autoenc.metrics.images import psnr_score, ssim_score
+from sk_autoenc.metrics.masks import SegmentationReport, mean_iou_score, segmentation_report
+from sk_autoenc.metrics.samples import (
+    ClassifierTest,
+    ParzenScore,
+    SampleQuality,
+    TwoSampleTest,
+    classifier_two_sample_test,
+    energy_distance,
+    frechet_distance,
+    maximum_mean_discrepancy,
+    neighbor_distance_ratio,
+    parzen_log_likelihood,
+    precision_recall_density_coverage,
+    sample_scorer,
+)
+
+__all__ = [
+    "ClassifierTest",
+    "ParzenScore",
+    "SampleQuality",
+    "SegmentationReport",
+    "TwoSampleTest",
+    "classifier_two_sample_test",
+    "energy_distance",
+    "frechet_distance",
+    "maximum_mean_discrepancy",
+    "mean_iou_score",
+    "neighbor_distance_ratio",
+    "parzen_log_likelihood",
+    "precision_recall_density_coverage",
+    "psnr_score",
+    "sample_scorer",
+    "segmentation_report",
+    "ssim_score",
+]
