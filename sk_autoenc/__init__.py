@@ -11,6 +11,7 @@ from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
+from sk_autoenc.estimators.segnet import SegNetSegmenter
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.likelihoods import (
     Bernoulli,
@@ -48,6 +49,7 @@ __all__ = [
     "Poisson",
     "ReconstructionOutlierDetector",
     "Recurrent",
+    "SegNetSegmenter",
     "StudentT",
     "SwissRollPrior",
     "UniformPrior",

@@ -152,6 +152,9 @@ def padded(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 #: Axes of maps along which an augmentation flips them.
 FLIPS = {"flip": 3, "flip_vertical": 2}
 
+#: Widths of the ranges from which factors of contrast and shifts of brightness are drawn, of images of variance 1.
+_CONTRAST, _BRIGHTNESS = 0.8, 1.6
+
 
 class PairNetwork(nn.Module):
     """``baseline(x) + gain * network(x)``.
@@ -168,7 +171,8 @@ class PairNetwork(nn.Module):
     layout : PairLayout or None
         How rows hold images, if they do.
     augment : tuple of str
-        Names of ``FLIPS``: in training a half of the images are flipped, and their predictions flipped back.
+        Names of ``FLIPS``: in training a half of the images are flipped, and their predictions flipped back. And
+        ``"brightness"``: in training every image gets another contrast and brightness.
     critic : nn.Module or None
         ``(rows, targets) -> (n, n_patches)``, which a game trains beside the network.
     n_inputs, n_gains : int
@@ -209,9 +213,13 @@ class PairNetwork(nn.Module):
         if generator is None or not self.training or self.layout is None:
             return self.predict(x)
         flips = [
-            (FLIPS[name], torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5)
-            for name in self.augment
+            (axis, torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5)
+            for name, axis in FLIPS.items()
+            if name in self.augment
         ]
+        if "brightness" in self.augment:
+            drawn = torch.rand(2, len(x), 1, generator=generator, device=x.device) - 0.5
+            x = x * (1 + _CONTRAST * drawn[0]) + _BRIGHTNESS * drawn[1]
         return flipped(self.predict(flipped(x, self.layout.input, flips)), self.layout.output, flips)
 
     @torch.no_grad()
