@@ -1,7 +1,8 @@
-"""Figures of how good a result is: samples beside rows, predicted images beside true ones, masks beside true ones."""
+"""Figures of how good a result is: samples, rankings, predicted images, and masks."""
 
 from sk_autoenc.metrics.images import psnr_score, ssim_score
 from sk_autoenc.metrics.masks import SegmentationReport, mean_iou_score, segmentation_report
+from sk_autoenc.metrics.rankings import FoldIn, fold_in_split, ndcg_at_k, recall_at_k
 from sk_autoenc.metrics.samples import (
     ClassifierTest,
     ParzenScore,
@@ -19,19 +20,23 @@ from sk_autoenc.metrics.samples import (
 
 __all__ = [
     "ClassifierTest",
+    "FoldIn",
     "ParzenScore",
     "SampleQuality",
     "SegmentationReport",
     "TwoSampleTest",
     "classifier_two_sample_test",
     "energy_distance",
+    "fold_in_split",
     "frechet_distance",
     "maximum_mean_discrepancy",
     "mean_iou_score",
+    "ndcg_at_k",
     "neighbor_distance_ratio",
     "parzen_log_likelihood",
     "precision_recall_density_coverage",
     "psnr_score",
+    "recall_at_k",
     "sample_scorer",
     "segmentation_report",
     "ssim_score",
