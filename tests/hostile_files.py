@@ -30,10 +30,12 @@ from sk_autoenc import (
     Categorical,
     ConditionalGANSampler,
     Convolutional,
+    EncoderDecoderRegressor,
     GANSampler,
     GaussianMixturePrior,
     ReconstructionOutlierDetector,
     Recurrent,
+    SegNetSegmenter,
     VAETransformer,
     Vocabulary,
     load,
@@ -102,6 +104,17 @@ def examples_of_files() -> dict[str, Content]:
         "imputer": (AutoencoderImputer(**cheap, add_indicator=True), np.where(ROWS > 1, np.nan, ROWS)),
         "imputer_of_frames": (AutoencoderImputer(**cheap), FRAME),
         "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
+        "regressor": (EncoderDecoderRegressor(**cheap, critic=(4,)), ROWS, ROWS[:, :2]),
+        "image_regressor": (
+            EncoderDecoderRegressor(**{**cheap, "architecture": Convolutional((2,))}, baseline="filter"),
+            ROWS.reshape(-1, 1, 2, 2),
+            ROWS.reshape(-1, 1, 2, 2),
+        ),
+        "segmenter": (
+            SegNetSegmenter((2,), stem=1, max_iter=2, random_state=0, device="cpu", void_label=0.0),
+            ROWS.reshape(-1, 1, 2, 2),
+            np.arange(160).reshape(-1, 2, 2) % 3,
+        ),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }
     with warnings.catch_warnings():

@@ -21,7 +21,7 @@ from sk_autoenc.data.dataset import Batch
 from sk_autoenc.data.pairs import PairedRows, channel_of_cells, check_paired
 from sk_autoenc.initialization.baselines import BASELINES, BaselineStart, available
 from sk_autoenc.losses import ADVERSARIAL_LOSSES, AdversarialLoss
-from sk_autoenc.nn.convolution import Convolution
+from sk_autoenc.nn.convolution import Convolution, ImageLayout
 from sk_autoenc.nn.pairs import FLIPS, Baseline, PairLayout, PairNetwork
 from sk_autoenc.training.adversarial import FreshBatches, Game, GameState, Player
 from sk_autoenc.training.builder import check_net_params
@@ -361,11 +361,14 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
         self, request: FitRequest, target_shape: tuple[int, ...], layout: PairLayout | None
     ) -> PairedRows:
         assert request.X is not None, "a loaded model has a preprocessor"
-        dtype, channels = request.X.dtype.name, {}
-        if layout is not None:
-            for name, side in (("channels", layout.input), ("target_channels", layout.output)):
-                channels[name] = channel_of_cells(side.n_cells, side.n_channels, channels_last=side.channels_last)
-        return PairedRows(request.shape, target_shape, dtype, output_range=self.output_range, **channels)
+        return PairedRows(
+            request.shape,
+            target_shape,
+            request.X.dtype.name,
+            channels=None if layout is None else channels_of(layout.input),
+            target_channels=None if layout is None else channels_of(layout.output),
+            output_range=self.output_range,
+        )
 
     def _make_module(self, architecture: Architecture, layout: PairLayout | None, data: PairedRows) -> PairNetwork:
         n_in, n_out = data.n_features, data.n_outputs
@@ -457,6 +460,11 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def channels_of(layout: ImageLayout) -> np.ndarray:
+    """The channel of each cell of a row."""
+    return channel_of_cells(layout.n_cells, layout.n_channels, channels_last=layout.channels_last)
 
 
 def encoder_of(frozen: FrozenEstimator) -> nn.Module:

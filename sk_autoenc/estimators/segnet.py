@@ -97,7 +97,7 @@ def _check_model(model: Any) -> None:
         if name not in _AUGMENTATIONS:
             raise ValueError(f"augment must hold names among {sorted(_AUGMENTATIONS)}, got {name!r}.")
     for label, weight in model.class_weight.items() if isinstance(model.class_weight, Mapping) else ():
-        if not isinstance(weight, Real) or not 0 <= weight < np.inf:
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
             raise ValueError(f"class_weight must have finite weights of 0 or more, got {weight!r} for {label!r}.")
 
 
@@ -338,10 +338,9 @@ class SegNetSegmenter(NeuralPredictor):
             raise ValueError(
                 f"X must have three axes, (n_samples, height, width), or four with channels, got rows of shape {shape}."
             )
-        *sides, n_channels = shape if self.channels_last else (*shape[1:], shape[0])
-        if len(shape) == 2:
-            sides, n_channels = list(shape), 1
-        layout = ImageLayout(n_channels, *sides, self.channels_last)
+        with_channel = shape if len(shape) == 3 else (*shape, 1) if self.channels_last else (1, *shape)
+        height, width, n_channels = with_channel if self.channels_last else (*with_channel[1:], with_channel[0])
+        layout = ImageLayout(n_channels, height, width, self.channels_last)
         for stage, side in enumerate(stage_sides(scores_of(layout, 1), len(self.channels), self.stem)[:-1]):
             if min(side) < 2:
                 raise ValueError(
@@ -426,11 +425,12 @@ class SegNetSegmenter(NeuralPredictor):
         scores = module.baseline if self.is_baseline_ else module.predict
 
         def probabilities(x: Tensor) -> Tensor:
-            return scores(x).unflatten(1, (n_classes, -1)).softmax(1)
+            # Along the last axis: along another, kernels treat some pixels differently.
+            return scores(x).unflatten(1, (n_classes, -1)).transpose(1, 2).contiguous().softmax(2)
 
         found = map_rows(probabilities, X, self.device_, self._data.prepare)
-        found = found.astype(X.dtype, copy=False).reshape(-1, n_classes, *self.output_shape_)
-        return np.moveaxis(found, 1, -1) if self._parameters.channels_last else found
+        found = found.astype(X.dtype, copy=False).reshape(-1, *self.output_shape_, n_classes)
+        return found if self._parameters.channels_last else np.moveaxis(found, -1, 1)
 
     def score(self, X, y):
         """Mean intersection over union of the classes, from all pixels of all images together.

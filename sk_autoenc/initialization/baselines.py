@@ -85,10 +85,13 @@ class BaselineStart(Start):
     ):
         self.data, self.layout, self.name, self.loss, self.seed = data, layout, name, loss, seed
         self.is_model, self.prepare = is_model, prepare
+        self._chosen: tuple[str, Tensor] | None = None
 
     def set(self, module: Any, rows: Any) -> None:
         x, y = rows.data[rows.index], rows.target[rows.index]
-        name, residual = self._choose(Pairs(x, y))
+        if self._chosen is None:  # once for a fit, by its first rows, which are all that it trains on
+            self._chosen = self._choose(Pairs(x, y))
+        name, residual = self._chosen
         self._fit(name, x, y, module.baseline)
         with torch.no_grad():
             set_range(module, x)

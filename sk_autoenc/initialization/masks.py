@@ -69,7 +69,8 @@ class MaskStart(Start):
         loss: Callable[[Tensor, Tensor], Tensor],
         seed: int,
     ):
-        self.data, self.image, self.name, self.loss, self.seed = data, image, name, loss, seed
+        self.data, self.image, self.loss, self.seed = data, image, loss, seed
+        self.name = name
 
     @property
     def layout(self) -> PairLayout:
@@ -78,8 +79,9 @@ class MaskStart(Start):
 
     def set(self, module: Any, rows: Any) -> None:
         x, y = rows.data[rows.index], rows.target[rows.index]
-        name = self.name if self.name != "auto" else self._choose(x, y)
-        self._fit(name, x, y, module.baseline)
+        if self.name == "auto":  # once for a fit, by its first rows, which are all that it trains on
+            self.name = self._choose(x, y)
+        self._fit(self.name, x, y, module.baseline)
         with torch.no_grad():
             set_range(module, x)
             module.gain.fill_(1.0)

@@ -80,15 +80,18 @@ class SegNet(nn.Module):
         def after(n_channels: int) -> nn.Sequential:
             return nn.Sequential(nn.BatchNorm2d(n_channels), Activation("relu"))
 
-        self.stages, self.joints = nn.ModuleList(), nn.ModuleList()
+        self.stages, self.joints, self.after = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         n_first = layout.input.n_channels * stem**2
         sides = stage_sides(layout, len(channels), stem)
         for n_in, n_out in zip([n_first, *channels], channels, strict=False):
             self.stages.append(nn.Sequential(Convolution(n_in, n_out, kernel, (1, 1)), after(n_out)))
         for level in reversed(range(len(channels))):
             n_in, n_out, size = channels[level], channels[max(level - 1, 0)], sides[level]
-            joint = IndexJoint(n_in, n_out, kernel, size) if has_indices else SkipJoint(n_in, n_in, n_out, kernel, size)
-            self.joints.append(nn.ModuleList([joint, after(n_out)]))
+            joint: nn.Module = SkipJoint(n_in, n_in, n_out, kernel, size)
+            if has_indices:
+                joint = IndexJoint(n_in, n_out, kernel, size)
+            self.joints.append(joint)
+            self.after.append(after(n_out))
         self.head = Convolution(channels[0], layout.output.n_channels * stem**2, kernel, (1, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -97,7 +100,7 @@ class SegNet(nn.Module):
             found = stage(maps)
             maps, places = pool(found)
             kept.append(places if self.has_indices else found)
-        for joint, after in self.joints:  # type: ignore[misc]
+        for joint, after in zip(self.joints, self.after, strict=True):
             maps = after(joint(maps, kept.pop()))
         height, width = self.layout.output.height, self.layout.output.width
         scores = channels_to_pixels(self.head(maps), (self.stem, self.stem))[..., :height, :width]
