@@ -301,7 +301,7 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
     # -- from parameters to a plan
 
     def _make_plan(self, request: FitRequest) -> Plan:
-        self._check_combinations()
+        self._check_combinations(request.shape)
         target_shape = self._target_shape(request)
         architecture = self._architecture_for(request.shape)
         layout = architecture.pair_layout(target_shape)
@@ -323,8 +323,10 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
             verbose=self.verbose,
         )
 
-    def _check_combinations(self) -> None:
+    def _check_combinations(self, shape: tuple[int, ...]) -> None:
         check_options(self.augment, self.output_range)
+        if self.critic is not None:
+            self._architecture_for(shape, "critic")
         if self.critic is not None and (self.net_params or {}).get("compile"):
             raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
 
@@ -339,12 +341,14 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
         if not isinstance(given, str):
             found = as_architecture(given)
             found.check()
-        elif len(shape) == 3 or (name == "critic" and self._architecture_for(shape).has_layout):
+        elif self._architecture_for(shape).has_layout if name == "critic" else len(shape) == 3:
             found = self._automatic(shape, name)
         else:
             found = MLP(_HIDDEN_LAYER_SIZES, activation="leaky_relu" if name == "critic" else "silu")
         if found.reads_sequences or found.code_activation != "identity":
             raise ValueError(f"{name} must be an MLP or Convolutional with code_activation='identity', got {given!r}.")
+        if name == "critic" and found.has_layout != (kind := self._architecture_for(shape)).has_layout:
+            raise ValueError(f"critic must be of the kind of architecture, {kind!r:.80}, got {given!r:.80}.")
         return found.bind(shape)
 
     def _automatic(self, shape: tuple[int, ...], name: str) -> Convolutional:
@@ -431,7 +435,8 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
         """Coefficient of determination of the predictions.
 
         Of targets with one or two axes it is that of scikit-learn's regressors. With more axes, cells are weighted by
-        their variance: it is 1 - (squared error) / (squared deviation from each cell's mean), summed over all cells.
+        their variance: it is 1 - (squared error) / (squared deviation from each cell's mean), both summed over all
+        cells that are not constant in ``y``.
 
         Parameters
         ----------
