@@ -333,7 +333,10 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
     def _target_shape(self, request: FitRequest) -> tuple[int, ...]:
         if request.X is None:
             return request.data.target_shape
-        return check_paired(request.X, request.y, type(self).__name__).shape[1:]
+        found = check_paired(request.X, request.y, type(self).__name__).shape[1:]
+        if request.data is not None and found != (known := request.data.target_shape):
+            raise ValueError(f"y must have targets of shape {known}, as in the fit that goes on, got {found}.")
+        return found
 
     def _architecture_for(self, shape: tuple[int, ...], name: str = "architecture") -> Architecture:
         """The architecture of a network, bound to the shape of rows."""

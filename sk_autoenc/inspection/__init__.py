@@ -7,6 +7,7 @@ from sk_autoenc.inspection.loss_curve import LossCurveDisplay
 from sk_autoenc.inspection.reconstruction import ReconstructionDisplay
 from sk_autoenc.inspection.samples import SampleGridDisplay
 from sk_autoenc.inspection.tables import SyntheticTableDisplay
+from sk_autoenc.inspection.segmentation import SegmentationDisplay
 from sk_autoenc.inspection.traversal import LatentTraversalDisplay
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "ReconstructionDisplay",
     "SampleGridDisplay",
     "SyntheticTableDisplay",
+    "SegmentationDisplay",
 ]
