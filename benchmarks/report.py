@@ -40,6 +40,8 @@ SCRIPTS = {
     "gan_toys": "Toys for a GAN",
     "recommender": "Recommendations",
     "imputation": "Missing cells",
+    "pairs": "Images from images",
+    "segmentation": "A class for each pixel",
 }
 
 HEAD = """\
