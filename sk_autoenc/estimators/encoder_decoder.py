@@ -409,6 +409,7 @@ class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
             name=self.baseline,
             loss=LOSSES[self.loss],
             seed=request.seed,
+            groups=request.groups,
             is_model=self.critic is None,
             prepare=prepare,
         )

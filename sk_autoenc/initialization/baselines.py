@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.linalg import lstsq, svd
 from sklearn import config_context
-from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from sk_autoenc.data.dataset import Pairs
 from sk_autoenc.data.pairs import PairedRows
+from sk_autoenc.data.splits import fold_groups
 from sk_autoenc.initialization.start import Start
 from sk_autoenc.nn.convolution import Pair
 from sk_autoenc.nn.pairs import Baseline, PairLayout, PairNetwork, kernel_size, padded
@@ -31,7 +33,7 @@ _MOST_COMPARED, _FEW_COMPARED, _N_FOLDS = 3000, 600, 4
 _MOST_RIDGE, _MOST_WEIGHTS = 2048, 2**24
 
 #: Rows by which the penalty of ridge regression is chosen at most, and penalties, as shares of their total variance.
-_MOST_TUNED, _PENALTIES = 4000, np.logspace(-7, 0, 15)
+_MOST_TUNED, _PENALTIES = 2500, np.logspace(-7, 0, 15)
 
 #: Pixels that the filter is fitted to at most, cells of a neighbourhood that it reads at most, and its penalty, as a
 #: share of their mean variance.
@@ -66,6 +68,8 @@ class BaselineStart(Start):
         ``(prediction, target) -> (n,)``, by whose roots baselines are compared.
     seed : int
         Seeds the order in which rows are held out.
+    groups : ndarray or None
+        The number of the group of each row of the fit; rows of one group are held out together.
     is_model : bool
         Whether the baseline is kept unless the network is significantly better.
     prepare : callable or None
@@ -80,19 +84,20 @@ class BaselineStart(Start):
         name: str,
         loss: Callable[[Tensor, Tensor], Tensor],
         seed: int,
+        groups: np.ndarray | None = None,
         is_model: bool = True,
         prepare: Callable[[PairNetwork], None] | None = None,
     ):
         self.data, self.layout, self.name, self.loss, self.seed = data, layout, name, loss, seed
-        self.is_model, self.prepare = is_model, prepare
+        self.groups, self.is_model, self.prepare = groups, is_model, prepare
         self._chosen: tuple[str, Tensor] | None = None
 
     def set(self, module: Any, rows: Any) -> None:
         x, y = rows.data[rows.index], rows.target[rows.index]
         if self._chosen is None:  # once for a fit, by its first rows, which are all that it trains on
-            self._chosen = self._choose(Pairs(x, y))
+            self._chosen = self._choose(Pairs(x, y), self._groups_of(rows))
         name, residual = self._chosen
-        self._fit(name, x, y, module.baseline)
+        self._fit(name, x, y, module.baseline, self._groups_of(rows))
         with torch.no_grad():
             set_range(module, x)
             spread = residual.square().mean(0 if module.gain.numel() > 1 else None).sqrt()
@@ -104,7 +109,12 @@ class BaselineStart(Start):
     def refit(self, module: Any, rows: Any) -> None:
         self.set(module, rows)
 
-    def _choose(self, rows: Pairs) -> tuple[str, Tensor]:
+    def _groups_of(self, rows: Any) -> np.ndarray | None:
+        """The groups of these rows; None if there are fewer than two."""
+        groups = None if self.groups is None else self.groups[rows.index.numpy()]
+        return groups if groups is not None and len(np.unique(groups)) > 1 else None
+
+    def _choose(self, rows: Pairs, groups: np.ndarray | None) -> tuple[str, Tensor]:
         """The name of the best baseline, and its residuals on rows that it was not fitted to."""
         names = [self.name] if self.name != "auto" else available(self.data, self.layout)
         generator = torch.Generator().manual_seed(self.seed)
@@ -112,16 +122,15 @@ class BaselineStart(Start):
         if len(order) < 2:
             name = names[min(1, len(names) - 1)] if self.layout is not None else names[0]
             return name, rows.target
-        parts = order.tensor_split(min(_N_FOLDS if len(order) < _FEW_COMPARED else 5, len(order)))
-        if len(order) >= _FEW_COMPARED:  # one split
-            parts = parts[:1]
+        parts = self._parts(order, groups, generator)
         residuals: dict[str, list[Tensor]] = {name: [] for name in names}
         errors: dict[str, list[Tensor]] = {name: [] for name in names}
         for held_out in parts:
             train = order[~torch.isin(order, held_out)]
+            among = None if groups is None else groups[train.numpy()]
             for name in names:
                 baseline = Baseline(self.data.n_features, self.data.n_outputs, self.layout).eval()
-                self._fit(name, rows.data[train], rows.target[train], baseline)
+                self._fit(name, rows.data[train], rows.target[train], baseline, among)
                 target = rows.target[held_out]
                 with torch.no_grad():
                     found = baseline(rows.data[held_out])
@@ -131,11 +140,21 @@ class BaselineStart(Start):
         best = min(names, key=means.__getitem__)
         return best, torch.cat(residuals[best])
 
-    def _fit(self, name: str, x: Tensor, y: Tensor, baseline: Baseline) -> None:
+    def _parts(self, order: Tensor, groups: np.ndarray | None, generator: torch.Generator) -> list[Tensor]:
+        """Rows to hold out one after the other; of many rows a fifth alone."""
+        if groups is not None:
+            of_order = np.unique(groups[order.numpy()], return_inverse=True)[1]
+            if of_order.max() > 0:
+                return [order[held_out] for _, held_out in fold_groups(of_order, generator)]
+        if len(order) < _FEW_COMPARED:
+            return list(order.tensor_split(min(_N_FOLDS, len(order))))
+        return [order[: len(order) // 5]]
+
+    def _fit(self, name: str, x: Tensor, y: Tensor, baseline: Baseline, groups: np.ndarray | None = None) -> None:
         if name == "mean":
             fitted = Fitted(y.mean(0) if self.layout is None else self._of_channels(self._channel_means(y)))
         elif name == "ridge":
-            fitted = fit_ridge(x, y)
+            fitted = fit_ridge(x, y, groups)
         elif self.layout is None:
             fitted = self._copy_of_flat()
         elif name == "filter":
@@ -275,14 +294,48 @@ def neighbourhoods(maps: Tensor, size: Pair) -> Tensor:
     return F.unfold(padded(maps, size), size).transpose(1, 2).flatten(0, 1)
 
 
-def fit_ridge(x: Tensor, y: Tensor) -> Fitted:
-    """Ridge regression of whole rows; its penalty has the lowest error on rows left out one by one."""
+def fit_ridge(x: Tensor, y: Tensor, groups: np.ndarray | None = None) -> Fitted:
+    """Ridge regression of whole rows; its penalty has the lowest error on groups of rows left out one by one."""
     X, Y = x.double().numpy(), y.double().numpy()
-    tuned = X[:_MOST_TUNED], Y[:_MOST_TUNED]
-    total = float(tuned[0].var(axis=0).sum()) or 1.0
-    with config_context(array_api_dispatch=False):
-        model: Any = RidgeCV(_PENALTIES * total * len(tuned[0])).fit(*tuned) if len(X) > 2 else Ridge(total).fit(X, Y)
-        if len(X) > _MOST_TUNED:
-            model = Ridge(model.alpha_ * len(X) / _MOST_TUNED, solver="cholesky").fit(X, Y)
-    bias, weight = (np.asarray(value, dtype=np.float32) for value in (model.intercept_, model.coef_))
-    return Fitted(torch.from_numpy(np.atleast_1d(bias)), torch.from_numpy(weight.reshape(Y.shape[1], X.shape[1])))
+    tuned = slice(_MOST_TUNED)
+    mean, target = X[tuned].mean(axis=0), Y[tuned].mean(axis=0)
+    left, singular, axes = svd(X[tuned] - mean, full_matrices=False)
+    penalties = _PENALTIES * max(float(np.square(singular).sum()), np.finfo(np.float32).tiny)
+    projected = left.T @ (Y[tuned] - target)
+    errors = [
+        np.square(left_out_errors(left, np.square(singular), projected, Y[tuned] - target, penalty, groups)).mean()
+        for penalty in penalties
+    ]
+    penalty = float(penalties[int(np.argmin(errors))])
+    coef = axes.T @ ((singular / (np.square(singular) + penalty))[:, None] * projected)
+    bias = target - mean @ coef
+    if len(X) > _MOST_TUNED:
+        with config_context(array_api_dispatch=False):
+            model: Any = Ridge(penalty * len(X) / _MOST_TUNED, solver="cholesky").fit(X, Y)
+        coef, bias = model.coef_.reshape(Y.shape[1], -1).T, np.atleast_1d(model.intercept_)
+    return Fitted(torch.from_numpy(bias).float(), torch.from_numpy(np.ascontiguousarray(coef.T)).float())
+
+
+def left_out_errors(
+    left: np.ndarray,
+    squared: np.ndarray,
+    projected: np.ndarray,
+    target: np.ndarray,
+    penalty: float,
+    groups: np.ndarray | None,
+) -> np.ndarray:
+    r"""Errors of ridge regression on each group of rows, had it been fitted without the group.
+
+    With the hat matrix :math:`H = 11^T / n + U \frac{s^2}{s^2 + \lambda} U^T` and errors e of the fit to all rows,
+    they are :math:`(I - H_{GG})^{-1} e_G`.
+    """
+    shrunk = squared / (squared + penalty)
+    errors, n_rows = target - left @ (shrunk[:, None] * projected), len(target)
+    if groups is None:
+        kept = 1 - 1 / n_rows - np.square(left) @ shrunk
+        return errors / kept.clip(np.finfo(np.float32).eps)[:, None]
+    for group in np.unique(groups[:n_rows]):
+        of_group = np.flatnonzero(groups[:n_rows] == group)
+        hat = 1 / n_rows + (left[of_group] * shrunk) @ left[of_group].T
+        errors[of_group] = lstsq(np.eye(len(of_group)) - hat, errors[of_group])[0]
+    return errors

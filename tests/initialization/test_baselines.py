@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 
 from sk_autoenc import Convolutional, EncoderDecoderRegressor
+from sk_autoenc.initialization.baselines import left_out_errors
 
 rng = np.random.default_rng(0)
 CHEAP = {"max_iter": 1, "random_state": 0, "early_stopping": False, "device": "cpu"}
@@ -82,6 +83,20 @@ def test_ridge_is_that_of_scikit_learn():
     ridge = RidgeCV(np.logspace(-7, 0, 15) * len(X) * 5).fit(scaled, targets)
     expected = ridge.predict(scaled) * y.std(0) + y.mean(0)
     np.testing.assert_allclose(model.baseline_predict(X), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.1, 10.0])
+def test_errors_of_groups_left_out_are_those_of_fits_without_them(penalty):
+    X, y, groups = rng.standard_normal((30, 4)), rng.standard_normal((30, 2)), np.arange(30) // 7
+    left, singular, _ = np.linalg.svd(X - X.mean(0), full_matrices=False)
+    target = y - y.mean(0)
+    found = left_out_errors(left, singular**2, left.T @ target, target, penalty, groups)
+    for group in range(5):
+        out = groups == group
+        expected = y[out] - Ridge(penalty).fit(X[~out], y[~out]).predict(X[out])
+        np.testing.assert_allclose(found[out], expected)
+    alone = left_out_errors(left, singular**2, left.T @ target, target, penalty, np.arange(30))
+    np.testing.assert_allclose(left_out_errors(left, singular**2, left.T @ target, target, penalty, None), alone)
 
 
 def test_more_columns_than_rows_have_a_ridge_too():
