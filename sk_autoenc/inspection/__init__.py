@@ -6,8 +6,8 @@ from sk_autoenc.inspection.latent import LatentDisplay
 from sk_autoenc.inspection.loss_curve import LossCurveDisplay
 from sk_autoenc.inspection.reconstruction import ReconstructionDisplay
 from sk_autoenc.inspection.samples import SampleGridDisplay
-from sk_autoenc.inspection.tables import SyntheticTableDisplay
 from sk_autoenc.inspection.segmentation import SegmentationDisplay
+from sk_autoenc.inspection.tables import SyntheticTableDisplay
 from sk_autoenc.inspection.traversal import LatentTraversalDisplay
 
 __all__ = [
@@ -18,6 +18,6 @@ __all__ = [
     "OutlierExplanationDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
-    "SyntheticTableDisplay",
     "SegmentationDisplay",
+    "SyntheticTableDisplay",
 ]
