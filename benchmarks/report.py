@@ -42,6 +42,8 @@ SCRIPTS = {
     "imputation": "Missing cells",
     "tables": "Synthetic tables",
     "translation": "Translation",
+    "pairs": "Images from images",
+    "segmentation": "A class for each pixel",
 }
 
 HEAD = """\

@@ -11,6 +11,7 @@ ORDER = {
     ],
     "outliers": ["plot_outliers", "plot_heart_beats", "plot_server_metric"],
     "images": ["plot_inpainting", "plot_vae_manifold"],
+    "pairs": ["plot_clean_digits", "plot_larger_digits", "plot_masks"],
     "series": ["plot_beat_features", "plot_molecules"],
     "sentences": ["plot_dates"],
     "recommend": ["plot_films"],

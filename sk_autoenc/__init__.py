@@ -6,10 +6,12 @@ from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
+from sk_autoenc.estimators.encoder_decoder import EncoderDecoderRegressor
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
+from sk_autoenc.estimators.segnet import SegNetSegmenter
 from sk_autoenc.estimators.tabular_sampler import TabularSampler
 from sk_autoenc.estimators.translator import SequenceTranslator
 from sk_autoenc.estimators.vae import VAETransformer
@@ -39,6 +41,7 @@ __all__ = [
     "ClassSampler",
     "ConditionalGANSampler",
     "Convolutional",
+    "EncoderDecoderRegressor",
     "GANSampler",
     "Gaussian",
     "GaussianMixturePrior",
@@ -48,6 +51,7 @@ __all__ = [
     "Poisson",
     "ReconstructionOutlierDetector",
     "Recurrent",
+    "SegNetSegmenter",
     "SequenceTranslator",
     "StudentT",
     "SwissRollPrior",

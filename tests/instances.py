@@ -12,10 +12,12 @@ from sk_autoenc import (
     ClassSampler,
     ConditionalGANSampler,
     Convolutional,
+    EncoderDecoderRegressor,
     GANSampler,
     Gaussian,
     ReconstructionOutlierDetector,
     Recurrent,
+    SegNetSegmenter,
     TabularSampler,
     VAETransformer,
 )
@@ -98,6 +100,25 @@ IMAGES = [
     VAETransformer(**_FOR_IMAGES, n_score_samples=2, init="random"),
     VAETransformer(**_FOR_IMAGES, n_score_samples=2, init="pca", n_importance_samples=2, early_stopping=False),
     AAETransformer(**_FOR_IMAGES, critic=(8,)),
+]
+
+
+#: Predictors of targets that are not the input, for flat rows.
+PREDICTORS = [
+    EncoderDecoderRegressor(**_CHEAP),
+    EncoderDecoderRegressor(**_CHEAP, baseline="mean", loss="absolute_error", early_stopping=False),
+    EncoderDecoderRegressor(**_CHEAP, critic=(8,), output_range=None),
+]
+
+#: Predictors of images of ``IMAGE_SHAPE``, and of masks, which scikit-learn's checks do not know.
+IMAGE_PREDICTORS = [
+    EncoderDecoderRegressor(**_FOR_IMAGES, early_stopping=False),
+    EncoderDecoderRegressor(**_FOR_IMAGES, skips=False, augment=("flip",)),
+    EncoderDecoderRegressor(**_FOR_IMAGES, critic="auto", critic_loss="hinge", baseline="filter"),
+]
+SEGMENTERS = [
+    SegNetSegmenter((3, 4), stem=1, max_iter=3, random_state=0, device="cpu", early_stopping=False),
+    SegNetSegmenter((3,), upsampling="skips", augment=("brightness",), max_iter=3, random_state=0, device="cpu"),
 ]
 
 

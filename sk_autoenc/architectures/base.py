@@ -15,6 +15,8 @@ from torch import nn
 
 from sk_autoenc.nn.blocks import Activation, BatchInvariantNetwork, Linear, LinearPlusNonlinear
 from sk_autoenc.nn.convolution import ImageLayout
+from sk_autoenc.nn.pairs import PairLayout
+from sk_autoenc.nn.patches import RowCritic
 
 
 class Architecture(BaseEstimator, metaclass=ABCMeta):
@@ -107,6 +109,20 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
         ``bounded`` is asked for by penalties on codes; raise ``ValueError`` if that is not possible.
         """
+
+    def pair_layout(self, target_shape: tuple[int, ...]) -> PairLayout | None:
+        """How rows and targets of this shape hold images; None if they are read as flat rows."""
+        return None
+
+    def make_pair_network(
+        self, n_features: int, n_outputs: int, layout: PairLayout | None, *, skips: bool
+    ) -> nn.Module:
+        """``(batch, n_features) -> (batch, n_outputs)``, for targets that are not the input."""
+        return self.make_encoder(n_features, n_outputs, linear_path=False)
+
+    def make_pair_critic(self, n_features: int, n_outputs: int, layout: PairLayout | None) -> nn.Module:
+        """``(rows, targets) -> (n, n_patches)``: how real a target is for its row."""
+        return RowCritic(self.make_encoder(n_features + n_outputs, 1, linear_path=False))
 
     def _check_widths(self, name: str) -> None:
         sizes = getattr(self, name)

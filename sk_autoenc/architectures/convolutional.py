@@ -17,6 +17,9 @@ from sk_autoenc.nn.blocks import (
     multilayer_perceptron,
 )
 from sk_autoenc.nn.convolution import Convolution, ImageLayout, Pair, ToMaps, ToRows, UpsampledConvolution
+from sk_autoenc.nn.pairs import PairLayout
+from sk_autoenc.nn.patches import PatchCritic
+from sk_autoenc.nn.unet import UNet
 from sk_autoenc.storage import by_params
 
 #: Numbers of channels that files of images have: grey, colours, colours and transparency.
@@ -219,20 +222,19 @@ class Convolutional(Architecture):
         each = np.broadcast_to(np.asarray(self.dilation), len(self.channels))
         return [self._pair(size) for size in each.tolist()]
 
-    def _sides(self) -> list[Pair]:
+    def _sides(self, size: Pair | None = None) -> list[Pair]:
         """Height and width before the first stage and after each; ``ValueError`` if a stage cannot shrink them."""
         layout, (down, across) = self._known_layout(), self._pair(self.stride)
-        sides = [(layout.height, layout.width)]
+        sides = [(layout.height, layout.width) if size is None else size]
         for stage in range(len(self.channels)):
             height, width = sides[-1]
             if width < 2 or (height < 2 and not self._holds_series):
                 called = "series" if self._holds_series else "images"
-                size = (
-                    f"{layout.width} time points" if self._holds_series else f"{layout.height} x {layout.width} pixels"
-                )
+                high, wide = sides[0]
+                what = f"{wide} time points" if self._holds_series else f"{high} x {wide} pixels"
                 raise ValueError(
                     f"Convolutional: channels={self.channels!r} has {len(self.channels)} stages with "
-                    f"stride={self.stride}, but {called} of {size} have a side of 1 after {stage} stages; "
+                    f"stride={self.stride}, but {called} of {what} have a side of 1 after {stage} stages; "
                     + ("use fewer stages." if stage else "use MLP.")
                 )
             sides.append((-(-height // down), -(-width // across)))
@@ -272,6 +274,58 @@ class Convolutional(Architecture):
         n_images = n_outputs // layout.n_cells
         layers.append(ToRows(n_in, layout, n_images, *sizes, first, bounded=bounded))
         return self.beside_linear_path(BatchInvariantNetwork(*layers), n_components, n_outputs, linear_path, linear)
+
+    def pair_layout(self, target_shape: tuple[int, ...]) -> PairLayout:
+        """How rows and targets hold images; ``ValueError`` if the size of one is no whole multiple of the other's."""
+        source, n_axes = self._known_layout(), len(self.input_shape or ())
+        *sides, n_channels = target_shape if self.channels_last else (*target_shape[1:], *target_shape[:1])
+        if len(target_shape) == n_axes - 1:  # one channel has no axis
+            sides, n_channels = list(target_shape), 1
+        if len(sides) != n_axes - 1:
+            raise ValueError(
+                f"y must hold {'series' if self._holds_series else 'images'} with an axis for channels, or without one "
+                f"for a single channel, as X with rows of shape {self.input_shape}, got rows of shape {target_shape}."
+            )
+        height, width = (1, *sides)[-2:]
+        target = ImageLayout(n_channels, height, width, self.channels_last)
+        if height % source.height == width % source.width == 0:
+            layout = PairLayout(source, target, up=(height // source.height, width // source.width))
+        elif source.height % height == source.width % width == 0:
+            layout = PairLayout(source, target, down=(source.height // height, source.width // width))
+        else:
+            raise ValueError(
+                f"y must have the height and width of X, {source.height} x {source.width}, or a whole multiple or "
+                f"fraction of both, got {height} x {width}."
+            )
+        self._sides(layout.sides)
+        return layout
+
+    def make_pair_network(
+        self, n_features: int, n_outputs: int, layout: PairLayout | None, *, skips: bool
+    ) -> nn.Module:
+        """``(batch, n_features) -> (batch, n_outputs)``: a U-Net, or the same without skips."""
+        assert layout is not None, "pair_layout gives one"
+        return BatchInvariantNetwork(
+            UNet(
+                layout,
+                self._sides(layout.sides),
+                list(self.channels),
+                kernel_size=self._pair(self.kernel_size),
+                stride=self._pair(self.stride),
+                dilations=self._dilations(),
+                activation=self.activation,
+                normalized=self.normalization == "layer",
+                skips=skips,
+            )
+        )
+
+    def make_pair_critic(self, n_features: int, n_outputs: int, layout: PairLayout | None) -> nn.Module:
+        """``(rows, targets) -> (n, n_patches)``: how real each patch of a target is for its row."""
+        assert layout is not None, "pair_layout gives one"
+        kernel_size, stride = self._pair(self.kernel_size), self._pair(self.stride)
+        return PatchCritic(
+            layout, list(self.channels), kernel_size=kernel_size, stride=stride, dilations=self._dilations()
+        )
 
     def _after_stage(self, n_channels: int) -> list[nn.Module]:
         norm = [nn.GroupNorm(1, n_channels, affine=False)] if self.normalization == "layer" else []

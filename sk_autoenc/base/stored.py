@@ -14,6 +14,7 @@ from sk_autoenc.base.generative import names_of_priors
 from sk_autoenc.data.columns import Column
 from sk_autoenc.data.incomplete import IncompleteRows
 from sk_autoenc.data.outcome_rows import OutcomeRows
+from sk_autoenc.data.pairs import is_target_shape
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.translations import StringPairs
 from sk_autoenc.likelihoods import Gaussian, Likelihood
@@ -135,6 +136,27 @@ def storable_translator(**fields: Check):
     return decorate
 
 
+def storable_predictor(data: type, *, check_params: Callable[[Any], None], baselines: tuple[str, ...], **fields: Check):
+    """Class decorator of predictors whose rows and targets are read by an object of this class.
+
+    ``check_params`` gets an object with the parameters of a file; ``fields`` are fitted attributes beside those that
+    all have. A frozen model to start from does not stand in files.
+    """
+
+    def check_all(model: Any) -> None:
+        _check_params(model)
+        check_params(model)
+
+    fields = {
+        "_data": _same_class(data),
+        "baseline_": storage.text("|".join(baselines)),
+        "is_baseline_": storage.flag,
+        "output_shape_": is_target_shape,
+        **fields,
+    }
+    return _storable(check_all, _check_predictor, fields, {})
+
+
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
         kind = by_params(check=check_params, reduce=_without_choices)(kind)
@@ -168,6 +190,8 @@ def _without_choices(plain: Plain) -> Plain:
     if isinstance(strategy := plain.get("sampling_strategy"), dict):
         numbers = {name: n.item() if isinstance(n, np.generic) else n for name, n in strategy.items()}
         plain = {**plain, "sampling_strategy": numbers}
+    if not isinstance(plain.get("init", "random"), str):
+        plain = {**plain, "init": "random"}
     return {**plain, "net_params": _numbers_for_optimizer(plain["net_params"])}
 
 
@@ -202,7 +226,7 @@ def _check_params(model: Any) -> None:
 def _architectures(model: Any) -> dict[str, Any]:
     """The architectures that a model has as parameters; ``"auto"`` is none."""
     found = {name: getattr(model, name, "auto") for name in ("architecture", "critic")}
-    return {name: value for name, value in found.items() if not isinstance(value, str)}
+    return {name: value for name, value in found.items() if value is not None and not isinstance(value, str)}
 
 
 def _check_autoencoder_params(model: Any) -> None:
@@ -383,6 +407,19 @@ def _check_table(kind: type, plain: Plain) -> None:
     if data.shape != plain["input_shape_"] or not data.draws_missing or data.max_bins != parameters.max_bins:
         raise ValueError(f"{called}._data is not what reads tables of this shape by these parameters.")
     data.likelihood.check_fitted(plain["n_features_in_"])
+
+
+def _check_predictor(kind: type, plain: Plain) -> None:
+    parameters, data = plain["_parameters"], plain["_data"]
+    check_rows(kind.__name__, plain)
+    _check_curves(kind.__name__, plain)
+    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], 0)
+    for name, found, fitted in (
+        ("shape", data.shape, plain["input_shape_"]),
+        ("target_shape", data.target_shape, plain["output_shape_"]),
+    ):
+        if found != fitted:
+            raise ValueError(f"_data has {name}={found}, but it was {fitted} in the fit.")
 
 
 def check_rows(called: str, plain: Plain) -> None:

@@ -7,6 +7,7 @@ from sk_autoenc.inspection.latent import LatentDisplay
 from sk_autoenc.inspection.loss_curve import LossCurveDisplay
 from sk_autoenc.inspection.reconstruction import ReconstructionDisplay
 from sk_autoenc.inspection.samples import SampleGridDisplay
+from sk_autoenc.inspection.segmentation import SegmentationDisplay
 from sk_autoenc.inspection.tables import SyntheticTableDisplay
 from sk_autoenc.inspection.traversal import LatentTraversalDisplay
 
@@ -19,5 +20,6 @@ __all__ = [
     "OutlierExplanationDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
+    "SegmentationDisplay",
     "SyntheticTableDisplay",
 ]

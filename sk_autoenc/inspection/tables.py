@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from sk_autoenc.inspection.pyplot import import_pyplot
-from sk_autoenc.table_metrics import association, binned, column_similarity, pair_similarity
+from sk_autoenc.metrics import association, binned, column_similarity, pair_similarity
 
 #: Panels of columns in a row of the figure.
 _ACROSS = 4

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sk_autoenc.inspection import SyntheticTableDisplay
-from sk_autoenc.table_metrics import column_similarity
+from sk_autoenc.metrics import column_similarity
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -8,7 +8,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 
-from sk_autoenc.table_metrics import (
+from sk_autoenc.metrics import (
     association,
     closest_record_share,
     column_similarity,
