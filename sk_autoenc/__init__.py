@@ -3,11 +3,14 @@
 from sk_autoenc.architectures import MLP, Convolutional, Recurrent
 from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.estimators.aae import AAETransformer
+from sk_autoenc.estimators.aae_classifier import AAEClassifier
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
+from sk_autoenc.estimators.pretrained import PretrainedClassifier, PretrainedRegressor
 from sk_autoenc.estimators.vae import VAETransformer
+from sk_autoenc.estimators.vae_classifier import VAEClassifier
 from sk_autoenc.likelihoods import (
     Bernoulli,
     Categorical,
@@ -25,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MLP",
+    "AAEClassifier",
     "AAETransformer",
     "AutoencoderTransformer",
     "Bernoulli",
@@ -38,11 +42,14 @@ __all__ = [
     "NegativeBinomial",
     "NormalPrior",
     "Poisson",
+    "PretrainedClassifier",
+    "PretrainedRegressor",
     "ReconstructionOutlierDetector",
     "Recurrent",
     "StudentT",
     "SwissRollPrior",
     "UniformPrior",
+    "VAEClassifier",
     "VAETransformer",
     "Vocabulary",
     "ZeroInflatedNegativeBinomial",

@@ -5,12 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.frozen import FrozenEstimator
 
 from sk_autoenc import storage
 from sk_autoenc.architectures import Architecture, as_architecture
-from sk_autoenc.base.autoencoder import likelihood_of
+from sk_autoenc.base.autoencoder import BaseAutoencoder, likelihood_of
 from sk_autoenc.base.gan import length_of_codes
 from sk_autoenc.base.generative import names_of_priors
+from sk_autoenc.data.conditions import is_targets
+from sk_autoenc.data.labels import LabelReader
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.likelihoods import Gaussian, Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
@@ -54,6 +58,15 @@ _SAMPLER: dict[str, Check] = {
 }
 _QUALITY_CURVES: dict[str, Check] = {"quality_curves_": storage.values_of(storage.curve)}
 
+#: What a fit to few labels leaves beside that.
+_PREDICTOR: dict[str, Check] = {
+    "_data": instance(LabelReader),
+    "kept_baseline_": storage.flag,
+    "baseline_share_": storage.number(),
+    "n_components_": storage.integer(1),
+    "transduction_": is_targets,
+}
+
 #: Number of timepoints of each training series, of models that draw series of unequal lengths.
 LENGTHS: dict[str, Check] = {"lengths_": storage.array("i8", None)}
 
@@ -86,6 +99,11 @@ def storable_sampler(
 
     fields = {"_data": _same_class(data), **_SAMPLER, **fields}
     return _storable(_check_sampler_params, check_fitted, fields, {**_QUALITY_CURVES, **(optional or {})})
+
+
+def storable_predictor(*, optional: Mapping[str, Check] | None = None, **fields: Check):
+    """Class decorator of models of few labels; ``fields`` are fitted attributes beside those that all have."""
+    return _storable(_check_predictor_params, _check_predictor, {**_PREDICTOR, **fields}, optional or {})
 
 
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
@@ -176,6 +194,40 @@ def _check_sampler_params(model: Any) -> None:
         storage.number()(strategy, where)
 
 
+def _check_predictor_params(model: Any) -> None:
+    _check_params(model)
+    called = type(model).__name__
+    if callable(getattr(model, "augment", None)):
+        raise ValueError(f"{called}.augment cannot be stored without pickle if it is a function; use joblib.")
+    if not isinstance(getattr(model, "likelihood", "gaussian"), str):
+        instance(Likelihood)(model.likelihood, f"{called}.likelihood")
+    if isinstance(inner := getattr(model, "autoencoder", None), FrozenEstimator):
+        _check_frozen(inner.estimator, f"{called}.autoencoder")
+
+
+def _check_frozen(model: Any, where: str) -> None:
+    if not isinstance(model, BaseAutoencoder) or not storage.is_registered(model) or not hasattr(model, "net_"):
+        raise ValueError(f"{where} must hold a fitted autoencoder, got {short(model)}.")
+
+
+def _check_frozen_plain(plain: Plain) -> Plain:
+    storage.check_names(plain, "FrozenEstimator", required=("estimator",))
+    _check_frozen(plain["estimator"], "FrozenEstimator.estimator")
+    return plain
+
+
+storage.register(
+    FrozenEstimator,
+    "params",
+    storage.Form(
+        lambda frozen: {"estimator": frozen.estimator},
+        _check_frozen_plain,
+        lambda plain: FrozenEstimator(plain["estimator"]),
+        holds_fitted=True,
+    ),
+)
+
+
 def _check_architecture(architecture: Any, where: str) -> None:
     if hasattr(architecture, "make_encoder"):
         instance(Architecture)(architecture, where)
@@ -192,8 +244,7 @@ def _check_fitted(kind: type, plain: Plain, n_components: int, likelihood: Likel
     check_rows(kind.__name__, plain)
     _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], n_components)
     _check_data(plain["_parameters"], plain["_data"], plain, likelihood)
-    if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
-        raise ValueError(f"{kind.__name__}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
+    _check_curves(kind, plain)
 
 
 def _check_autoencoder(kind: type, plain: Plain) -> None:
@@ -215,6 +266,32 @@ def _check_sampler(kind: type, plain: Plain) -> None:
         raise ValueError(f"latent_ has codes of length {plain['latent_'].n_components}, the model of {found}.")
     if plain["_data"].values != parameters.values:
         raise ValueError(f"_data has values={plain['_data'].values!r}, but it was {parameters.values!r} in the fit.")
+
+
+def _check_predictor(kind: type, plain: Plain) -> None:
+    parameters, data = plain["_parameters"], plain["_data"]
+    model: Any = getattr(parameters, "autoencoder", parameters)
+    model = getattr(model, "estimator", model)
+    check_rows(kind.__name__, plain)
+    _check_sizes(model, plain["_weights"], plain["input_shape_"], plain["n_components_"])
+    _check_data(model, data.rows, plain, likelihood_of(model))
+    if plain["n_components_"] != model.n_components:
+        raise ValueError(f"n_components_ is {plain['n_components_']}, but {model.n_components} in the fit.")
+    if data.is_class != issubclass(kind, ClassifierMixin):
+        raise ValueError(f"{kind.__name__}._data must be for {'values' if data.is_class else 'classes'}.")
+    found, classes = plain["transduction_"], data.kind.get("classes")
+    if classes is not None:
+        wanted = plain["classes_"]
+        if wanted.dtype != classes.dtype or not np.array_equal(wanted, classes):
+            raise ValueError(f"{kind.__name__}.classes_ must be the classes of _data.")
+        if found.dtype.kind != classes.dtype.kind or len(np.setdiff1d(found, classes)):
+            raise ValueError(f"{kind.__name__}.transduction_ must hold classes of classes_ alone.")
+    _check_curves(kind, plain)
+
+
+def _check_curves(kind: type, plain: Plain) -> None:
+    if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
+        raise ValueError(f"{kind.__name__}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
 
 
 def check_rows(called: str, plain: Plain) -> None:
