@@ -37,6 +37,7 @@ SCRIPTS = {
     "series": "Series",
     "strings": "Strings",
     "gan_toys": "Toys for a GAN",
+    "recommender": "Recommendations",
     "few_labels": "Few labels",
 }
 

@@ -5,10 +5,12 @@ from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.aae_classifier import AAEClassifier
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
+from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.pretrained import PretrainedClassifier, PretrainedRegressor
+from sk_autoenc.estimators.recommender import AutoencoderRecommender
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.estimators.vae_classifier import VAEClassifier
 from sk_autoenc.likelihoods import (
@@ -30,9 +32,11 @@ __all__ = [
     "MLP",
     "AAEClassifier",
     "AAETransformer",
+    "AutoencoderRecommender",
     "AutoencoderTransformer",
     "Bernoulli",
     "Categorical",
+    "ClassSampler",
     "ConditionalGANSampler",
     "Convolutional",
     "GANSampler",

@@ -4,11 +4,21 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_adapter_from_container, _get_container_adapter
-from sklearn.utils.validation import _check_feature_names_in
+from sklearn.utils.validation import _check_feature_names_in as feature_names_in
 
-__all__ = ["Interval", "StrOptions", "fit_context", "in_chosen_container", "in_container_of"]
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "feature_names_in",
+    "fit_context",
+    "in_chosen_container",
+    "in_container_of",
+    "safe_indexing",
+]
 
 
 def in_chosen_container(estimator: Any, rows: np.ndarray, like: Any = None, columns: Any = None) -> Any:
@@ -19,7 +29,7 @@ def in_chosen_container(estimator: Any, rows: np.ndarray, like: Any = None, colu
     adapter = _get_container_adapter("transform", estimator)
     if adapter is None or rows.ndim > 2:  # images have no columns
         return rows
-    columns = _check_feature_names_in(estimator) if columns is None else columns
+    columns = feature_names_in(estimator) if columns is None else columns
     return adapter.create_container(rows, rows if like is None else like, columns=columns)
 
 

@@ -25,6 +25,7 @@ from sk_autoenc import (
     MLP,
     AAEClassifier,
     AAETransformer,
+    AutoencoderRecommender,
     AutoencoderTransformer,
     Categorical,
     ConditionalGANSampler,
@@ -117,6 +118,7 @@ def examples_of_files() -> dict[str, Content]:
             ReconstructionOutlierDetector(AutoencoderTransformer(**cheap), n_estimators=2, residual="latent"),
             ROWS,
         ),
+        "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }
     with warnings.catch_warnings():
@@ -446,7 +448,9 @@ def outcome(content: Content, path: Path) -> str:
 def _use(opened: Any) -> None:
     """What opens can be used, or says by ``ValueError`` why not."""
     rows = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
-    calls = {"sample": 3} if hasattr(opened, "latent_") else {"transform": rows, "predict": rows}
+    calls = (
+        {"sample": 3} if hasattr(opened, "latent_") else dict.fromkeys(("transform", "predict", "score_items"), rows)
+    )
     for method, argument in calls.items():
         if hasattr(opened, method):
             try:

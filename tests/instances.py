@@ -1,12 +1,15 @@
 """One cheap instance of every public estimator and of every way of training; all common tests run over this list."""
 
 from sklearn.decomposition import PCA
+from sklearn.neighbors import KernelDensity
 
 from sk_autoenc import (
     MLP,
     AAEClassifier,
     AAETransformer,
+    AutoencoderRecommender,
     AutoencoderTransformer,
+    ClassSampler,
     ConditionalGANSampler,
     Convolutional,
     GANSampler,
@@ -56,6 +59,9 @@ SAMPLERS = [
     GANSampler(**_CHEAP, loss="hinge", spectral_norm=True, critic=(8, 8), ema=0.0, n_components=3),
 ]
 
+#: Models that draw rows of classes and keep a model for each; they are no networks themselves.
+CLASS_SAMPLERS = [ClassSampler(KernelDensity(), random_state=0)]
+
 #: The same for rows with targets.
 CONDITIONAL_SAMPLERS = [
     ConditionalGANSampler(**_CHEAP),
@@ -82,6 +88,13 @@ CLASSIFIERS = [
 REGRESSORS = [
     PretrainedRegressor(_ENCODER, **_FINE_TUNING),
     PretrainedRegressor(_ENCODER, **_FINE_TUNING, baseline="linear", pretraining=False),
+]
+
+#: Recommenders, whose rows are sparse.
+RECOMMENDERS = [
+    AutoencoderRecommender(2, max_iter=3, random_state=0, device="cpu"),
+    AutoencoderRecommender(2, kind="variational", architecture=(8,), max_iter=3, random_state=0, device="cpu"),
+    AutoencoderRecommender(2, baseline=None, early_stopping=False, max_iter=3, random_state=0, device="cpu"),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

@@ -18,6 +18,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -434,6 +435,11 @@ def test_bad_values_name_themselves(any_estimator):
     if hasattr(model, "inverse_transform"):
         with pytest.raises(ValueError, match=r"columns, .* got 5"):
             model.inverse_transform(np.zeros((2, 5)))
+
+
+def test_sparse_rows_are_refused_with_the_way_out(any_estimator):
+    with pytest.raises(TypeError, match=rf"{type(any_estimator).__name__} needs dense rows.*TruncatedSVD.*Recommender"):
+        any_estimator.fit(sparse.csr_array(X))
 
 
 def test_read_only_memory_map(any_estimator, tmp_path):

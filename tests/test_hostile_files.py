@@ -20,7 +20,7 @@ from tests.hostile_files import ROWS, Content, all_named, changed, content_of, e
 KINDS = (
     "autoencoder", "vae", "aae", "images", "tokens", "series", "categories", "gan", "conditional_gan",
     "text_gan", "classifier", "regressor", "vae_classifier", "aae_classifier", "detector", "detector_of_clones",
-    "vocabulary",
+    "recommender", "vocabulary",
 )  # fmt: skip
 
 

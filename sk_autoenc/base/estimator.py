@@ -21,7 +21,7 @@ from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.base.state import FittedState
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.splits import Split, make_splits
-from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape
+from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape, refuse_sparse
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
     check_net_params,
@@ -131,6 +131,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
         Arrays with more axes are flattened. ``input_shape_`` keeps the shape of a row, in which rows are returned.
         """
+        refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
         if finite:
@@ -208,7 +209,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 seed=draw_seed(self.random_state) if fresh else self._seed,
                 X=X,
                 y=y,
-                groups=check_groups(groups, len(X)),
+                groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
                 data=None if fresh else self._data,
                 is_first=is_first,
@@ -219,7 +220,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             if fresh:
                 self.device_ = resolve_device(self.device)
                 # Nothing is fitted to rows that are held out from the final network.
-                chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(len(X))
+                chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(X.shape[0])
                 plan.data.fit(X, chosen, y)
             rows = plan.data.dataset(X, self.device_, y)
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
@@ -252,7 +253,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
     def _make_splits(self, request: FitRequest) -> tuple[Split, ...]:
         assert request.X is not None
         return make_splits(
-            len(request.X),
+            request.X.shape[0],  # sparse rows have no length
             self.validation_fraction,
             make_generator(request.seed, "split"),
             is_first=request.is_first,

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
@@ -55,7 +55,13 @@ FEW_COLUMNS = 16
 #: Numbers of a code at most, unless more are asked for.
 _MOST_COMPONENTS = 64
 
-PENALTIES = ("r1", "r1_r2", "gulrajani")
+#: Bound of every weight of a clipped critic, which is the paper's.
+_CLIP = 0.01
+
+PENALTIES = ("r1", "r1_r2", "gulrajani", "clipping")
+
+#: What holds the slope of a Wasserstein critic, and of no other.
+_WASSERSTEIN_PENALTIES = ("gulrajani", "clipping")
 
 
 class Penalty(NamedTuple):
@@ -90,7 +96,7 @@ def critic_loss(
     rows.requires_grad_(zero_centred)
     said = module.critic(rows, condition)
     total = loss.critic(*said.chunk(2)).mean()
-    if penalty.kind is None:
+    if penalty.kind in (None, "clipping"):
         return total
     weight = penalty.weight(state.progress)
     if zero_centred:
@@ -100,6 +106,13 @@ def critic_loss(
     share = torch.rand(len(generated), 1, generator=state.generator, device=generated.device, dtype=generated.dtype)
     middle = between(batch.x, generated, share).requires_grad_()
     return total + weight * one_centred_penalty(module.critic(middle, batch.y), middle).mean()
+
+
+@torch.no_grad()
+def clip_weights(critic: nn.Module) -> None:
+    """Bring every weight into [-0.01, 0.01], as the first Wasserstein GAN (Arjovsky et al., 2017)."""
+    for weight in critic.parameters():
+        weight.clamp_(-_CLIP, _CLIP)
 
 
 def gan_turns(
@@ -118,6 +131,8 @@ def gan_turns(
         with torch.no_grad():
             generated = module.generate(len(batch), state.generator, batch.y)
         yield "critic", critic_loss(module, batch, generated, state, loss=loss, penalty=penalty)
+        if penalty.kind == "clipping":
+            clip_weights(module.critic)
     with torch.no_grad():
         real = module.critic(batch.x, batch.y)
     generated = module.generate(len(batch), state.generator, batch.y)
@@ -230,10 +245,10 @@ class AdversarialSampler(NeuralSampler):
     def _check_combinations(self) -> None:
         if (self.net_params or {}).get("compile"):
             raise ValueError("net_params: 'compile' would have no effect on players that train in turns.")
-        if self.gradient_penalty == "gulrajani" and self.loss != "wasserstein":
+        if self.gradient_penalty in _WASSERSTEIN_PENALTIES and self.loss != "wasserstein":
             raise ValueError(
-                "loss must be 'wasserstein' with gradient_penalty='gulrajani', which holds the norm of that critic's "
-                f"gradient to 1; got loss={self.loss!r}."
+                f"loss must be 'wasserstein' with gradient_penalty={self.gradient_penalty!r}, which bounds the slope "
+                f"of that critic; got loss={self.loss!r}."
             )
         if self.spectral_norm and not self._critic_reads_columns:
             raise ValueError(f"critic must be an MLP with spectral_norm=True, got {self.critic!r}.")
@@ -304,6 +319,8 @@ class AdversarialSampler(NeuralSampler):
             kind = None if self.spectral_norm else "gulrajani" if self.loss == "wasserstein" else "r1_r2"
         if kind is None:
             return Penalty(None)
+        if kind == "clipping":
+            return Penalty(kind)
         if kind == "gulrajani":
             return Penalty(kind, _GULRAJANI_WEIGHT, _GULRAJANI_WEIGHT)
         first, last = _FIRST_WEIGHT * n_features, _LAST_WEIGHT * n_features

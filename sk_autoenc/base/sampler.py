@@ -123,7 +123,9 @@ class NeuralSampler(NeuralEstimator):
     def _warn_of_collapse(self, real: np.ndarray) -> None:
         distance, coverage = self.sample_quality_["energy_distance"], self.sample_quality_["coverage"]
         between = energy_distance(real, np.broadcast_to(real.mean(axis=0), (2, real.shape[1]))).statistic
-        share = distance / between if between > 0 else 0.0
+        if between == 0:  # all rows are equal, and there is nothing to collapse
+            return
+        share = distance / between
         if coverage >= _COVERED and share <= _APART:
             return
         warnings.warn(

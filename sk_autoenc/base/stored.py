@@ -106,6 +106,18 @@ def storable_predictor(*, optional: Mapping[str, Check] | None = None, **fields:
     return _storable(_check_predictor_params, _check_predictor, {**_PREDICTOR, **fields}, optional or {})
 
 
+def storable_recommender(data: type):
+    """Class decorator of recommenders whose rows are read by an object of this class."""
+    fields = {
+        "_data": _same_class(data),
+        "blend_": storage.number(),
+        "l2_": storage.or_none(storage.number()),
+        "linear_weights_": storage.or_none(storage.array("f4", None, None)),
+        "item_popularity_": storage.array("f8", None, low=0),
+    }
+    return _storable(_check_params, _check_recommender, fields, {})
+
+
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
         kind = by_params(check=check_params, reduce=_without_choices)(kind)
@@ -244,7 +256,13 @@ def _check_fitted(kind: type, plain: Plain, n_components: int, likelihood: Likel
     check_rows(kind.__name__, plain)
     _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], n_components)
     _check_data(plain["_parameters"], plain["_data"], plain, likelihood)
-    _check_curves(kind, plain)
+    _check_curves(kind.__name__, plain)
+
+
+def _check_curves(called: str, plain: Plain) -> None:
+    """Refuse curves of another length than the number of epochs."""
+    if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
+        raise ValueError(f"{called}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
 
 
 def _check_autoencoder(kind: type, plain: Plain) -> None:
@@ -286,12 +304,29 @@ def _check_predictor(kind: type, plain: Plain) -> None:
             raise ValueError(f"{kind.__name__}.classes_ must be the classes of _data.")
         if found.dtype.kind != classes.dtype.kind or len(np.setdiff1d(found, classes)):
             raise ValueError(f"{kind.__name__}.transduction_ must hold classes of classes_ alone.")
-    _check_curves(kind, plain)
+    _check_curves(kind.__name__, plain)
 
 
-def _check_curves(kind: type, plain: Plain) -> None:
-    if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
-        raise ValueError(f"{kind.__name__}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
+def _check_recommender(kind: type, plain: Plain) -> None:
+    """Refuse a linear model, popularities and a share that do not go with the items and the parameters."""
+    called, n_items, parameters = kind.__name__, plain["n_features_in_"], plain["_parameters"]
+    check_rows(called, plain)
+    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], parameters.n_components)
+    _check_curves(called, plain)
+    data, weights = plain["_data"], plain["linear_weights_"]
+    if (data.n_items, data.threshold) != (n_items, parameters.threshold):
+        raise ValueError(f"{called}._data is for {data.n_items} items and threshold={data.threshold} in another fit.")
+    if len(plain["item_popularity_"]) != n_items:
+        raise ValueError(f"{called}.item_popularity_ must have {n_items} entries.")
+    if weights is not None and weights.shape != (n_items, n_items):
+        raise ValueError(f"{called}.linear_weights_ must have the shape {(n_items, n_items)}, got {weights.shape}.")
+    share = plain["blend_"]
+    if not 0 <= share <= 1 or (weights is None and share != 1):
+        raise ValueError(f"{called}.blend_ must be from 0 to 1, and 1 without linear_weights_, got {share:g}.")
+    if parameters.blend != "auto" and share != parameters.blend:
+        raise ValueError(f"{called}.blend_ is {share:g}, but blend={parameters.blend} in the fit.")
+    if (weights is None) != (plain["l2_"] is None):
+        raise ValueError(f"{called}.l2_ must be None where linear_weights_ is, and only there.")
 
 
 def check_rows(called: str, plain: Plain) -> None:

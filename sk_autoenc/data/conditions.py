@@ -1,5 +1,6 @@
 """Rows with targets that a generator is told: classes as indicators, numbers standardised, any number of columns."""
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -71,6 +72,11 @@ def _is_list_of(check: Check) -> Check:
     return check_all
 
 
+def _is_names(value: Any, where: str) -> None:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{where} must be a list of strings, got {short(value)}.")
+
+
 def is_kind(value: Any, where: str) -> None:
     """What :func:`_kind_of` says of a column."""
     if isinstance(value, dict) and "classes" in value:
@@ -110,6 +116,7 @@ def _check_conditions(kind: type, plain: Plain) -> None:
         "known": _is_list_of(is_targets),
         "counts": array("i8", None, low=1),
         "is_flat": flag,
+        "names": _is_names,
     },
     check=_check_conditions,
     take=lambda rows: rows.state,
@@ -130,6 +137,8 @@ class ConditionedRows(SampledRows):
         Number of rows with each of them.
     is_flat : bool
         Whether targets came as one axis.
+    names : list of str
+        Names of columns of targets, where these came as a frame with such names.
     """
 
     def __init__(
@@ -142,10 +151,12 @@ class ConditionedRows(SampledRows):
         known: list[np.ndarray] | None = None,
         counts: np.ndarray | None = None,
         is_flat: bool = True,
+        names: list[str] | None = None,
         **options: Any,
     ):
         super().__init__(likelihood, shape, dtype, **options)
         self.kinds, self.known, self.counts, self.is_flat = kinds or [], known or [], counts, is_flat
+        self.names = names or []
 
     @property
     def n_condition(self) -> int:
@@ -156,6 +167,7 @@ class ConditionedRows(SampledRows):
         super().fit(X, chosen)
         columns = columns_of(y)
         self.is_flat = not hasattr(y, "columns") and np.ndim(y) == 1
+        self.names = _names_of(y)
         self.kinds = [_kind_of(column) for column in columns]
         numbers = np.column_stack([np.unique(column, return_inverse=True)[1] for column in columns])
         _, first, self.counts = np.unique(numbers, axis=0, return_index=True, return_counts=True)
@@ -168,13 +180,14 @@ class ConditionedRows(SampledRows):
 
     def encode(self, y: Any) -> np.ndarray:
         """Targets as the network reads them, float32; ``ValueError`` for classes that the fit did not know."""
-        columns = columns_of(y)
+        columns = columns_of(self.in_order(y))
         if len(columns) != len(self.kinds):
             raise ValueError(f"y has {len(columns)} columns, but the fit had {len(self.kinds)}.")
         parts = []
-        for column, kind in zip(columns, self.kinds, strict=True):
+        for column, kind, known in zip(columns, self.kinds, self.known, strict=True):
             if "classes" not in kind:
                 numbers = column.astype(np.float64)
+                _warn_of_far_targets(numbers, known)
                 parts.append(((numbers - kind["center"]) / kind["scale"])[:, None])
                 continue
             if len(unknown := np.setdiff1d(column, kind["classes"])):
@@ -183,6 +196,15 @@ class ConditionedRows(SampledRows):
                 )
             parts.append(column[:, None] == kind["classes"])
         return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def in_order(self, y: Any) -> Any:
+        """A frame of targets with its columns in the order of the fit."""
+        names = _names_of(y)
+        if not names or not self.names or names == self.names:
+            return y
+        if sorted(names) != sorted(self.names):
+            raise ValueError(f"y has the columns {names}, but the fit had {self.names}.")
+        return y[self.names]
 
     def draw_targets(self, n: int, generator: torch.Generator) -> Any:
         """Targets in the proportions of the training rows, in the form in which these came."""
@@ -197,8 +219,27 @@ class ConditionedRows(SampledRows):
 
     @property
     def state(self) -> dict[str, Any]:
-        names = ("kinds", "known", "counts", "is_flat")
+        names = ("kinds", "known", "counts", "is_flat", "names")
         return {**super().state, **{name: getattr(self, name) for name in names}}
+
+
+def _names_of(y: Any) -> list[str]:
+    """Names of the columns of a frame; none where y is no frame, or names are no strings."""
+    names = list(getattr(y, "columns", []))
+    return names if all(isinstance(name, str) for name in names) else []
+
+
+def _warn_of_far_targets(numbers: np.ndarray, known: np.ndarray) -> None:
+    """Say so where targets are further outside the range of the training rows than a quarter of it."""
+    low, high = float(known.min()), float(known.max())
+    margin = (high - low) / 4
+    if len(far := numbers[(numbers < low - margin) | (numbers > high + margin)]):
+        warnings.warn(
+            f"y holds {far[0]:g}, far outside the targets of the fit, which are in [{low:g}, {high:g}]; rows that are "
+            "drawn for it are a guess.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _kind_of(column: np.ndarray) -> dict[str, Any]:

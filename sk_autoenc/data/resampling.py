@@ -5,8 +5,10 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils.multiclass import type_of_target
 
 from sk_autoenc._compat import in_container_of
+from sk_autoenc.data.conditions import is_continuous
 
 Strategy = float | str | Mapping[Any, int] | Callable[[np.ndarray], Mapping[Any, int]]
 
@@ -68,6 +70,11 @@ def _up_to(wanted: Mapping[Any, int], there: dict[Any, int]) -> dict[Any, int]:
     return {name: int(n) - there[name] for name, n in wanted.items()}
 
 
+def dense(X: Any) -> Any:
+    """``X``, where a pandas frame of sparse columns becomes one of usual columns."""
+    return X.sparse.to_dense() if hasattr(X, "iloc") and hasattr(X, "sparse") else X
+
+
 def with_rows(X: Any, added: np.ndarray) -> Any:
     """The rows of ``X`` and these below them, as a list, array or data frame like ``X``."""
     dtype = np.asarray(X).dtype
@@ -82,12 +89,31 @@ def with_rows(X: Any, added: np.ndarray) -> Any:
     return in_container_of(X, both)
 
 
-def with_labels(y: Any, added: np.ndarray) -> Any:
-    """The labels of ``y`` and these behind them, as a list, array or Series like ``y``."""
-    both = np.concatenate([np.asarray(y), added.astype(np.asarray(y).dtype)])
+def class_labels(y: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+    """One class for each row, and the function that puts classes into the form of ``y``.
+
+    ``y`` is a list, an array, a Series, a frame of one column, or an array of indicators with one 1 in each row, whose
+    classes are numbers of columns.
+    """
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] > 1:
+        if type_of_target(values) != "multilabel-indicator" or (values.sum(axis=1) != 1).any():
+            raise ValueError(
+                "Multilabel and multioutput targets are not supported. fit_resample balances the classes of one column."
+            )
+        indicators = np.eye(values.shape[1], dtype=values.dtype)
+        return values.argmax(axis=1), lambda labels: indicators[labels]
+    if values.ndim > 2 or is_continuous(labels := values.reshape(-1)):
+        raise ValueError("Unknown label type: fit_resample balances classes, so y must be one column of these.")
+    return labels, lambda labels: _in_form_of(y, labels.astype(values.dtype).reshape(-1, *values.shape[1:]))
+
+
+def _in_form_of(y: Any, labels: np.ndarray) -> Any:
     if isinstance(y, list):
-        return both.tolist()
+        return labels.tolist()
+    if hasattr(y, "columns"):
+        return type(y)(labels, columns=y.columns) if hasattr(y, "iloc") else in_container_of(y, labels)
     if not hasattr(y, "to_numpy"):
-        return both
-    series = type(y)(both, name=y.name)
+        return labels
+    series = type(y)(labels, name=y.name) if hasattr(y, "iloc") else type(y)(y.name, labels)
     return series.astype(y.dtype) if hasattr(y, "iloc") else series

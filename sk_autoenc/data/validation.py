@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array
 from torch import Tensor
 
@@ -11,6 +12,16 @@ from torch import Tensor
 def as_array(X: Any) -> Any:
     """A tensor as an array, with shared memory where possible; everything else unchanged."""
     return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+
+
+def refuse_sparse(X: Any, owner: str) -> None:
+    """Refuse sparse rows, with the ways out."""
+    if issparse(X):
+        raise TypeError(
+            f"Sparse data was passed for X, but {owner} needs dense rows. Put TruncatedSVD before it, which reduces "
+            "sparse rows to a few columns; use AutoencoderRecommender for counts of items; or X.toarray(), where that "
+            "is small."
+        )
 
 
 def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:

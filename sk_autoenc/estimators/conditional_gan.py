@@ -9,11 +9,11 @@ from sklearn.utils.validation import check_is_fitted
 from sk_autoenc._compat import StrOptions, in_chosen_container
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.gan import FEW_COLUMNS, AdversarialSampler, Sizes
+from sk_autoenc.base.over_sampling import OverSamplerMixin
 from sk_autoenc.base.sampler import sampling_generator
 from sk_autoenc.base.stored import storable_sampler
-from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_continuous, is_targets
+from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_targets
 from sk_autoenc.data.dataset import Rows
-from sk_autoenc.data.resampling import rows_to_add, with_labels, with_rows
 from sk_autoenc.data.validation import check_codes
 from sk_autoenc.likelihoods import Gaussian
 from sk_autoenc.nn.gan import Critic
@@ -42,7 +42,7 @@ def _check_classes(plain: Plain) -> None:
     check=_check_classes,
     optional={"classes_": is_targets, "sampling_strategy_": values_of(integer())},
 )
-class ConditionalGANSampler(AdversarialSampler):
+class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
     r"""Draw new rows of a class, or for given targets, from a network that has learned to deceive a critic.
 
     As in :class:`GANSampler`, but generator and critic are both told the target of the row [1]_, so samples follow
@@ -63,7 +63,7 @@ class ConditionalGANSampler(AdversarialSampler):
     loss : str, default="relativistic"
         As in :class:`GANSampler`: ``"relativistic"``, ``"non_saturating"``, ``"minimax"``, ``"least_squares"``,
         ``"hinge"`` or ``"wasserstein"``.
-    gradient_penalty : {"auto", "r1", "r1_r2", "gulrajani"} or None, default="auto"
+    gradient_penalty : {"auto", "r1", "r1_r2", "gulrajani", "clipping"} or None, default="auto"
         Penalty on the critic's slope, as in :class:`GANSampler`.
     n_critic : int or "auto", default="auto"
         Steps of the critic for each of the generator; ``"auto"`` is 5 for ``loss="wasserstein"``, else 1.
@@ -318,8 +318,9 @@ class ConditionalGANSampler(AdversarialSampler):
             Number of rows; with ``y``, number for each of its entries.
         random_state : int, RandomState instance or None, default=None
             Seeds the draws; an integer gives the same rows at every call.
-        y : array-like of shape (n,) or (n, n_targets), or None, default=None
-            Targets to draw rows for, in this order; None draws targets in the proportions of the training rows.
+        y : scalar, array-like of shape (n,) or (n, n_targets), or None, default=None
+            Targets to draw rows for, in this order: a class, a number, or several; None draws targets in the
+            proportions of the training rows.
 
         Returns
         -------
@@ -335,6 +336,7 @@ class ConditionalGANSampler(AdversarialSampler):
             y = self._data.draw_targets(n_samples, generator)
             condition = torch.from_numpy(self._data.encode(y))
         else:
+            y = [y] if np.ndim(y) == 0 else self._data.in_order(y)
             condition = torch.from_numpy(self._data.encode(y)).repeat_interleave(n_samples, dim=0)
             y = self._data.as_given([np.repeat(column, n_samples) for column in columns_of(y)])
         return in_chosen_container(self, self._draw(len(condition), generator, condition)), y
@@ -362,33 +364,9 @@ class ConditionalGANSampler(AdversarialSampler):
         made = map_rows(lambda rows: decode(rows[:, :n], rows[:, n:]), both, self.device_)
         return self._data.to_rows(made, codes.dtype)
 
-    def fit_resample(self, X, y):
-        """Train, and add drawn rows to classes that have few, as imbalanced-learn's over-samplers do.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows.
-        y : array-like of shape (n_samples,)
-            Their classes.
-
-        Returns
-        -------
-        X : array-like of shape (n_samples_new, n_features)
-            The rows, unchanged, and drawn ones below them; a list or a data frame if ``X`` is one.
-        y : array-like of shape (n_samples_new,)
-            Their classes.
-        """
-        if y is not None and (np.ndim(y) != 1 or is_continuous(columns_of(y)[0])):
-            raise ValueError("fit_resample balances classes, so y must be one column of these; Unknown label type.")
-        self.fit(X, y)
-        self.sampling_strategy_ = rows_to_add(self.sampling_strategy, columns_of(y)[0])
-        labels = np.repeat(list(self.sampling_strategy_), list(self.sampling_strategy_.values()))
-        if not len(labels):
-            return with_rows(X, np.empty((0, *self.input_shape_))), with_labels(y, labels)
+    def _rows_of(self, labels: np.ndarray) -> np.ndarray:
         condition = torch.from_numpy(self._data.encode(labels))
-        drawn = self._draw(len(labels), make_generator(self._seed, "sampling"), condition)
-        return with_rows(X, drawn), with_labels(y, labels)
+        return self._draw(len(labels), make_generator(self._seed, "sampling"), condition)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

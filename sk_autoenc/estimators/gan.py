@@ -36,10 +36,11 @@ class GANSampler(AdversarialSampler):
     loss : str, default="relativistic"
         What players minimise: ``"relativistic"`` [2]_, ``"non_saturating"`` and ``"minimax"`` [1]_,
         ``"least_squares"`` [4]_, ``"hinge"`` [5]_ or ``"wasserstein"`` [6]_.
-    gradient_penalty : {"auto", "r1", "r1_r2", "gulrajani"} or None, default="auto"
+    gradient_penalty : {"auto", "r1", "r1_r2", "gulrajani", "clipping"} or None, default="auto"
         Penalty on the critic's slope. ``"r1"`` and ``"r1_r2"`` hold it to 0 at real rows, or at both kinds of rows;
         their weight falls from 0.05 to 0.0015 times the total variance over training. ``"gulrajani"`` holds the slope
-        of a Wasserstein critic to 1, with weight 10 [7]_. ``"auto"`` is ``"gulrajani"`` for that, None with
+        of a Wasserstein critic to 1, with weight 10 [7]_; ``"clipping"`` brings its weights into [-0.01, 0.01] after
+        each step [6]_, for comparisons with older results. ``"auto"`` is ``"gulrajani"`` for that critic, None with
         ``spectral_norm``, else ``"r1_r2"``.
     n_critic : int or "auto", default="auto"
         Steps of the critic for each of the generator; ``"auto"`` is 5 for ``loss="wasserstein"``, else 1.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
 from sk_autoenc.data.series import is_list_of_series, lengths_of, padded, trimmed
-from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape
+from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape, refuse_sparse
 from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble
 from sk_autoenc.outliers.scores import CodeDistance, NeighborsAndHistogram, SquaredResiduals
 from sk_autoenc.training.inference import map_blocks
@@ -184,6 +184,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
                 "autoencoder must have architecture=Recurrent(unequal_lengths=True) for series of unequal lengths, got "
                 f"{self.autoencoder!r}."
             )
+        refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
         if np.isnan(X.min()):

@@ -1,9 +1,11 @@
 """Batch-invariant inference: rows are computed in blocks of fixed shapes, so no result depends on other rows."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
 
 from sk_autoenc.nn.blocks import SERIAL_CELLS
@@ -11,9 +13,7 @@ from sk_autoenc.nn.blocks import SERIAL_CELLS
 SMALL_BLOCK, LARGE_BLOCK = 64, 1024
 
 
-def map_blocks(
-    function: Callable[[np.ndarray], Sequence[Tensor]], X: np.ndarray, device: str = "cpu"
-) -> list[np.ndarray]:
+def map_blocks(function: Callable[[Any], Sequence[Tensor]], X: Any, device: str = "cpu") -> list[np.ndarray]:
     """Results of ``function`` for every row, computed in blocks of few shapes.
 
     torch may choose a kernel by the number of rows. So every block has a multiple of 64 rows, and the last one repeats
@@ -23,8 +23,8 @@ def map_blocks(
     ----------
     function : callable
         Maps a block ``(rows, ...)`` to a sequence of tensors with one entry per row. It may write into the block.
-    X : ndarray of shape (n, ...)
-        Any dtype, any memory layout; read, never written.
+    X : ndarray of shape (n, ...), or sparse matrix in CSR form
+        Any dtype, any memory layout; read, never written. Blocks of a sparse matrix are sparse.
     device : str
         Where ``function`` computes. On a GPU all blocks have one shape, because kernels depend on it even more there.
 
@@ -33,17 +33,22 @@ def map_blocks(
     list of ndarray of shape (n, ...)
         One array for each tensor, in its dtype.
     """
-    size = SMALL_BLOCK if len(X) < LARGE_BLOCK and device == "cpu" else LARGE_BLOCK
-    buffer = np.empty((size, *X.shape[1:]), dtype=X.dtype)
+    n_rows = X.shape[0]
+    size = SMALL_BLOCK if n_rows < LARGE_BLOCK and device == "cpu" else LARGE_BLOCK
+    buffer = None if issparse(X) else np.empty((size, *X.shape[1:]), dtype=X.dtype)
     results: list[np.ndarray] = []  # filled in place: a tensor kept for each block would fragment the memory
     with torch.no_grad():
-        for start in range(0, len(X), size):
-            n = min(size, len(X) - start)
+        for start in range(0, n_rows, size):
+            n = min(size, n_rows - start)
             n_padded = -(-n // SMALL_BLOCK) * SMALL_BLOCK if device == "cpu" else size
-            buffer[:n] = X[start : start + n]
-            buffer[n:n_padded] = X[start]
-            done = [tensor[:n].cpu().numpy() for tensor in function(buffer[:n_padded])]
-            results = results or [np.empty((len(X), *part.shape[1:]), dtype=part.dtype) for part in done]
+            if buffer is None:
+                block = X[np.r_[start : start + n, np.full(n_padded - n, start)]]
+            else:
+                buffer[:n] = X[start : start + n]
+                buffer[n:n_padded] = X[start]
+                block = buffer[:n_padded]
+            done = [tensor[:n].cpu().numpy() for tensor in function(block)]
+            results = results or [np.empty((n_rows, *part.shape[1:]), dtype=part.dtype) for part in done]
             for result, part in zip(results, done, strict=True):
                 result[start : start + n] = part
     return results

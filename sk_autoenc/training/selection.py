@@ -123,6 +123,32 @@ BY_ROW = RowLosses(patience=1, tol=0.0)
 
 
 @dataclass(frozen=True)
+class RowFigures(Selection):
+    """Selection by a figure of every held-out row, such as minus the score of a ranking; compared row by row.
+
+    Parameters
+    ----------
+    figures : callable
+        ``(net, held_out) -> (n,)``, float64 and on the CPU, lower is better; the same rows at every call.
+    """
+
+    figures: Callable[[Any, Any], Tensor]
+
+    @property
+    def threshold_mode(self) -> str:
+        return "abs"
+
+    def evaluate(self, net: Any, held_out: Any) -> Tensor:
+        return self.figures(net, held_out)
+
+    def criterion(self, figures: Tensor) -> Tensor:
+        return figures.mean(-1)
+
+    def is_significant(self, before: Tensor, after: Tensor) -> bool:
+        return is_lower(after, before)
+
+
+@dataclass(frozen=True)
 class WholeFigure(Selection):
     """Selection by one figure of all held-out data, such as a distance between samples and rows, or minus a score.
 
@@ -196,7 +222,12 @@ class EnergyScores(Selection):
         return figures.mean(-1)
 
     def is_significant(self, before: Tensor, after: Tensor) -> bool:
-        return len(before) > 1 and bool(after.isfinite().all()) and _z(before - after) > _SIGNIFICANT
+        return is_lower(after, before)
+
+
+def is_lower(figures: Tensor, others: Tensor) -> bool:
+    """Whether figures of rows are lower than other ones of the same rows, by more than chance explains."""
+    return len(figures) > 1 and bool(figures.isfinite().all()) and _z(others - figures) > _SIGNIFICANT
 
 
 def _distances(left: Tensor, right: Tensor) -> Tensor:

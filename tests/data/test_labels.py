@@ -60,7 +60,7 @@ def test_classes_and_missing_ones_are_told_apart(y, known, classes):
 )
 def test_what_is_no_class_is_refused(y, message):
     with pytest.raises(ValueError, match=message):
-        read_targets(y, 2 if y is None or len(y) == 3 and y[0] == 0 else len(y), "Model", is_class=True)
+        read_targets(y, 2 if y is None or (len(y) == 3 and y[0] == 0) else len(y), "Model", is_class=True)
 
 
 def test_values_may_be_minus_one_but_not_infinite():

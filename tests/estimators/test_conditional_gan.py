@@ -264,3 +264,27 @@ def test_many_different_floats_are_numbers_and_integers_are_classes():
     assert not is_continuous(np.arange(60))
     assert not is_continuous(np.repeat([0.0, 1.0], 30))
     assert is_continuous(np.array([0.5, 1.0]))
+
+
+def test_columns_of_targets_are_found_by_their_names():
+    targets = pd.DataFrame({"kind": Y, "length": X[:, 2] + 0.01})
+    model = ConditionalGANSampler(**CHEAP).fit(X, targets)
+    wanted = pd.DataFrame({"length": [1.4, 5.5], "kind": [0, 2]})
+    rows, y = model.sample(3, 0, y=wanted)
+    np.testing.assert_array_equal(rows, model.sample(3, 0, y=wanted[["kind", "length"]])[0])
+    np.testing.assert_array_equal(y[:, 0], [0, 0, 0, 2, 2, 2])
+    with pytest.raises(ValueError, match=r"y has the columns \['width', 'kind'\], but the fit had"):
+        model.sample(y=wanted.rename(columns={"length": "width"}))
+
+
+def test_targets_far_outside_those_of_the_fit_are_called_a_guess():
+    model = ConditionalGANSampler(**CHEAP).fit(X[:, :3], X[:, 3] + 0.01)
+    with pytest.warns(UserWarning, match=r"y holds 9, far outside the targets of the fit, which are in \[0.11, 2.51\]"):
+        model.sample(y=[9.0])
+
+
+def test_one_target_needs_no_list():
+    model = ConditionalGANSampler(**CHEAP).fit(X, Y)
+    rows, y = model.sample(4, 0, y=2)
+    np.testing.assert_array_equal(rows, model.sample(4, 0, y=[2])[0])
+    assert y.tolist() == [2, 2, 2, 2]

@@ -202,6 +202,7 @@ def test_bad_values_name_themselves():
     ("parameters", "message"),
     [
         ({"gradient_penalty": "gulrajani"}, "loss must be 'wasserstein' .*'relativistic'"),
+        ({"gradient_penalty": "clipping"}, "loss must be 'wasserstein' with gradient_penalty='clipping'"),
         ({"net_params": {"compile": True}}, "compile"),
         ({"critic": MLP((4,), code_activation="tanh")}, "critic: code_activation must be 'identity', got 'tanh'"),
         ({"critic": (0,)}, "critic: MLP: hidden_layer_sizes must have integers of 1 or more, got 0"),
@@ -295,6 +296,19 @@ def test_losses_of_a_linear_critic_in_closed_form():
     loss = partial(critic_loss, module, Batch(x), made, state, loss=ADVERSARIAL_LOSSES["wasserstein"])
     found = loss(penalty=Penalty("gulrajani", 10.0, 10.0))
     torch.testing.assert_close(found, apart.mean() + 10 * (slope.sqrt() - 1).square())
+
+
+def test_a_clipped_critic_keeps_its_weights_within_the_bound():
+    model = GANSampler(**CHEAP, loss="wasserstein", gradient_penalty="clipping").fit(X)
+    weights = torch.cat([weight.detach().flatten() for weight in model.net_.module_.critic.parameters()])
+    assert weights.abs().max() == pytest.approx(0.01, rel=1e-3)
+    assert (weights.abs() < 0.0099).any()
+    assert max(weight.abs().max() for weight in model.net_.module_.generator.parameters()) > 0.1
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_equal_rows_cannot_collapse():
+    GANSampler(**CHEAP).fit(np.ones((60, 2)))
 
 
 def test_the_average_follows_the_generator():

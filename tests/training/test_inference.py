@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import sparse, stats
 
 from sk_autoenc import MLP
 from sk_autoenc.initialization.random import initialize_parameters
@@ -24,6 +24,18 @@ def weighted(x):
 
 def whole_numbers(n, width=5, dtype=np.float32):
     return np.random.default_rng(0).integers(-50, 50, size=(n, width)).astype(dtype)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 1025])
+def test_blocks_of_a_sparse_matrix_are_sparse_and_of_the_same_sizes(n):
+    X, seen = sparse.csr_array(whole_numbers(n)), []
+
+    def function(block):
+        seen.append(block.shape[0])
+        return [weighted(torch.from_numpy(block.toarray()))]
+
+    np.testing.assert_array_equal(map_blocks(function, X)[0], weighted(torch.from_numpy(X.toarray())))
+    assert all(size % SMALL_BLOCK == 0 for size in seen)
 
 
 @pytest.mark.parametrize("n", AROUND_BLOCKS)
