@@ -12,6 +12,7 @@ ORDER = {
     "outliers": ["plot_outliers", "plot_heart_beats", "plot_server_metric"],
     "images": ["plot_inpainting", "plot_vae_manifold"],
     "series": ["plot_beat_features", "plot_molecules"],
+    "few_labels": ["plot_hundred_labels", "plot_semi_supervised_table"],
     "recommend": ["plot_films"],
 }
 FILES = [f"{name}.py" for names in ORDER.values() for name in names]

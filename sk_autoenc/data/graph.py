@@ -18,7 +18,7 @@ MOST_ROWS = 20_000
 _MOST_COMPONENTS = 30
 
 #: Share of what a row takes from its neighbours, and steps of the iteration.
-_ALPHA, _STEPS = 0.99, 50
+_ALPHA, _STEPS = 0.95, 50
 
 
 class Graph(NamedTuple):

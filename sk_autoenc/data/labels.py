@@ -20,7 +20,7 @@ from sk_autoenc.storage import by_state, instance
 UNLABELLED = -1
 
 #: Labelled rows are added to a batch until they are this share of the batch.
-_SHARE_OF_BATCH = 0.2
+_SHARE_OF_BATCH = 1 / 3
 
 
 class Targets(NamedTuple):

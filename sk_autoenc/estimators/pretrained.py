@@ -31,10 +31,10 @@ from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.run import run
 
 #: The network's own class of a row counts where its probability is above this (Sohn et al. 2020).
-_CONFIDENT = 0.95
+_CONFIDENT = 0.9
 
 #: Share of the epochs over which the network's own classes gain weight.
-_RAMP = 0.6
+_RAMP = 0.4
 
 #: How much of the weight of the baseline's labels is lost by then.
 _FORGOTTEN = 0.9
@@ -46,7 +46,7 @@ _MOVES = {"shift": False, "affine": True}
 def own_labels(plain: Tensor, targets: Tensor, weights: Tensor, ramp: Tensor | float) -> tuple[Tensor, Tensor]:
     r"""Targets and weights of rows without a label, as the network grows more certain than the baseline.
 
-    Where its largest probability :math:`p_k` is above 0.95, the target moves to :math:`(1 - r) q + r e_k`. Elsewhere
+    Where its largest probability :math:`p_k` is above 0.9, the target moves to :math:`(1 - r) q + r e_k`. Elsewhere
     the weight falls to :math:`1 - 0.9 r` of what it was. Rows with a label, of weight 1, are unchanged. Lee (2013),
     Sohn et al. (2020).
 
@@ -262,7 +262,7 @@ class PretrainedClassifier(FewLabelClassifier, FineTunedPredictor):
     A linear layer on the codes gives the log-odds of the classes. It and the encoder minimise the cross-entropy
     :math:`-\sum_k q_k \log p_k`, where :math:`q` is the label of a row. Rows without a label get theirs from the
     baseline, such as a graph of nearest neighbours over which labels spread [1]_ [3]_. Where the network becomes more
-    certain than 95 %, its own class takes the place of that [4]_. Layers near the rows learn more slowly [2]_.
+    certain than 90 %, its own class takes the place of that [4]_. Layers near the rows learn more slowly [2]_.
 
     The baseline is the result unless held-out labels say that the network is better: the mean Brier score must fall by
     more than its standard error.
@@ -288,7 +288,7 @@ class PretrainedClassifier(FewLabelClassifier, FineTunedPredictor):
     max_iter : int or "auto", default="auto"
         Number of epochs of fine-tuning; ``"auto"`` is as many as make 1500 steps, five at least.
     batch_size : int or "auto", default=128
-        Rows per step; where few rows have labels, a quarter as many rows with labels are added. ``"auto"`` is a
+        Rows per step; where few rows have labels, up to half as many rows with labels are added. ``"auto"`` is a
         twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.001
         Peak step size of the output layer.
@@ -405,7 +405,7 @@ class PretrainedRegressor(FewLabelRegressor, FineTunedPredictor):
     max_iter : int or "auto", default="auto"
         Number of epochs of fine-tuning; ``"auto"`` is as many as make 1500 steps, five at least.
     batch_size : int or "auto", default=128
-        Rows per step; where few rows have labels, a quarter as many rows with labels are added. ``"auto"`` is a
+        Rows per step; where few rows have labels, up to half as many rows with labels are added. ``"auto"`` is a
         twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.001
         Peak step size of the output layer.

@@ -87,7 +87,7 @@ class VAEClassifier(GenerativeClassifier):
     max_iter : int or "auto", default="auto"
         Number of epochs; ``"auto"`` is as many as make 1500 steps, five at least.
     batch_size : int or "auto", default="auto"
-        Rows per step; where few rows have labels, a quarter as many rows with labels are added. ``"auto"`` is a
+        Rows per step; where few rows have labels, up to half as many rows with labels are added. ``"auto"`` is a
         twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.003
         Peak step size.
