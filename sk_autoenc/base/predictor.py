@@ -100,6 +100,12 @@ class FewLabelPredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neura
 
     # -- what plans share
 
+    def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
+        X = super()._validate(X, reset=reset, finite=finite)
+        if not reset and self._data.rows.likelihood.knows_values:
+            self._data.rows.likelihood.check(X)  # the encoder has weights only for the categories of the fit
+        return X
+
     def _read(self, request: FitRequest) -> Targets | None:
         """The targets of a fit; None if a model is loaded."""
         if request.X is None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -242,6 +243,11 @@ class FineTunedPredictor(FewLabelPredictor):
 
     def _length_of_codes(self) -> int:
         return self._parameters._unfrozen()[0].n_components
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = get_tags(self.autoencoder).input_tags.positive_only
+        return tags
 
 
 def _check_rows_are_vectors(model: BaseAutoencoder) -> None:

@@ -2,7 +2,7 @@
 A table with few labels
 =======================
 
-569 tumours, of which 10, 20, 50 or 100 have a diagnosis. With few labels the baseline is the result: a graph of nearest
+569 tumours, of which 10, 30 or 100 have a diagnosis. With few labels the baseline is the result: a graph of nearest
 neighbours, a linear model, or their mean, as left-out labels choose.
 """
 
@@ -18,8 +18,8 @@ from sk_autoenc import AutoencoderTransformer, PretrainedClassifier
 
 X, y = load_breast_cancer(return_X_y=True)
 names = np.array(["malignant", "benign"], dtype=object)[y]  # strings beside None need dtype=object
-encoder = AutoencoderTransformer(8, architecture=(32,), init="random", early_stopping=False, max_iter=20)
-SIZES, N_DRAWS = (10, 20, 50, 100), 3
+encoder = AutoencoderTransformer(8, architecture=(32,), init="random", early_stopping=False, max_iter=10)
+SIZES, N_DRAWS = (10, 30, 100), 2
 
 accuracy = {name: np.zeros(len(SIZES)) for name in ("PretrainedClassifier", "logistic regression", "label spreading")}
 for i, size in enumerate(SIZES):
