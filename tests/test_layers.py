@@ -32,6 +32,7 @@ RANKS = {
     "estimators": 8,
     "inspection": 9,
     "persistence": 9,
+    "onnx_export": 9,
     "__init__": 10,
 }
 

@@ -105,14 +105,15 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """The encoder as a differentiable function of torch tensors: flat rows in the units of ``X``, to codes."""
         check_is_fitted(self)
         center, scale = self._data.affine(self.device_)
-        return lambda rows: self.net_.module_.encode((rows.float() - center) / scale)
+        return lambda rows: self.net_.module_.encode(((rows - center) / scale).float())
 
     @property
     def decoder_(self) -> Callable[[Tensor], Tensor]:
         """The decoder as a differentiable function of torch tensors: codes, to the mean of flat rows."""
         check_is_fitted(self)
         center, scale = self._data.affine(self.device_)
-        return lambda codes: self._data.likelihood.mean(self.net_.module_.decode(codes.float())) * scale + center
+        mean = self._data.likelihood.mean
+        return lambda codes: (mean(self.net_.module_.decode(codes.float())) * scale + center).float()
 
     # -- rows in
 

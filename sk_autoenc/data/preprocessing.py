@@ -145,9 +145,9 @@ class RowPreprocessor:
         return rows.reshape(-1, *self.shape)
 
     def affine(self, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Centre and scale of every column as tensors, float32; 0 and 1 where a column has none."""
+        """Centre and scale of every column as tensors, float64; 0 and 1 where a column has none."""
         center = np.zeros(self.n_features) if self.scaling is None else self.scaling.center
-        as_tensor = partial(torch.tensor, dtype=torch.float32, device=device)
+        as_tensor = partial(torch.tensor, dtype=torch.float64, device=device)
         return as_tensor(center), as_tensor(self.scale.copy())
 
     def log_scale(self, X: np.ndarray) -> np.ndarray | float:

@@ -1,10 +1,12 @@
 """The deterministic autoencoder: plain, denoising, sparse, contractive, and all combinations."""
 
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
@@ -322,6 +324,20 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         super()._describe(result, rows, whole=whole)
         self.linear_ = result.kept_start
+
+    @property
+    def scorer_(self) -> Callable[[Tensor], Tensor]:
+        """``score_samples`` as a differentiable function of torch tensors: flat rows in the units of ``X``."""
+        check_is_fitted(self)
+        data, likelihood, module = self._data, self._data.likelihood, self.net_.module_
+        center, scale = data.affine(self.device_)
+
+        def score(rows: Tensor) -> Tensor:
+            x = ((rows - center) / scale).float()
+            found = likelihood.reconstruction_score(module(x).raw, x)
+            return likelihood.unscaled_score(found, data.shared_scale, int(data.is_scaled.sum()))
+
+        return score
 
     def _starts_linear(self, architecture: Architecture, likelihood: Likelihood) -> bool:
         """Whether training starts at PCA; ``ValueError`` for ``init="pca"`` where it cannot."""

@@ -34,7 +34,9 @@ def test_networks_are_functions_of_tensors(model):
     np.testing.assert_allclose(made.detach(), model.inverse_transform(model.transform(rows)), rtol=1e-3, atol=1e-3)
     made.sum().backward()
     assert x.grad.abs().sum() > 0
-    np.testing.assert_allclose(model.encoder_(torch.from_numpy(rows)).detach(), codes.detach())  # of float64, too
+    np.testing.assert_allclose(
+        model.encoder_(torch.from_numpy(rows)).detach(), codes.detach(), atol=1e-5
+    )  # of float64, too
 
 
 def test_functions_are_there_after_fit():
