@@ -159,7 +159,7 @@ class LabelledRows(Rows):
     def _lesson(self) -> Tensor:
         """Targets and weights of all rows of the tensor; ``(n, k + 1)``."""
         lesson = torch.zeros(len(self.data), self.target.shape[1] + 1, device=self.data.device)
-        if self.source.teaches and len(self.labelled) < len(self.index):
+        if self.source.teaches and 0 < len(self.labelled) < len(self.index):
             values, weights = self.baseline.lesson(self.source.X)
             lesson[:, :-1], lesson[:, -1] = torch.from_numpy(values), torch.from_numpy(weights)
         lesson[self.labelled, :-1], lesson[self.labelled, -1] = self.target[self.labelled], 1.0

@@ -162,6 +162,11 @@ def test_batches_have_labelled_rows_beside_them_where_these_are_few():
     assert len(every) == 10
 
 
+def test_a_part_without_labels_has_nothing_to_teach():
+    part = rows_with(only(0, 40)).subset(torch.arange(1, 30))
+    assert (part.gather(torch.arange(1, 30)).y == 0).all()
+
+
 def test_without_a_teacher_other_rows_have_weight_zero():
     batch = rows_with(only(0, 40), teaches=False).gather(torch.arange(1, 5))
     assert (batch.y[:4] == 0).all()
