@@ -20,10 +20,17 @@ _N_FOLDS, _LEAST = 4, 3
 #: Weight in training of what the baseline says of a row, where a target of y has 1.
 TAUGHT = 0.9
 
-#: Probabilities of the baseline are raised to this power before a network learns from them, as spread ones are flat.
-_SHARPENING = 3
+#: Powers to which probabilities of the graph are raised, as spread ones are flat; the first one unless labels choose.
+_POWERS = (3, 1, 9)
 
 _BLOCK = 4096
+
+
+class Mixture(NamedTuple):
+    """How the graph and the linear model are mixed."""
+
+    share: float  # of the graph
+    power: int  # to which its probabilities are raised
 
 
 class Baseline(NamedTuple):
@@ -62,7 +69,7 @@ class Baseline(NamedTuple):
                 part = slice(start, start + _BLOCK)
                 straight = self.linear(self.graph.codes_of(X[part]))
                 values[part] = self.share * values[part] + (1 - self.share) * straight
-        return sharpened(values) if self.is_class else values, np.where(reached, np.float32(TAUGHT), np.float32(0))
+        return values, np.where(reached, np.float32(TAUGHT), np.float32(0))
 
 
 def linear_output(raw: np.ndarray, *, is_class: bool) -> np.ndarray:
@@ -73,16 +80,16 @@ def linear_output(raw: np.ndarray, *, is_class: bool) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def sharpened(probabilities: np.ndarray) -> np.ndarray:
-    r""":math:`p_k^3 / \sum_j p_j^3` of each row, nearer to the most probable class; ``(n, k)``."""
-    raised = probabilities**_SHARPENING
+def sharpened(probabilities: np.ndarray, power: int) -> np.ndarray:
+    r""":math:`p_k^r / \sum_j p_j^r` of each row, nearer to the most probable class; ``(n, k)``."""
+    raised = probabilities**power
     return raised / np.maximum(raised.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def fit_baseline(
     graph: Graph, target: np.ndarray, known: np.ndarray, *, is_class: bool, choice: str, seed: int
 ) -> Baseline:
-    """Fit both models to the rows that are known; held-out labels of four folds choose the share of the graph.
+    """Fit both models to the rows that are known; held-out labels of four folds choose share and power of the graph.
 
     Parameters
     ----------
@@ -101,32 +108,39 @@ def fit_baseline(
     """
     place = np.searchsorted(graph.rows, known)
     truth, codes = target[known].astype(np.float64), graph.codes[place]
-    shares = SHARES[choice]
-    if len(shares) > 1 and len(known) >= _N_FOLDS * _LEAST:
-        shares = (_best_share(graph, place, truth, shares, is_class=is_class, seed=seed),)
+    mixtures = [
+        Mixture(share, power)
+        for share in SHARES[choice]
+        for power in (_POWERS if is_class and share > 0 else _POWERS[:1])
+    ]
+    best = mixtures[0]
+    if len(mixtures) > 1 and len(known) >= _N_FOLDS * _LEAST:
+        best = _best_mixture(graph, place, truth, mixtures, is_class=is_class, seed=seed)
     values, reached = _spread(graph, [place], [truth], is_class=is_class)[0]
+    if is_class:
+        values = sharpened(values, best.power)
     slope, bias = _fit_linear(codes, truth, is_class=is_class)
-    in_float = (array.astype(np.float32) for array in (values, slope, bias))
-    values, slope, bias = in_float
-    return Baseline(graph, values, reached, slope, bias, shares[0], is_class)
+    values, slope, bias = (array.astype(np.float32) for array in (values, slope, bias))
+    return Baseline(graph, values, reached, slope, bias, best.share, is_class)
 
 
-def _best_share(
-    graph: Graph, place: np.ndarray, truth: np.ndarray, shares: tuple[float, ...], *, is_class: bool, seed: int
-) -> float:
-    """The share with the lowest Brier score, or squared error, of labels that are left out; the first among equals."""
+def _best_mixture(
+    graph: Graph, place: np.ndarray, truth: np.ndarray, mixtures: list[Mixture], *, is_class: bool, seed: int
+) -> Mixture:
+    """That with the lowest Brier score, or squared error, of labels that are left out; the first among equals."""
     folds = stratified_folds(truth.argmax(axis=1) if is_class else truth[:, 0], _N_FOLDS, np.random.default_rng(seed))
     kept = [folds != fold for fold in range(_N_FOLDS)]
     spread = _spread(graph, [place[rows] for rows in kept], [truth[rows] for rows in kept], is_class=is_class)
-    losses = np.zeros(len(shares))
+    losses = np.zeros(len(mixtures))
     for rows, (values, _) in zip(kept, spread, strict=True):
         codes = graph.codes[place]
         slope, bias = _fit_linear(codes[rows], truth[rows], is_class=is_class)
         straight = linear_output(codes[~rows] @ slope.T + bias, is_class=is_class)
-        for i, share in enumerate(shares):
-            mixed = share * values[place[~rows]] + (1 - share) * straight
+        for i, (share, power) in enumerate(mixtures):
+            spread_ones = sharpened(values[place[~rows]], power) if is_class else values[place[~rows]]
+            mixed = share * spread_ones + (1 - share) * straight
             losses[i] += np.square(mixed - truth[~rows]).sum()
-    return shares[int(losses.argmin())]
+    return mixtures[int(losses.argmin())]
 
 
 def stratified_folds(labels: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:

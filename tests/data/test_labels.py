@@ -130,7 +130,7 @@ def test_more_rows_than_a_graph_holds_are_labelled_by_their_neighbours(monkeypat
 
 
 def test_sharpened_probabilities_are_cubes_that_sum_to_one():
-    np.testing.assert_allclose(sharpened(np.array([[0.5, 0.5], [0.75, 0.25]])), [[0.5, 0.5], [27 / 28, 1 / 28]])
+    np.testing.assert_allclose(sharpened(np.array([[0.5, 0.5], [0.75, 0.25]]), 3), [[0.5, 0.5], [27 / 28, 1 / 28]])
 
 
 def test_folds_divide_every_class():

@@ -35,7 +35,9 @@ print(f"label spreading:                 {spreading.score(X[unknown], y[unknown]
 encoder = AutoencoderTransformer(
     32, architecture=(128,), noise=0.3, noise_kind="masking", init="random", early_stopping=False, max_iter=20
 )
-model = PretrainedClassifier(encoder, augment="affine", max_iter=50, learning_rate=0.003, early_stopping=False, random_state=0)
+model = PretrainedClassifier(
+    encoder, augment="affine", max_iter=50, learning_rate=0.003, early_stopping=False, random_state=0
+)
 model.fit(images, few)
 print(f"PretrainedClassifier:            {model.score(images[unknown], y[unknown]):.3f}")
 
