@@ -3,6 +3,7 @@
 from sk_autoenc.architectures import MLP, Convolutional, Recurrent
 from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.estimators.aae import AAETransformer
+from sk_autoenc.estimators.aae_classifier import AAEClassifier
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
@@ -10,11 +11,13 @@ from sk_autoenc.estimators.encoder_decoder import EncoderDecoderRegressor
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
+from sk_autoenc.estimators.pretrained import PretrainedClassifier, PretrainedRegressor
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
 from sk_autoenc.estimators.segnet import SegNetSegmenter
 from sk_autoenc.estimators.tabular_sampler import TabularSampler
 from sk_autoenc.estimators.translator import SequenceTranslator
 from sk_autoenc.estimators.vae import VAETransformer
+from sk_autoenc.estimators.vae_classifier import VAEClassifier
 from sk_autoenc.likelihoods import (
     Bernoulli,
     Categorical,
@@ -32,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MLP",
+    "AAEClassifier",
     "AAETransformer",
     "AutoencoderImputer",
     "AutoencoderRecommender",
@@ -49,6 +53,8 @@ __all__ = [
     "NegativeBinomial",
     "NormalPrior",
     "Poisson",
+    "PretrainedClassifier",
+    "PretrainedRegressor",
     "ReconstructionOutlierDetector",
     "Recurrent",
     "SegNetSegmenter",
@@ -57,6 +63,7 @@ __all__ = [
     "SwissRollPrior",
     "TabularSampler",
     "UniformPrior",
+    "VAEClassifier",
     "VAETransformer",
     "Vocabulary",
     "ZeroInflatedNegativeBinomial",

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
+from sklearn.frozen import FrozenEstimator
 
 from sk_autoenc import (
     MLP,
+    AAEClassifier,
     AAETransformer,
     AutoencoderImputer,
     AutoencoderRecommender,
@@ -33,10 +35,13 @@ from sk_autoenc import (
     EncoderDecoderRegressor,
     GANSampler,
     GaussianMixturePrior,
+    PretrainedClassifier,
+    PretrainedRegressor,
     ReconstructionOutlierDetector,
     Recurrent,
     SegNetSegmenter,
     SequenceTranslator,
+    VAEClassifier,
     VAETransformer,
     Vocabulary,
     load,
@@ -97,6 +102,23 @@ def examples_of_files() -> dict[str, Content]:
             np.arange(40) % 3,
         ),
         "text_gan": (ConditionalGANSampler(**cheap), ROWS, np.array(["a", "bc"])[np.arange(40) % 2]),
+        "classifier": (
+            PretrainedClassifier(AutoencoderTransformer(**cheap), max_iter=1, random_state=0, device="cpu"),
+            ROWS,
+            np.array(["a", "bc", None], dtype=object)[np.arange(40) % 3],
+        ),
+        "few_values": (
+            PretrainedRegressor(
+                FrozenEstimator(VAETransformer(**cheap, early_stopping=False).fit(ROWS)),
+                max_iter=1,
+                early_stopping=False,
+                device="cpu",
+            ),
+            ROWS,
+            np.where(np.arange(40) % 2, ROWS[:, 0], np.nan),
+        ),
+        "vae_classifier": (VAEClassifier(2, **cheap), ROWS, np.arange(40) % 3 - 1),
+        "aae_classifier": (AAEClassifier(2, **cheap, critic=(4,), early_stopping=False), ROWS, np.arange(40) % 3),
         "detector": (ReconstructionOutlierDetector(n_steps=2, n_estimators=2, random_state=0), ROWS),
         "detector_of_clones": (
             ReconstructionOutlierDetector(AutoencoderTransformer(**cheap), n_estimators=2, residual="latent"),

@@ -5,23 +5,25 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tests.instances import (
     CLASS_SAMPLERS,
+    CLASSIFIERS,
     CONDITIONAL_SAMPLERS,
     DETECTORS,
-    EXPECTED_FAILURES,
     IMPUTERS,
     INSTANCES,
     PREDICTORS,
     RECOMMENDERS,
+    REGRESSORS,
     SAMPLERS,
+    expected_failures,
 )
 
 ALL = [
     *(INSTANCES + DETECTORS + SAMPLERS + CONDITIONAL_SAMPLERS + CLASS_SAMPLERS),
-    *(RECOMMENDERS + IMPUTERS + PREDICTORS),
+    *(RECOMMENDERS + IMPUTERS + PREDICTORS + CLASSIFIERS + REGRESSORS),
 ]
 
 
-@parametrize_with_checks(ALL, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+@parametrize_with_checks(ALL, expected_failed_checks=expected_failures)
 def test_scikit_learn_check(estimator, check):
     check(estimator)
 

@@ -43,8 +43,15 @@ def length_of_fitted_codes(model: "BaseAutoencoder") -> int:
     return model._n_features_out
 
 
+def preprocessor_of(model: "BaseAutoencoder") -> RowPreprocessor:
+    """What reads rows of a fitted model."""
+    return model._data
+
+
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
     """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
+
+    _data: Any
 
     @property
     def _n_features_out(self) -> int:

@@ -11,14 +11,9 @@ from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.autoencoder import likelihood_of
 from sk_autoenc.base.gan import length_of_codes
 from sk_autoenc.base.generative import names_of_priors
-from sk_autoenc.data.columns import Column
-from sk_autoenc.data.incomplete import IncompleteRows
 from sk_autoenc.data.outcome_rows import OutcomeRows
-from sk_autoenc.data.pairs import is_target_shape
 from sk_autoenc.data.preprocessing import RowPreprocessor
-from sk_autoenc.data.translations import StringPairs
 from sk_autoenc.likelihoods import Gaussian, Likelihood
-from sk_autoenc.nn.translation import N_SPECIAL
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 from sk_autoenc.storage import Check, Plain, by_params, by_state, instance, short
 
@@ -38,7 +33,7 @@ COMMON: dict[str, Check] = {
 COMMON_OPTIONAL = ("feature_names_in_", "_sklearn_output_config")
 
 #: What every fit of a net leaves.
-_FITTED: dict[str, Check] = {
+FITTED: dict[str, Check] = {
     **COMMON,
     "device_": storage.text(_DEVICE),
     "n_iter_": storage.integer(),
@@ -70,7 +65,7 @@ _REACH = 16
 def storable(*, optional: Mapping[str, Check] | None = None, **fields: Check):
     """Class decorator of autoencoders; ``fields`` are fitted attributes beside those that all have."""
     fields = {"_data": _rows_or_table, "reconstruction_err_": storage.number(finite=False), **fields}
-    return _storable(_check_autoencoder_params, _check_autoencoder, fields, optional or {})
+    return storable_kind(_check_autoencoder_params, _check_autoencoder, fields, optional or {})
 
 
 def storable_sampler(
@@ -90,77 +85,14 @@ def storable_sampler(
         if check is not None:
             check(plain)
 
-    fields = {"_data": _same_class(data), **_SAMPLER, **fields}
-    return _storable(_check_sampler_params, check_fitted, fields, {**_QUALITY_CURVES, **(optional or {})})
+    fields = {"_data": same_class(data), **_SAMPLER, **fields}
+    return storable_kind(_check_sampler_params, check_fitted, fields, {**_QUALITY_CURVES, **(optional or {})})
 
 
-def storable_recommender(data: type):
-    """Class decorator of recommenders whose rows are read by an object of this class."""
-    fields = {
-        "_data": _same_class(data),
-        "blend_": storage.number(),
-        "l2_": storage.or_none(storage.number()),
-        "linear_weights_": storage.or_none(storage.array("f4", None, None)),
-        "item_popularity_": storage.array("f8", None, low=0),
-    }
-    return _storable(_check_params, _check_recommender, fields, {})
-
-
-def storable_imputer(kind: Any) -> Any:
-    """Class decorator of imputers."""
-    fields = {
-        "_data": _same_class(IncompleteRows),
-        "linear_": storage.flag,
-        "shrinkage_": storage.number(),
-        "empty_features_": storage.array("i8", None, low=0),
-        "missing_features_": storage.array("i8", None, low=0),
-    }
-    return _storable(_check_imputer_params, _check_imputer, fields, {"columns_": _list_of_columns})(kind)
-
-
-def storable_table(data: type):
-    """Class decorator of samplers of tables, whose rows are read by an object of this class."""
-    fields = {"_data": _same_class(data), "independent_": storage.flag}
-    return _storable(_check_params, _check_table, fields, {})
-
-
-def storable_translator(**fields: Check):
-    """Class decorator of what reads and writes strings, which have no shape and no columns."""
-
+def storable_kind(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
-        kind = by_params(check=_check_params, reduce=_without_choices)(kind)
-        fitted = {name: check for name, check in _FITTED.items() if name not in COMMON}
-        own = {"_parameters": _same_class(kind), "_data": _same_class(StringPairs), **fitted, **fields}
-        return by_state(own, check=_check_translator)(kind)
-
-    return decorate
-
-
-def storable_predictor(data: type, *, check_params: Callable[[Any], None], baselines: tuple[str, ...], **fields: Check):
-    """Class decorator of predictors whose rows and targets are read by an object of this class.
-
-    ``check_params`` gets an object with the parameters of a file; ``fields`` are fitted attributes beside those that
-    all have. A frozen model to start from does not stand in files.
-    """
-
-    def check_all(model: Any) -> None:
-        _check_params(model)
-        check_params(model)
-
-    fields = {
-        "_data": _same_class(data),
-        "baseline_": storage.text("|".join(baselines)),
-        "is_baseline_": storage.flag,
-        "output_shape_": is_target_shape,
-        **fields,
-    }
-    return _storable(check_all, _check_predictor, fields, {})
-
-
-def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
-    def decorate(kind: Any) -> Any:
-        kind = by_params(check=check_params, reduce=_without_choices)(kind)
-        own = {"_parameters": _same_class(kind), **_FITTED, **fields, **optional}
+        kind = by_params(check=check_params, reduce=without_choices)(kind)
+        own = {"_parameters": same_class(kind), **FITTED, **fields, **optional}
         return by_state(own, optional=(*COMMON_OPTIONAL, *optional), check=check_fitted)(kind)
 
     return decorate
@@ -172,7 +104,7 @@ def _rows_or_table(value: Any, where: str) -> None:
         raise ValueError(f"{where} must be a RowPreprocessor or OutcomeRows, got {short(value)}.")
 
 
-def _same_class(kind: type) -> Check:
+def same_class(kind: type) -> Check:
     def check(value: Any, where: str) -> None:
         if type(value) is not kind:
             raise ValueError(f"{where} must be a {kind.__name__}, got {short(value)}.")
@@ -183,7 +115,7 @@ def _same_class(kind: type) -> Check:
 # -- parameters
 
 
-def _without_choices(plain: Plain) -> Plain:
+def without_choices(plain: Plain) -> Plain:
     """Parameters without what a file has no say in: how the net is compiled, and what is called in training."""
     if plain["callbacks"]:
         raise ValueError("callbacks cannot be stored without pickle; set them to None, or use joblib.")
@@ -215,7 +147,7 @@ def _is_of_compiler(name: Any) -> bool:
     return isinstance(name, str) and (name == "compile" or name.startswith("compile__"))
 
 
-def _check_params(model: Any) -> None:
+def check_params(model: Any) -> None:
     """Refuse parameters out of range, those of objects inside included, that scikit-learn's validation lets pass."""
     called = type(model).__name__
     storage.text(f"auto|{_DEVICE}")(model.device, f"{called}.device")
@@ -230,7 +162,7 @@ def _architectures(model: Any) -> dict[str, Any]:
 
 
 def _check_autoencoder_params(model: Any) -> None:
-    _check_params(model)
+    check_params(model)
     called = type(model).__name__
     if not isinstance(model.likelihood, str):
         instance(Likelihood)(model.likelihood, f"{called}.likelihood")
@@ -243,7 +175,7 @@ def _check_autoencoder_params(model: Any) -> None:
 
 
 def _check_sampler_params(model: Any) -> None:
-    _check_params(model)
+    check_params(model)
     strategy, where = getattr(model, "sampling_strategy", "auto"), f"{type(model).__name__}.sampling_strategy"
     if isinstance(strategy, dict):
         storage.values_of(storage.integer())(strategy, where)
@@ -251,19 +183,6 @@ def _check_sampler_params(model: Any) -> None:
         raise ValueError(f"{where} cannot be stored without pickle if it is a function; use joblib.")
     elif not isinstance(strategy, str):
         storage.number()(strategy, where)
-
-
-def _list_of_columns(value: Any, where: str) -> None:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{where} must be a list of columns, got {short(value)}.")
-    for i, item in enumerate(value):
-        instance(Column)(item, f"{where}[{i}]")
-
-
-def _check_imputer_params(model: Any) -> None:
-    _check_params(model)
-    if model.missing_values is not None:
-        storage.number(finite=False)(model.missing_values, f"{type(model).__name__}.missing_values")
 
 
 def _check_architecture(architecture: Any, where: str) -> None:
@@ -277,35 +196,15 @@ def _check_architecture(architecture: Any, where: str) -> None:
 # -- what was fitted
 
 
-def _check_translator(kind: type, plain: Plain) -> None:
-    parameters, n_arrays = plain["_parameters"], len(plain["_weights"])
-    if parameters.num_layers > n_arrays:
-        raise ValueError(f"num_layers={parameters.num_layers}, but the file has {n_arrays} arrays of weights.")
-    if (largest := max(array.size for array in plain["_weights"].values())) < parameters.hidden_size:
-        raise ValueError(f"hidden_size={parameters.hidden_size}, but no array of the file has more than {largest}.")
-    weights, n_target = plain["_weights"], len(plain["_data"].to_language.tokens) + N_SPECIAL
-    storage.array("f4", above=0)(weights.get("attention.ratio"), "weights['attention.ratio']")
-    if parameters.lexicon:
-        storage.array("f4", None, None, low=0)(weights.get("lexicon.shares"), "weights['lexicon.shares']")
-        storage.array("i8", None, None, low=0)(entries := weights.get("lexicon.entries"), "weights['lexicon.entries']")
-        if entries.size and entries.max() >= n_target:
-            raise ValueError(f"weights['lexicon.entries'] must be below {n_target}, got {entries.max()}.")
-    if plain["_data"].is_shared != (parameters.target_vocabulary is None):
-        raise ValueError("_data must be shared if target_vocabulary is None, and only then.")
-    if plain["is_baseline_"] != plain["_kept_start"]:
-        raise ValueError(f"{kind.__name__}.is_baseline_ must be {plain['_kept_start']}, as _kept_start is.")
-    _check_curves(kind.__name__, plain)
-
-
 def _check_fitted(kind: type, plain: Plain, n_components: int, likelihood: Likelihood) -> None:
     """Refuse values that are right one by one, but not together; nothing may be built of them before."""
     check_rows(kind.__name__, plain)
-    _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], n_components)
-    _check_data(plain["_parameters"], plain["_data"], plain, likelihood)
-    _check_curves(kind.__name__, plain)
+    check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], n_components)
+    check_data(plain["_parameters"], plain["_data"], plain, likelihood)
+    check_curves(kind.__name__, plain)
 
 
-def _check_curves(called: str, plain: Plain) -> None:
+def check_curves(called: str, plain: Plain) -> None:
     """Refuse curves of another length than the number of epochs."""
     if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
         raise ValueError(f"{called}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
@@ -334,94 +233,6 @@ def _check_sampler(kind: type, plain: Plain) -> None:
         raise ValueError(f"_data has values={plain['_data'].values!r}, but it was {parameters.values!r} in the fit.")
 
 
-def _check_recommender(kind: type, plain: Plain) -> None:
-    """Refuse a linear model, popularities and a share that do not go with the items and the parameters."""
-    called, n_items, parameters = kind.__name__, plain["n_features_in_"], plain["_parameters"]
-    check_rows(called, plain)
-    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], parameters.n_components)
-    _check_curves(called, plain)
-    data, weights = plain["_data"], plain["linear_weights_"]
-    if (data.n_items, data.threshold) != (n_items, parameters.threshold):
-        raise ValueError(f"{called}._data is for {data.n_items} items and threshold={data.threshold} in another fit.")
-    if len(plain["item_popularity_"]) != n_items:
-        raise ValueError(f"{called}.item_popularity_ must have {n_items} entries.")
-    if weights is not None and weights.shape != (n_items, n_items):
-        raise ValueError(f"{called}.linear_weights_ must have the shape {(n_items, n_items)}, got {weights.shape}.")
-    share = plain["blend_"]
-    if not 0 <= share <= 1 or (weights is None and share != 1):
-        raise ValueError(f"{called}.blend_ must be from 0 to 1, and 1 without linear_weights_, got {share:g}.")
-    if parameters.blend != "auto" and share != parameters.blend:
-        raise ValueError(f"{called}.blend_ is {share:g}, but blend={parameters.blend} in the fit.")
-    if (weights is None) != (plain["l2_"] is None):
-        raise ValueError(f"{called}.l2_ must be None where linear_weights_ is, and only there.")
-
-
-def _check_imputer(kind: type, plain: Plain) -> None:
-    called, n_features = kind.__name__, plain["n_features_in_"]
-    check_rows(called, plain)
-    _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], 1)
-    if plain["_data"].n_features != n_features:
-        raise ValueError(f"_data is for {plain['_data'].n_features} columns, but n_features_in_ is {n_features}.")
-    _check_columns(called, plain)
-    covariance = plain["_weights"].get("covariance")
-    if covariance is None or covariance.ndim != 2 or not _is_positive_definite(covariance):
-        raise ValueError(f"{called}: the weights must have a covariance that is positive definite.")
-    for name in ("empty_features_", "missing_features_"):
-        if len(plain[name]) and plain[name].max() >= n_features:
-            raise ValueError(f"{called}.{name} must hold numbers below n_features_in_={n_features}.")
-    _check_curves(called, plain)
-
-
-def _check_columns(called: str, plain: Plain) -> None:
-    """Refuse levels that are not those of the columns of a data frame, and names that are not theirs."""
-    columns, n_levels = plain.get("columns_"), plain["_data"].n_levels
-    if columns is None:
-        if any(n_levels):
-            raise ValueError(f"{called} lacks 'columns_'.")
-        return
-    if n_levels != tuple(column.n_levels for column in columns):
-        raise ValueError(f"{called}._data must have the levels of columns_.")
-    names = [column.name for column in columns]
-    if all(isinstance(name, str) for name in names) and "feature_names_in_" not in plain:
-        raise ValueError(f"{called} lacks 'feature_names_in_'.")
-    if "feature_names_in_" in plain and names != list(plain["feature_names_in_"]):
-        raise ValueError(f"{called}.feature_names_in_ must be the names of columns_.")
-
-
-def _is_positive_definite(matrix: np.ndarray) -> bool:
-    if matrix.shape[0] != matrix.shape[1] or not np.array_equal(matrix, matrix.T):
-        return False
-    try:
-        np.linalg.cholesky(matrix.astype(np.float64))
-    except np.linalg.LinAlgError:
-        return False
-    return True
-
-
-def _check_table(kind: type, plain: Plain) -> None:
-    """Refuse a table that does not go with the number of columns and the parameters."""
-    called, parameters, data = kind.__name__, plain["_parameters"], plain["_data"]
-    check_rows(called, plain)
-    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], 1)
-    _check_curves(called, plain)
-    if data.shape != plain["input_shape_"] or not data.draws_missing or data.max_bins != parameters.max_bins:
-        raise ValueError(f"{called}._data is not what reads tables of this shape by these parameters.")
-    data.likelihood.check_fitted(plain["n_features_in_"])
-
-
-def _check_predictor(kind: type, plain: Plain) -> None:
-    parameters, data = plain["_parameters"], plain["_data"]
-    check_rows(kind.__name__, plain)
-    _check_curves(kind.__name__, plain)
-    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], 0)
-    for name, found, fitted in (
-        ("shape", data.shape, plain["input_shape_"]),
-        ("target_shape", data.target_shape, plain["output_shape_"]),
-    ):
-        if found != fitted:
-            raise ValueError(f"_data has {name}={found}, but it was {fitted} in the fit.")
-
-
 def check_rows(called: str, plain: Plain) -> None:
     """Refuse a shape of rows, and names of features, that do not go with their number."""
     n_features = plain["n_features_in_"]
@@ -432,7 +243,7 @@ def check_rows(called: str, plain: Plain) -> None:
         raise ValueError(f"{called}.feature_names_in_ has {len(names)} names, but n_features_in_ is {n_features}.")
 
 
-def _check_sizes(
+def check_sizes(
     parameters: Any, weights: Mapping[str, np.ndarray], row_shape: tuple[int, ...], n_components: int
 ) -> None:
     """Refuse networks of more layers than there are arrays of weights, and codes longer than these can make."""
@@ -457,7 +268,7 @@ def _check_of_table(parameters: Any, data: Any) -> None:
         raise ValueError(f"_data is for a table, but likelihood={wanted!r:.60} in the fit.")
 
 
-def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
+def check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
     """Refuse what reads rows if it is not that of the parameters of the fit."""
     if data.shape != plain["input_shape_"]:
         raise ValueError(f"_data is for rows of shape {data.shape}, but input_shape_ is {plain['input_shape_']}.")

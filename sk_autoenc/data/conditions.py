@@ -77,7 +77,7 @@ def _is_names(value: Any, where: str) -> None:
         raise ValueError(f"{where} must be a list of strings, got {short(value)}.")
 
 
-def _is_kind(value: Any, where: str) -> None:
+def is_kind(value: Any, where: str) -> None:
     """What :func:`_kind_of` says of a column."""
     if isinstance(value, dict) and "classes" in value:
         check_names(value, where, required=("classes",))
@@ -112,7 +112,7 @@ def _check_conditions(kind: type, plain: Plain) -> None:
 @by_state(
     {
         **SAMPLED,
-        "kinds": _is_list_of(_is_kind),
+        "kinds": _is_list_of(is_kind),
         "known": _is_list_of(is_targets),
         "counts": array("i8", None, low=1),
         "is_flat": flag,

@@ -16,7 +16,7 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import MLP, Architecture, Convolutional, as_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.predictor import NeuralPredictor
-from sk_autoenc.base.stored import storable_predictor
+from sk_autoenc.base.stored_targets import storable_predictor
 from sk_autoenc.data.dataset import Batch
 from sk_autoenc.data.pairs import PairedRows, channel_of_cells, check_paired
 from sk_autoenc.initialization.baselines import BASELINES, BaselineStart, available
@@ -93,7 +93,7 @@ def check_options(augment: Any, output_range: Any) -> None:
         raise ValueError(f"output_range must be 'auto', None or two ascending numbers, got {output_range!r}.")
 
 
-@storable_predictor(PairedRows, check_params=_check_model, baselines=BASELINES)
+@storable_predictor(PairedRows, check_own_params=_check_model, baselines=BASELINES)
 class EncoderDecoderRegressor(RegressorMixin, NeuralPredictor):
     r"""Predict images from images, series from series, rows from rows: :math:`\hat y = b(x) + g\,f(x)`.
 

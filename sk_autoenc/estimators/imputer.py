@@ -13,7 +13,7 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.base.imputation import NeuralImputer
-from sk_autoenc.base.stored import storable_imputer
+from sk_autoenc.base.stored_tables import storable_imputer
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.incomplete import IncompleteRows
 from sk_autoenc.data.splits import MIN_ROWS, Split

@@ -15,7 +15,7 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions, in_chosen_container
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
-from sk_autoenc.base.stored import storable_recommender
+from sk_autoenc.base.stored_tables import storable_recommender
 from sk_autoenc.data.dataset import Batch, Rows, WholeBatches
 from sk_autoenc.data.interactions import Interactions, best_first
 from sk_autoenc.data.sparse import SparseBlock

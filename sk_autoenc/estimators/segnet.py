@@ -14,7 +14,7 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.predictor import NeuralPredictor
-from sk_autoenc.base.stored import storable_predictor
+from sk_autoenc.base.stored_targets import storable_predictor
 from sk_autoenc.data.conditions import is_targets
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.masks import VOID, MaskedImages, check_masks, classes_of
@@ -103,7 +103,7 @@ def _check_model(model: Any) -> None:
 
 @storable_predictor(
     MaskedImages,
-    check_params=_check_model,
+    check_own_params=_check_model,
     baselines=BASELINES,
     classes_=is_targets,
     class_weight_=array("f8", None, low=0.0),

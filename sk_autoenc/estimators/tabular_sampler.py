@@ -14,7 +14,7 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.base.sampler import sampling_generator
-from sk_autoenc.base.stored import storable_table
+from sk_autoenc.base.stored_tables import storable_table
 from sk_autoenc.base.tables import read_table
 from sk_autoenc.data.columns import Column
 from sk_autoenc.data.dataset import Batch, Rows

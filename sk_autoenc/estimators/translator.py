@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
-from sk_autoenc.base.stored import storable_translator
+from sk_autoenc.base.stored_targets import storable_translator
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.translations import MOST_TOKENS, StringPairs, check_strings, padded
 from sk_autoenc.data.vocabulary import Vocabulary

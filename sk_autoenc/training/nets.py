@@ -238,7 +238,8 @@ class ObjectiveNet(NeuralNet):
         self.lr, self.batch_size = learning_rate, batch_size
         for optimizer, rate in self.optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] = rate * learning_rate  # an earlier schedule ended near zero
+                # An earlier schedule ended near zero.
+                group["lr"] = group["initial_lr"] = rate * group.get("rate", 1.0) * learning_rate
                 group["weight_decay"] = weight_decay if group["decays"] else 0.0
 
     def take_plan(self, game: Any, selection: Selection, evaluation_arguments: Mapping[str, Any]) -> None:
@@ -398,16 +399,23 @@ class ObjectiveNet(NeuralNet):
             self.history.record(f"quality_{name}", value)
 
     def get_params_for_optimizer(self, prefix, named_parameters):
-        """Groups with and without weight decay. Biases and the linear path, the linear baseline, do not decay."""
+        """Groups with and without weight decay. Biases and the linear path, the linear baseline, do not decay.
+
+        A module with ``rate_of`` gives the rate of each parameter in units of that of the net.
+        """
         named_parameters = list(named_parameters)
         _, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
-        if not kwargs.get("weight_decay"):  # one group is one fused call per step instead of two
+        rate_of = getattr(self.plain_module, "rate_of", None)
+        if rate_of is None and not kwargs.get("weight_decay"):
+            # One group is one fused call per step instead of two.
             return [[{"params": [parameter for _, parameter in named_parameters], "decays": False}]], kwargs
-        decayed, kept = [], []
+        found: dict[tuple[bool, float], list[Tensor]] = {}
         for name, parameter in named_parameters:
-            (kept if parameter.ndim < 2 or "linear_path" in name else decayed).append(parameter)
+            decays = parameter.ndim >= 2 and "linear_path" not in name
+            rate = 1.0 if rate_of is None else rate_of(name.removeprefix("_orig_mod."))
+            found.setdefault((decays, rate), []).append(parameter)
         groups = [
-            {"params": decayed, "decays": True},
-            {"params": kept, "decays": False, "weight_decay": 0.0},
+            {"params": found[decays, rate], "decays": decays, "rate": rate, **({} if decays else {"weight_decay": 0.0})}
+            for decays, rate in sorted(found, key=lambda group: not group[0])
         ]
-        return [[group for group in groups if group["params"]]], kwargs
+        return [groups], kwargs
