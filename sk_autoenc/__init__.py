@@ -6,6 +6,7 @@ from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
+from sk_autoenc.estimators.cycle_gan import CycleGANTransformer
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
@@ -38,6 +39,7 @@ __all__ = [
     "ClassSampler",
     "ConditionalGANSampler",
     "Convolutional",
+    "CycleGANTransformer",
     "GANSampler",
     "Gaussian",
     "GaussianMixturePrior",

@@ -30,6 +30,7 @@ from sk_autoenc import (
     Categorical,
     ConditionalGANSampler,
     Convolutional,
+    CycleGANTransformer,
     GANSampler,
     GaussianMixturePrior,
     ReconstructionOutlierDetector,
@@ -101,6 +102,7 @@ def examples_of_files() -> dict[str, Content]:
         ),
         "imputer": (AutoencoderImputer(**cheap, add_indicator=True), np.where(ROWS > 1, np.nan, ROWS)),
         "imputer_of_frames": (AutoencoderImputer(**cheap), FRAME),
+        "cycle_gan": (CycleGANTransformer(**cheap, critic=(4,)), ROWS, ROWS[:30, :3]),
         "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }

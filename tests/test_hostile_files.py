@@ -19,7 +19,8 @@ from tests.hostile_files import ROWS, Content, all_named, changed, content_of, e
 
 KINDS = (
     "autoencoder", "vae", "aae", "images", "tokens", "series", "categories", "gan", "conditional_gan",
-    "text_gan", "detector", "detector_of_clones", "imputer", "imputer_of_frames", "recommender", "vocabulary",
+    "text_gan", "detector", "detector_of_clones", "imputer", "imputer_of_frames", "recommender", "cycle_gan",
+    "vocabulary",
 )  # fmt: skip
 
 

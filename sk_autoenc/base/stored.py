@@ -121,6 +121,19 @@ def storable_table(data: type):
     return _storable(_check_params, _check_table, fields, {})
 
 
+def storable_translator(data: type):
+    """Class decorator of translators between two domains whose rows are read by an object of this class."""
+    fields = {
+        "_data": _same_class(data),
+        "n_components_": storage.integer(1),
+        "output_shape_": storage.shape,
+        "identity_": storage.flag,
+        "cycle_error_": storage.number(finite=False),
+        "translation_quality_": storage.values_of(storage.number(finite=False)),
+    }
+    return _storable(_check_params, _check_translator, fields, {})
+
+
 def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
         kind = by_params(check=check_params, reduce=_without_choices)(kind)
@@ -349,6 +362,22 @@ def _check_table(kind: type, plain: Plain) -> None:
     if data.shape != plain["input_shape_"] or not data.draws_missing or data.max_bins != parameters.max_bins:
         raise ValueError(f"{called}._data is not what reads tables of this shape by these parameters.")
     data.likelihood.check_fitted(plain["n_features_in_"])
+
+
+def _check_translator(kind: type, plain: Plain) -> None:
+    """Refuse readers of rows, and a code, that are not those of the parameters and the weights."""
+    called, parameters, data = kind.__name__, plain["_parameters"], plain["_data"]
+    check_rows(called, plain)
+    _check_curves(called, plain)
+    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], plain["n_components_"])
+    if (data.a.shape, data.b.shape) != (plain["input_shape_"], plain["output_shape_"]):
+        raise ValueError(f"{called}._data must be for rows of input_shape_ and output_shape_.")
+    if data.columns is not None and len(data.columns) != data.b.n_features:
+        raise ValueError(f"{called}._data has {len(data.columns)} names for {data.b.n_features} columns.")
+    if parameters.n_components not in ("auto", plain["n_components_"]):
+        raise ValueError(f"{called}.n_components_ must be n_components of the fit, got {plain['n_components_']}.")
+    if data.n_classes > sum(array.size for array in plain["_weights"].values()):
+        raise ValueError(f"{called}._data has {data.n_classes} classes, more than the file has weights.")
 
 
 def check_rows(called: str, plain: Plain) -> None:
