@@ -7,6 +7,7 @@ from sk_autoenc.estimators.aae_classifier import AAEClassifier
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
+from sk_autoenc.estimators.cycle_gan import CycleGANTransformer
 from sk_autoenc.estimators.encoder_decoder import EncoderDecoderRegressor
 from sk_autoenc.estimators.gan import GANSampler
 from sk_autoenc.estimators.imputer import AutoencoderImputer
@@ -45,6 +46,7 @@ __all__ = [
     "ClassSampler",
     "ConditionalGANSampler",
     "Convolutional",
+    "CycleGANTransformer",
     "EncoderDecoderRegressor",
     "GANSampler",
     "Gaussian",

@@ -32,6 +32,7 @@ from sk_autoenc import (
     Categorical,
     ConditionalGANSampler,
     Convolutional,
+    CycleGANTransformer,
     EncoderDecoderRegressor,
     GANSampler,
     GaussianMixturePrior,
@@ -126,6 +127,7 @@ def examples_of_files() -> dict[str, Content]:
         ),
         "imputer": (AutoencoderImputer(**cheap, add_indicator=True), np.where(ROWS > 1, np.nan, ROWS)),
         "imputer_of_frames": (AutoencoderImputer(**cheap), FRAME),
+        "cycle_gan": (CycleGANTransformer(**cheap, critic=(4,)), ROWS, ROWS[:30, :3]),
         "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
         "translator": (
             SequenceTranslator(Vocabulary(), hidden_size=4, max_iter=1, device="cpu"),

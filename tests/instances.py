@@ -13,6 +13,7 @@ from sk_autoenc import (
     ClassSampler,
     ConditionalGANSampler,
     Convolutional,
+    CycleGANTransformer,
     EncoderDecoderRegressor,
     GANSampler,
     Gaussian,
@@ -112,6 +113,12 @@ IMPUTERS = [
 TABULAR = [
     TabularSampler(**_CHEAP),
     TabularSampler(**_CHEAP, early_stopping=False, unseen="missing"),
+]
+
+#: Translators between two domains, which need rows of both.
+TRANSLATORS = [
+    CycleGANTransformer(**_CHEAP),
+    CycleGANTransformer(3, **_CHEAP, critic=(4,), loss="relativistic", init="random", early_stopping=True),
 ]
 
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.

@@ -44,8 +44,8 @@ def storable_predictor(
 ):
     """Class decorator of predictors whose rows and targets are read by an object of this class.
 
-    ``check_own_params`` gets an object with the parameters of a file; ``fields`` are fitted attributes beside those that
-    all have. A frozen model to start from does not stand in files.
+    ``check_own_params`` gets an object with the parameters of a file; ``fields`` are fitted attributes beside those
+    that all have. A frozen model to start from does not stand in files.
     """
 
     def check_all(model: Any) -> None:
@@ -165,3 +165,32 @@ def _check_translator(kind: type, plain: Plain) -> None:
     if plain["is_baseline_"] != plain["_kept_start"]:
         raise ValueError(f"{kind.__name__}.is_baseline_ must be {plain['_kept_start']}, as _kept_start is.")
     check_curves(kind.__name__, plain)
+
+
+def storable_domains(data: type):
+    """Class decorator of translators between two domains whose rows are read by an object of this class."""
+    fields = {
+        "_data": same_class(data),
+        "n_components_": storage.integer(1),
+        "output_shape_": storage.shape,
+        "identity_": storage.flag,
+        "cycle_error_": storage.number(finite=False),
+        "translation_quality_": storage.values_of(storage.number(finite=False)),
+    }
+    return storable_kind(check_params, _check_domains, fields, {})
+
+
+def _check_domains(kind: type, plain: Plain) -> None:
+    """Refuse readers of rows, and a code, that are not those of the parameters and the weights."""
+    called, parameters, data = kind.__name__, plain["_parameters"], plain["_data"]
+    check_rows(called, plain)
+    check_curves(called, plain)
+    check_sizes(parameters, plain["_weights"], plain["input_shape_"], plain["n_components_"])
+    if (data.a.shape, data.b.shape) != (plain["input_shape_"], plain["output_shape_"]):
+        raise ValueError(f"{called}._data must be for rows of input_shape_ and output_shape_.")
+    if data.columns is not None and len(data.columns) != data.b.n_features:
+        raise ValueError(f"{called}._data has {len(data.columns)} names for {data.b.n_features} columns.")
+    if parameters.n_components not in ("auto", plain["n_components_"]):
+        raise ValueError(f"{called}.n_components_ must be n_components of the fit, got {plain['n_components_']}.")
+    if data.n_classes > sum(array.size for array in plain["_weights"].values()):
+        raise ValueError(f"{called}._data has {data.n_classes} classes, more than the file has weights.")
