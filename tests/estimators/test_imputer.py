@@ -364,7 +364,7 @@ def test_files_hold_the_whole_imputer(kind, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("n_levels", (0, 0, 0, 2), "levels"),
+        ("n_levels", (0, 0, 0, 2), "columns_"),
         ("scale", np.zeros(4), "above 0"),
         ("center", np.zeros(3), "3 entries for 4 columns"),
         ("frequent", [None] * 5, "5 entries for 4 columns"),
