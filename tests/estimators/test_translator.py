@@ -264,6 +264,10 @@ def test_fits_are_reproducible_and_goes_on(translator):
     translator.partial_fit(X, Y)
     assert translator.n_iter_ == len(translator.loss_curve_) == n_iter + 1
     assert clone(translator).set_params(warm_start=True).fit(X, Y).fit(X, Y).n_iter_ > n_iter
+    chunks = clone(translator)
+    losses = [-chunks.partial_fit(X, Y).log_prob(X, Y).mean() for _ in range(3)]
+    assert losses[2] < losses[0]
+    assert not chunks.is_baseline_
     with pytest.raises(ValueError, match="hidden_size must be 16"):
         translator.set_params(hidden_size=4).partial_fit(X, Y)
 
