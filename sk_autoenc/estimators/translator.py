@@ -291,7 +291,7 @@ class SequenceTranslator(NeuralEstimator):
             data=data,
             splits=splits,
             selection=RowLosses(self.n_iter_no_change, self.tol, NATS),
-            keeps_start_unevaluated=self.early_stopping,
+            keeps_start_unevaluated=self.early_stopping and not request.is_chunk,
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
             verbose=self.verbose,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import Activation, Linear, normalization
 
-#: Units of each head of a transformer.
+#: Units of each head of a transformer, or some more.
 _HEAD = 32
 
 
@@ -69,7 +69,7 @@ class HeadedAttention(nn.Module):
 
     def __init__(self, size: int):
         super().__init__()
-        self.n_heads = max(1, size // _HEAD)
+        self.n_heads = next(n for n in range(max(1, size // _HEAD), 0, -1) if size % n == 0)
         self.query, self.key, self.value, self.last = (Linear(size, size) for _ in range(4))
 
     def forward(self, x: Tensor, read: Tensor, mask: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ _CHEAP = {"hidden_size": 16, "max_iter": 2, "random_state": 0, "device": "cpu"}
 CONFIGURATIONS = [
     {},
     {"cell": "lstm", "attention": "additive", "early_stopping": False},
-    {"cell": "transformer", "num_layers": 2, "dropout": 0.2, "beam_size": 1},
+    {"cell": "transformer", "num_layers": 2, "dropout": 0.2, "beam_size": 1, "early_stopping": False},
     {"lexicon": False, "target_vocabulary": WORDS, "early_stopping": False},
 ]
 
@@ -155,8 +155,8 @@ def test_headlines_of_sentences_copy_their_words():
 # -- the baseline
 
 
-def test_a_network_that_learns_nothing_falls_back_to_the_lexicon():
-    model = SequenceTranslator(WORDS, hidden_size=8, max_iter=1, learning_rate=1e-7, random_state=0).fit(X, Y)
+def test_a_network_that_is_worse_falls_back_to_the_lexicon():
+    model = SequenceTranslator(WORDS, hidden_size=8, max_iter=1, learning_rate=1.0, random_state=0).fit(X, Y)
     assert model.is_baseline_
     assert "hund" in model.predict(["the dog"])[0]
     few = SequenceTranslator(WORDS, **_CHEAP).fit(X[:30], Y[:30])
@@ -179,11 +179,11 @@ def test_the_lexicon_knows_the_translations():
 def test_predictions_do_not_depend_on_other_rows(translator):
     """Bit for bit, for rows of several lengths, alone, in other company, and with more threads."""
     model = translator.fit(X, Y)
-    strings = np.concatenate([X[:30], [" and ".join(X[:4]), "", "dog", " and ".join(X[:9])]]).astype(object)
+    strings = np.concatenate([X[:30], [" and ".join(X[:3]), "", "dog", " and ".join(X[:5])]]).astype(object)
     others = np.concatenate([Y[:30], ["hund", "", " und ".join(Y[:5]), "li"]]).astype(object)
     made, log_prob = model.predict_n_best(strings, 3)
     nats = model.log_prob(strings, others)
-    for chosen in ([31], [33, 30, 2], np.arange(34)[::-1], np.arange(0, 34, 3)):
+    for chosen in ([31], [33, 30, 2], np.arange(34)[::-1]):
         some, its_log_prob = model.predict_n_best(strings[chosen], 3)
         np.testing.assert_array_equal(some, made[chosen])
         np.testing.assert_array_equal(its_log_prob, log_prob[chosen])
@@ -264,6 +264,10 @@ def test_fits_are_reproducible_and_goes_on(translator):
     translator.partial_fit(X, Y)
     assert translator.n_iter_ == len(translator.loss_curve_) == n_iter + 1
     assert clone(translator).set_params(warm_start=True).fit(X, Y).fit(X, Y).n_iter_ > n_iter
+    chunks = clone(translator)
+    losses = [-chunks.partial_fit(X, Y).log_prob(X, Y).mean() for _ in range(3)]
+    assert losses[2] < losses[0]
+    assert not chunks.is_baseline_
     with pytest.raises(ValueError, match="hidden_size must be 16"):
         translator.set_params(hidden_size=4).partial_fit(X, Y)
 

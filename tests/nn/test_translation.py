@@ -45,7 +45,12 @@ def step_by_step(module, x, y):
 
 @pytest.mark.parametrize(
     ("cell", "options"),
-    [*product(CELLS, [{}, {"attention": "additive"}]), ("gru", {"has_lexicon": False}), ("gru", {"size": 5})],
+    [
+        *product(CELLS, [{}, {"attention": "additive"}]),
+        ("gru", {"has_lexicon": False}),
+        ("gru", {"size": 5}),
+        ("transformer", {"size": 99}),
+    ],
 )
 @torch.no_grad()
 def test_whole_sequences_have_the_probability_of_their_steps(cell, options):
