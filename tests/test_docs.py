@@ -18,6 +18,7 @@ import pytest
 import sk_autoenc
 import sk_autoenc.inspection
 import sk_autoenc.metrics
+import sk_autoenc.onnx_export
 from sk_autoenc.data.splits import FEW_ROWS, MIN_ROWS, N_FOLDS
 
 matplotlib.use("Agg")
@@ -27,7 +28,7 @@ PUBLIC = [getattr(package, name) for package in (sk_autoenc, sk_autoenc.inspecti
 CLASSES = [thing for thing in PUBLIC if inspect.isclass(thing)]
 FUNCTIONS = [
     thing
-    for module in (sk_autoenc.metrics,)
+    for module in (sk_autoenc.metrics, sk_autoenc.onnx_export)
     for name, thing in vars(module).items()
     if inspect.isfunction(thing) and thing.__module__.startswith(module.__name__) and not name.startswith("_")
 ]
