@@ -275,8 +275,8 @@ def measure(part: str, data: str, labels: int, model: str, seed: int, quick: boo
     start = time.process_time()
     accuracy = float((estimator.fit(X, few).predict(test) == y_test).mean())
     found = {"accuracy": accuracy, "error": 100 * (1 - accuracy), "seconds": time.process_time() - start}
-    if hasattr(estimator, "kept_baseline_"):
-        found |= {"kept_baseline": estimator.kept_baseline_, "share": estimator.baseline_share_}
+    if hasattr(estimator, "is_baseline_"):
+        found |= {"kept_baseline": estimator.is_baseline_, "share": estimator.baseline_share_}
     return {"part": part, "data": data, "labels": labels, "model": model, "seed": seed, **found}
 
 

@@ -14,6 +14,7 @@ README = FOLDER / "README.md"
 
 #: Scripts with the titles of their sections, in the order of the report.
 SCRIPTS = {
+    "defaults": "A fit at default parameters",
     "speed": "Speed of training",
     "transform": "Speed of `transform`",
     "memory": "Memory of `fit`",
@@ -37,7 +38,13 @@ SCRIPTS = {
     "series": "Series",
     "strings": "Strings",
     "gan_toys": "Toys for a GAN",
+    "cyclegan": "Translation without pairs",
     "recommender": "Recommendations",
+    "imputation": "Missing cells",
+    "tables": "Synthetic tables",
+    "translation": "Translation",
+    "pairs": "Images from images",
+    "segmentation": "A class for each pixel",
     "few_labels": "Few labels",
 }
 

@@ -10,10 +10,13 @@ ORDER = {
         "plot_adversarial",
     ],
     "outliers": ["plot_outliers", "plot_heart_beats", "plot_server_metric"],
-    "images": ["plot_inpainting", "plot_vae_manifold"],
+    "images": ["plot_inpainting", "plot_vae_manifold", "plot_negatives"],
+    "pairs": ["plot_clean_digits", "plot_larger_digits", "plot_masks"],
     "series": ["plot_beat_features", "plot_molecules"],
+    "sentences": ["plot_dates"],
     "few_labels": ["plot_hundred_labels", "plot_semi_supervised_table"],
     "recommend": ["plot_films"],
+    "tables": ["plot_synthetic_table", "plot_imputation"],
 }
 FILES = [f"{name}.py" for names in ORDER.values() for name in names]
 

@@ -7,10 +7,16 @@ from sk_autoenc.estimators.aae_classifier import AAEClassifier
 from sk_autoenc.estimators.autoencoder import AutoencoderTransformer
 from sk_autoenc.estimators.class_sampler import ClassSampler
 from sk_autoenc.estimators.conditional_gan import ConditionalGANSampler
+from sk_autoenc.estimators.cycle_gan import CycleGANTransformer
+from sk_autoenc.estimators.encoder_decoder import EncoderDecoderRegressor
 from sk_autoenc.estimators.gan import GANSampler
+from sk_autoenc.estimators.imputer import AutoencoderImputer
 from sk_autoenc.estimators.outlier_detector import ReconstructionOutlierDetector
 from sk_autoenc.estimators.pretrained import PretrainedClassifier, PretrainedRegressor
 from sk_autoenc.estimators.recommender import AutoencoderRecommender
+from sk_autoenc.estimators.segnet import SegNetSegmenter
+from sk_autoenc.estimators.tabular_sampler import TabularSampler
+from sk_autoenc.estimators.translator import SequenceTranslator
 from sk_autoenc.estimators.vae import VAETransformer
 from sk_autoenc.estimators.vae_classifier import VAEClassifier
 from sk_autoenc.likelihoods import (
@@ -32,6 +38,7 @@ __all__ = [
     "MLP",
     "AAEClassifier",
     "AAETransformer",
+    "AutoencoderImputer",
     "AutoencoderRecommender",
     "AutoencoderTransformer",
     "Bernoulli",
@@ -39,6 +46,8 @@ __all__ = [
     "ClassSampler",
     "ConditionalGANSampler",
     "Convolutional",
+    "CycleGANTransformer",
+    "EncoderDecoderRegressor",
     "GANSampler",
     "Gaussian",
     "GaussianMixturePrior",
@@ -50,8 +59,11 @@ __all__ = [
     "PretrainedRegressor",
     "ReconstructionOutlierDetector",
     "Recurrent",
+    "SegNetSegmenter",
+    "SequenceTranslator",
     "StudentT",
     "SwissRollPrior",
+    "TabularSampler",
     "UniformPrior",
     "VAEClassifier",
     "VAETransformer",

@@ -1,11 +1,13 @@
 """The only module that imports scikit-learn's private names, so that a move there is mended in one place."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._set_output import _get_adapter_from_container, _get_container_adapter
 from sklearn.utils.validation import _check_feature_names_in as feature_names_in
 
@@ -19,6 +21,18 @@ __all__ = [
     "in_container_of",
     "safe_indexing",
 ]
+
+
+class Interval(_Interval):
+    """scikit-learn's interval, without ``True`` and ``False``; real numbers have no more than float32 can hold."""
+
+    def __init__(self, kind: type, left: Any, right: Any, *, closed: str):
+        if kind is Real and right is None:
+            right, closed = float(np.finfo(np.float32).max), "both" if closed in ("left", "both") else "right"
+        super().__init__(kind, left, right, closed=closed)
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
 
 
 def in_chosen_container(estimator: Any, rows: np.ndarray, like: Any = None, columns: Any = None) -> Any:

@@ -20,6 +20,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from sk_autoenc.nn.blocks import ALIGNED_WIDTH
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.nn.variational import normal_log_prob
 from sk_autoenc.storage import MOST_CELLS, by_params
 
@@ -56,6 +57,7 @@ class NormalPrior(BaseEstimator):
             raise ValueError(f"NormalPrior: scale must be a number above 0, got {self.scale!r}.")
         _check_length(self)
 
+    @cpu_by_default()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
         return self.scale * _randn(n, _known(self), generator)
@@ -100,6 +102,7 @@ class UniformPrior(BaseEstimator):
             )
         _check_length(self)
 
+    @cpu_by_default()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
         uniform = torch.rand(n, _known(self), dtype=torch.float32, generator=generator, device=generator.device)
@@ -218,6 +221,7 @@ class GaussianMixturePrior(BaseEstimator):
         weights = np.ones(n_clusters) if self.weights is None else np.asarray(self.weights, dtype=float)
         return weights / weights.sum(), means, np.linalg.cholesky(covariances)
 
+    @cpu_by_default()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, n_components)."""
         weights, means, factors = (torch.from_numpy(part).float().to(generator.device) for part in self._parts())
@@ -284,6 +288,7 @@ class SwissRollPrior(BaseEstimator):
         if not _is_number(self.noise) or self.noise < 0:
             raise ValueError(f"SwissRollPrior: noise must be a number of 0 or more, got {self.noise!r}.")
 
+    @cpu_by_default()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` codes; shape (n, 2)."""
         device = generator.device

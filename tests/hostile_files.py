@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save_file
 from sklearn.frozen import FrozenEstimator
 
@@ -25,17 +26,22 @@ from sk_autoenc import (
     MLP,
     AAEClassifier,
     AAETransformer,
+    AutoencoderImputer,
     AutoencoderRecommender,
     AutoencoderTransformer,
     Categorical,
     ConditionalGANSampler,
     Convolutional,
+    CycleGANTransformer,
+    EncoderDecoderRegressor,
     GANSampler,
     GaussianMixturePrior,
     PretrainedClassifier,
     PretrainedRegressor,
     ReconstructionOutlierDetector,
     Recurrent,
+    SegNetSegmenter,
+    SequenceTranslator,
     VAEClassifier,
     VAETransformer,
     Vocabulary,
@@ -45,6 +51,7 @@ from sk_autoenc import (
 )
 
 ROWS = np.random.default_rng(0).standard_normal((40, 4))
+FRAME = pd.DataFrame({"x": ROWS[:, 0], "c": np.where(ROWS[:, 1] > 0, "a", "b"), "b": ROWS[:, 2] > 0})
 
 
 class Content(NamedTuple):
@@ -101,7 +108,7 @@ def examples_of_files() -> dict[str, Content]:
             ROWS,
             np.array(["a", "bc", None], dtype=object)[np.arange(40) % 3],
         ),
-        "regressor": (
+        "few_values": (
             PretrainedRegressor(
                 FrozenEstimator(VAETransformer(**cheap, early_stopping=False).fit(ROWS)),
                 max_iter=1,
@@ -118,7 +125,26 @@ def examples_of_files() -> dict[str, Content]:
             ReconstructionOutlierDetector(AutoencoderTransformer(**cheap), n_estimators=2, residual="latent"),
             ROWS,
         ),
+        "imputer": (AutoencoderImputer(**cheap, add_indicator=True), np.where(ROWS > 1, np.nan, ROWS)),
+        "imputer_of_frames": (AutoencoderImputer(**cheap), FRAME),
+        "cycle_gan": (CycleGANTransformer(**cheap, critic=(4,)), ROWS, ROWS[:30, :3]),
         "recommender": (AutoencoderRecommender(2, **cheap, threshold=1.0), np.abs(ROWS) * 2),
+        "translator": (
+            SequenceTranslator(Vocabulary(), hidden_size=4, max_iter=1, device="cpu"),
+            ["ab", "c"],
+            ["B", "A"],
+        ),
+        "regressor": (EncoderDecoderRegressor(**cheap, critic=(4,)), ROWS, ROWS[:, :2]),
+        "image_regressor": (
+            EncoderDecoderRegressor(**{**cheap, "architecture": Convolutional((2,))}, baseline="filter"),
+            ROWS.reshape(-1, 1, 2, 2),
+            ROWS.reshape(-1, 1, 2, 2),
+        ),
+        "segmenter": (
+            SegNetSegmenter((2,), stem=1, max_iter=2, random_state=0, device="cpu", void_label=0.0),
+            ROWS.reshape(-1, 1, 2, 2),
+            np.arange(160).reshape(-1, 2, 2) % 3,
+        ),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }
     with warnings.catch_warnings():
@@ -447,7 +473,10 @@ def outcome(content: Content, path: Path) -> str:
 
 def _use(opened: Any) -> None:
     """What opens can be used, or says by ``ValueError`` why not."""
-    rows = ["ab"] if isinstance(opened, Vocabulary) else np.ones((3, opened.n_features_in_))
+    reads_strings = isinstance(opened, Vocabulary | SequenceTranslator)
+    rows: Any = ["ab"] if reads_strings else np.ones((3, opened.n_features_in_))
+    if hasattr(opened, "columns_"):
+        rows = FRAME.mask(ROWS[:, :3] > 0.5)
     calls = (
         {"sample": 3} if hasattr(opened, "latent_") else dict.fromkeys(("transform", "predict", "score_items"), rows)
     )

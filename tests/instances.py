@@ -7,17 +7,22 @@ from sk_autoenc import (
     MLP,
     AAEClassifier,
     AAETransformer,
+    AutoencoderImputer,
     AutoencoderRecommender,
     AutoencoderTransformer,
     ClassSampler,
     ConditionalGANSampler,
     Convolutional,
+    CycleGANTransformer,
+    EncoderDecoderRegressor,
     GANSampler,
     Gaussian,
     PretrainedClassifier,
     PretrainedRegressor,
     ReconstructionOutlierDetector,
     Recurrent,
+    SegNetSegmenter,
+    TabularSampler,
     VAEClassifier,
     VAETransformer,
 )
@@ -29,6 +34,7 @@ INSTANCES = [
     AutoencoderTransformer(**_CHEAP, init="random", early_stopping=False),
     AutoencoderTransformer(**_CHEAP, noise=0.2, sparsity=0.1, contraction=0.1),
     AutoencoderTransformer(**{**_CHEAP, "architecture": MLP((8, 8), residual=True)}, sparsity=0.1, sparsity_target=0.2),
+    AutoencoderTransformer(**_CHEAP, whiten=True),
     AutoencoderTransformer(**{**_CHEAP, "architecture": Recurrent(3), "max_iter": 2}, early_stopping=False),
     VAETransformer(**_CHEAP, n_score_samples=8),
     VAETransformer(**_CHEAP, n_score_samples=8, init="random", early_stopping=False, prior="gaussian_mixture"),
@@ -97,6 +103,24 @@ RECOMMENDERS = [
     AutoencoderRecommender(2, baseline=None, early_stopping=False, max_iter=3, random_state=0, device="cpu"),
 ]
 
+#: Models that fill missing cells.
+IMPUTERS = [
+    AutoencoderImputer(**_CHEAP),
+    AutoencoderImputer(**_CHEAP, early_stopping=False, shrinkage=0.1, add_indicator=True, keep_empty_features=True),
+]
+
+#: Samplers of tables, which read data frames of any columns.
+TABULAR = [
+    TabularSampler(**_CHEAP),
+    TabularSampler(**_CHEAP, early_stopping=False, unseen="missing"),
+]
+
+#: Translators between two domains, which need rows of both.
+TRANSLATORS = [
+    CycleGANTransformer(**_CHEAP),
+    CycleGANTransformer(3, **_CHEAP, critic=(4,), loss="relativistic", init="random", early_stopping=True),
+]
+
 #: Autoencoders of images, for rows of ``IMAGE_SHAPE``; scikit-learn's checks know no such rows.
 IMAGE_SHAPE = (1, 5, 8)
 _FOR_IMAGES = {**_CHEAP, "architecture": Convolutional((3, 4))}
@@ -109,6 +133,25 @@ IMAGES = [
     VAETransformer(**_FOR_IMAGES, n_score_samples=2, init="random"),
     VAETransformer(**_FOR_IMAGES, n_score_samples=2, init="pca", n_importance_samples=2, early_stopping=False),
     AAETransformer(**_FOR_IMAGES, critic=(8,)),
+]
+
+
+#: Predictors of targets that are not the input, for flat rows.
+PREDICTORS = [
+    EncoderDecoderRegressor(**_CHEAP),
+    EncoderDecoderRegressor(**_CHEAP, baseline="mean", loss="absolute_error", early_stopping=False),
+    EncoderDecoderRegressor(**_CHEAP, critic=(8,), output_range=None),
+]
+
+#: Predictors of images of ``IMAGE_SHAPE``, and of masks, which scikit-learn's checks do not know.
+IMAGE_PREDICTORS = [
+    EncoderDecoderRegressor(**_FOR_IMAGES, early_stopping=False),
+    EncoderDecoderRegressor(**_FOR_IMAGES, skips=False, augment=("flip",)),
+    EncoderDecoderRegressor(**_FOR_IMAGES, critic="auto", critic_loss="hinge", baseline="filter"),
+]
+SEGMENTERS = [
+    SegNetSegmenter((3, 4), stem=1, max_iter=3, random_state=0, device="cpu", early_stopping=False),
+    SegNetSegmenter((3,), upsampling="skips", augment=("brightness",), max_iter=3, random_state=0, device="cpu"),
 ]
 
 

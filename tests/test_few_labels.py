@@ -116,7 +116,7 @@ def test_any_number_of_labels(model, n_known):
     y[np.flatnonzero(KNOWN)[n_known:]] = missing
     model.fit(X, y)
     assert all(np.isfinite(value).all() for value in outputs(model, X).values())
-    assert model.kept_baseline_ or not model.early_stopping or n_known >= 40
+    assert model.is_baseline_ or not model.early_stopping or n_known >= 40
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 31])

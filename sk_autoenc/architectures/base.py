@@ -15,12 +15,20 @@ from torch import nn
 
 from sk_autoenc.nn.blocks import Activation, BatchInvariantNetwork, Linear, LinearPlusNonlinear
 from sk_autoenc.nn.convolution import ImageLayout
+from sk_autoenc.nn.pairs import PairLayout
+from sk_autoenc.nn.patches import RowCritic
 
 
 class Architecture(BaseEstimator, metaclass=ABCMeta):
-    """Base class of architectures; encoders read flat rows, and decoders return them."""
+    """Base class of architectures; encoders read flat rows, and decoders return them.
 
-    code_activation: str
+    A derived class assigns its parameters in ``__init__`` and defines :meth:`check`, :meth:`make_encoder` and
+    :meth:`make_decoder`. Everything else has a default. Modules with parameters of their own, beside torch's layers,
+    need a method ``initialize(generator)`` that fills them.
+    """
+
+    #: Function applied to codes, by name; a parameter, if codes may have one.
+    code_activation: str = "identity"
 
     #: Whether series may have unequal lengths, with NaN after their ends.
     unequal_lengths = False
@@ -34,6 +42,9 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
     #: Whether networks are linear layers over the columns of a row: other columns may then stand beside these, and
     #: ``make_encoder`` takes ``linear``, the class of the layers.
     reads_columns = False
+
+    #: Whether ``torch.func.vmap`` takes its networks: no layer branches on a value or changes a buffer.
+    is_batchable = False
 
     @property
     def n_layers(self) -> int:
@@ -63,6 +74,10 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
         """This architecture for rows of this shape; ``ValueError`` if it cannot read them."""
         return self
 
+    def doubt(self, row_shape: tuple[int, ...]) -> str | None:
+        """A warning for rows that may be meant otherwise than this bound architecture reads them; None for none."""
+        return None
+
     def make_coders(
         self,
         likelihood: Any,
@@ -83,11 +98,31 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def make_encoder(self, n_features: int, n_components: int, *, linear_path: bool) -> nn.Module:
-        """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added."""
+        """``(batch, n_features) -> (batch, n_components)``; with ``linear_path`` a linear map is added.
+
+        Use :meth:`beside_linear_path` for that.
+        """
 
     @abstractmethod
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
-        """``(..., n_components) -> (..., n_outputs)``; ``bounded``: every column has norm 1 at most."""
+        """``(..., n_components) -> (..., n_outputs)``; ``bounded``: every column has norm 1 at most.
+
+        ``bounded`` is asked for by penalties on codes; raise ``ValueError`` if that is not possible.
+        """
+
+    def pair_layout(self, target_shape: tuple[int, ...]) -> PairLayout | None:
+        """How rows and targets of this shape hold images; None if they are read as flat rows."""
+        return None
+
+    def make_pair_network(
+        self, n_features: int, n_outputs: int, layout: PairLayout | None, *, skips: bool
+    ) -> nn.Module:
+        """``(batch, n_features) -> (batch, n_outputs)``, for targets that are not the input."""
+        return self.make_encoder(n_features, n_outputs, linear_path=False)
+
+    def make_pair_critic(self, n_features: int, n_outputs: int, layout: PairLayout | None) -> nn.Module:
+        """``(rows, targets) -> (n, n_patches)``: how real a target is for its row."""
+        return RowCritic(self.make_encoder(n_features + n_outputs, 1, linear_path=False))
 
     def _check_widths(self, name: str) -> None:
         sizes = getattr(self, name)
@@ -113,9 +148,14 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"{type(self).__name__}: {name} must be one of {choices}, got {value!r}.")
 
     @staticmethod
-    def _maybe_with_linear_path(
-        network: BatchInvariantNetwork, n_in: int, n_out: int, linear_path: bool, linear: type[Linear]
+    def beside_linear_path(
+        network: nn.Sequential, n_in: int, n_out: int, linear_path: bool, linear: type[Linear] = Linear
     ) -> nn.Module:
+        """A network that computes each row by itself, with a linear map added if ``linear_path``.
+
+        The last layer of ``network`` is linear: training starts at the linear map, with this layer's weights zero.
+        """
+        network = BatchInvariantNetwork(*network)
         return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
 
     def _with_code_activation(self, encoder: nn.Module) -> nn.Module:

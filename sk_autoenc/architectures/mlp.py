@@ -56,7 +56,7 @@ class MLP(Architecture):
         self.code_activation = code_activation
         self.residual = residual
 
-    reads_columns = True
+    reads_columns, is_batchable = True, True
 
     @property
     def has_first_layer_gain(self) -> bool:

@@ -12,6 +12,9 @@ from sk_autoenc.nn.recurrent import CELLS, CodeUnroller, SeriesDecoder, SeriesEn
 from sk_autoenc.nn.tokens import TokenDecoder, TokenEncoder
 from sk_autoenc.storage import by_params
 
+#: Series that are not longer than this and have more channels have their axes in the other order, or must say so.
+_FEW_TIMEPOINTS = 4
+
 
 @by_params(check=lambda architecture: architecture.check())
 class Recurrent(Architecture):
@@ -38,7 +41,8 @@ class Recurrent(Architecture):
         Whether the encoder reads series from both ends, with a state for each direction.
     input_shape : tuple of two int or None, default=None
         What series a flat row holds, channel after channel: channels and timepoints. None where ``X`` has three axes,
-        (cases, channels, timepoints), or where a flat row is a single channel.
+        (cases, channels, timepoints), or where a flat row is a single channel. With None, series of 4 timepoints or
+        fewer with more channels are refused, because their axes seem to be in the order timepoints, channels.
     unequal_lengths : bool, default=False
         Whether series differ in length: ``X`` is then a list or a pandas Series of arrays of shape (channels,
         timepoints) or (timepoints,), or one array with NaN after the ends. The longest series of ``fit``, or
@@ -113,6 +117,12 @@ class Recurrent(Architecture):
             shape = tuple(int(side) for side in self.input_shape)
         elif len(row_shape) in (1, 2):
             shape = (1, *row_shape)[-2:]
+            if shape[1] <= _FEW_TIMEPOINTS and shape[0] > shape[1]:
+                raise ValueError(
+                    f"Recurrent: rows of shape {row_shape} would be series of {shape[0]} channels and {shape[1]} "
+                    "timepoints; bring channels before time by X.transpose(0, 2, 1), or set "
+                    f"input_shape={row_shape} if they are."
+                )
         else:
             raise ValueError(
                 "Recurrent: X must have the axes (cases, timepoints) or (cases, channels, timepoints), got rows of "
@@ -198,7 +208,7 @@ class Recurrent(Architecture):
             unequal=self.unequal_lengths,
         )
         network = BatchInvariantNetwork(reader, Linear(reader.n_directions * self.hidden_size, n_components))
-        encoder = self._maybe_with_linear_path(network, n_features, n_components, linear_path, Linear)
+        encoder = self.beside_linear_path(network, n_features, n_components, linear_path, Linear)
         return self._with_code_activation(encoder)
 
     def make_decoder(self, n_components: int, n_outputs: int, *, linear_path: bool, bounded: bool) -> nn.Module:
@@ -208,7 +218,7 @@ class Recurrent(Architecture):
         states = CodeUnroller(n_components, layout.n_timepoints, self.cell, self.hidden_size, self.num_layers)
         n_series = n_outputs // layout.n_cells
         network = SeriesDecoder(states, ToSeries(self.hidden_size, layout, n_series, unequal=self.unequal_lengths))
-        return self._maybe_with_linear_path(network, n_components, n_outputs, linear_path, Linear)
+        return self.beside_linear_path(network, n_components, n_outputs, linear_path, Linear)
 
     def _refuse_bound(self, bounded: bool) -> None:
         if bounded:

@@ -12,11 +12,16 @@ from torch import Tensor
 from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
+from sk_autoenc.base.tables import read_table
 from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import check_lengths, is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.sparse import dense_blocks
+from sk_autoenc.data.tabular import Table, is_table
 from sk_autoenc.data.validation import cast_within, check_codes, check_range
 from sk_autoenc.likelihoods import Likelihood, as_likelihood, likelihood_class
+from sk_autoenc.likelihoods.mixed import Mixed
 from sk_autoenc.nn.autoencoder import Standardize
 from sk_autoenc.training.inference import LARGE_BLOCK, in_one_thread, map_rows
 from sk_autoenc.training.run import Result
@@ -25,6 +30,12 @@ from sk_autoenc.training.run import Result
 def likelihood_of(model: "BaseAutoencoder") -> Likelihood:
     """The likelihood that these parameters ask for, without what a fit finds."""
     return model._likelihood_for(as_architecture(model.architecture))
+
+
+def _check_rows(likelihood: Likelihood, X: Any) -> None:
+    """Refuse values that the likelihood does not take; of a sparse matrix some rows at a time."""
+    for block in dense_blocks(X):
+        likelihood.check(block)
 
 
 def length_of_fitted_codes(model: "BaseAutoencoder") -> int:
@@ -48,9 +59,24 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
     # -- what plans of autoencoders share
 
+    #: What ``likelihood="auto"`` is for arrays.
+    _likelihood_of_arrays = "gaussian"
+
+    @property
+    def _likelihood_name(self) -> Any:
+        """The likelihood parameter, where ``"auto"`` is the name of that of arrays."""
+        is_auto = isinstance(self.likelihood, str) and self.likelihood == "auto"
+        return self._likelihood_of_arrays if is_auto else self.likelihood
+
+    def _likelihood_of(self, request: FitRequest, architecture: Architecture) -> Likelihood:
+        """The likelihood of the rows of this request: that of a table, or what the parameter says."""
+        if request.data is not None and request.data.is_table:
+            return request.data.likelihood
+        return self._likelihood_for(architecture)
+
     def _likelihood_for(self, architecture: Architecture) -> Likelihood:
         """The likelihood of rows; where the architecture reads sequences of categories, that of tokens."""
-        likelihood = as_likelihood(self.likelihood)
+        likelihood = as_likelihood(self._likelihood_name)
         if not architecture.reads_sequences:
             return likelihood
         return likelihood.of_sequences(may_end=architecture.unequal_lengths)
@@ -61,10 +87,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """The preprocessor of the fit that is continued, or a new one for the rows of this request."""
         if request.data is not None:
             if request.X is not None:
-                request.data.likelihood.check(request.X)
+                _check_rows(request.data.likelihood, request.X)
             return request.data
         assert request.X is not None, "a loaded model has a preprocessor"
-        likelihood.check(request.X)
+        _check_rows(likelihood, request.X)
         return RowPreprocessor(
             likelihood.resolve(self._known_rows(request, likelihood)),
             request.shape,
@@ -83,7 +109,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         """Refuse series of unequal lengths if the likelihood needs every cell."""
         if architecture.unequal_lengths and not (likelihood.may_be_missing or likelihood.is_sequential):
             raise ValueError(
-                f"architecture: unequal_lengths=True needs {alternatives}, got likelihood={self.likelihood!r}."
+                f"architecture: unequal_lengths=True needs {alternatives}, got likelihood={self._likelihood_name!r}."
             )
 
     # -- results
@@ -118,6 +144,13 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     # -- rows in
 
     @property
+    def _reads_sparse(self) -> bool:
+        """Whether the architecture reads columns, and the likelihood needs no list of their values."""
+        parameters = self._current
+        reads_columns = not hasattr(parameters.architecture, "make_encoder") or parameters.architecture.reads_columns
+        return reads_columns and not likelihood_class(parameters.likelihood).knows_values
+
+    @property
     def _may_end_early(self) -> bool:
         """Whether rows are series of unequal lengths, with NaN after their ends."""
         return getattr(self._current.architecture, "unequal_lengths", False)  # a bare sequence has no attributes
@@ -133,7 +166,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             return self._data.series_shape
         return self.architecture.bind(self.input_shape_).series_shape
 
+    @property
+    def _reads_table(self) -> bool:
+        """Whether the fit was on a table."""
+        return hasattr(self, "_data") and self._data.is_table
+
     def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
+        if self._is_table(X) if reset else self._reads_table:
+            return self._validate_table(X, reset=reset)
         if is_list_of_series(X):
             if self._may_end_early:
                 X = padded(X, self._current.architecture.input_shape if reset else self._series_shape())
@@ -156,6 +196,30 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             self._data.likelihood.check(X)  # the encoder has weights only for the categories of the fit
         return X
 
+    def _is_table(self, X) -> bool:
+        """Whether these rows are read by a table: by ``likelihood="auto"``, if an array cannot hold them."""
+        is_auto = isinstance(self.likelihood, str) and self.likelihood == "auto"
+        return is_auto and as_architecture(self.architecture).reads_columns and is_table(X)
+
+    def _validate_table(self, X, *, reset: bool) -> np.ndarray:
+        """Encoded rows, float64, NaN where a cell is missing or its level is unknown."""
+        X = read_table(self, X, reset=reset)
+        if reset:
+            table = Table(unseen="missing").fit(X)
+            encoded = table.encode(X)
+            self.input_shape_ = encoded.shape[1:]
+            # As of categories, outcomes are taken of all rows, also of those that are held out.
+            data = OutcomeRows(Mixed(), self.input_shape_, "float64", table=table)
+            self._data = data.fit(encoded, np.arange(len(encoded)))
+            return encoded
+        return self._data.table.encode(X)
+
+    def _rows_out(self, rows: np.ndarray, like: Any = None) -> Any:
+        """Rows as the caller gets them: a data frame of the types of ``fit``, or what ``set_output`` asks for."""
+        if self._reads_table:
+            return self._data.table.decode(rows, snap=True, like=like)
+        return in_chosen_container(self, rows, like=like)
+
     def _hint(self, refusal: str) -> str | None:
         """A better message than scikit-learn's where rows are series or categories; None where there is none."""
         architecture = self._current.architecture
@@ -167,8 +231,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
                 )
             inpaint = ", and inpaint fills cells of rows like those of fit" if hasattr(self, "inpaint") else ""
             return (
-                f"Input X contains NaN. {type(self).__name__} needs every cell: make_pipeline(SimpleImputer(), ...) "
-                f"fills them before it{inpaint}."
+                f"Input X contains NaN. {type(self).__name__} needs every cell: "
+                f"make_pipeline(AutoencoderImputer(), ...) fills them before it{inpaint}."
             )
         if refusal.startswith("could not convert string"):
             hint = self._current._likelihood_for(as_architecture(architecture)).string_hint()
@@ -180,7 +244,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         if self._may_end_early:
             if np.isinf(X).any():
                 raise ValueError(f"Input {name} contains infinity.")
-            may_be_empty = likelihood_class(self._current.likelihood).knows_values
+            may_be_empty = likelihood_class(self._current._likelihood_name).knows_values
             lengths_of(X, self._series_shape()[0], may_be_empty=may_be_empty)
             X = np.nan_to_num(X)
         check_range(X, name)
@@ -246,11 +310,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         if lengths is not None and not self._data.has_missing_cells:
             raise ValueError(
                 "lengths needs architecture=Recurrent(..., unequal_lengths=True) and a likelihood of real values, "
-                f"got architecture={self._current.architecture!r} and likelihood={self._current.likelihood!r}."
+                f"got architecture={self._current.architecture!r} and likelihood={self._current._likelihood_name!r}."
             )
         rows = self._decode(check_codes(X, "X", self._n_features_out, type(self).__name__))
         if lengths is None:
-            return in_chosen_container(self, rows, like=X)
+            return self._rows_out(rows, like=X)
         n_channels, longest = self._series_shape()
         form = (n_channels, longest) if n_channels > 1 else (*rows.shape[1:-1], longest)
         return trimmed(rows.reshape(-1, *form), check_lengths(lengths, len(rows), longest))
@@ -280,7 +344,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         rows = self._validate(X, reset=False)
         made = self._reconstruct(rows)
         if not self._may_end_early:
-            return in_chosen_container(self, made, like=X)
+            return self._rows_out(made, like=X)
         if self._data.has_missing_cells:
             made = np.where(np.isnan(rows).reshape(made.shape), np.nan, made)
         if not is_list_of_series(X):
@@ -316,7 +380,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _row_scores(self, X: np.ndarray) -> np.ndarray:
         """Scores in float64."""
         data, likelihood, module = self._data, self._data.likelihood, self.net_.module_
-        likelihood.check(X)
+        _check_rows(likelihood, X)
 
         def score(raw, x):
             return likelihood.reconstruction_score(*(likelihood.without_missing(raw, x) if missing else (raw, x)))
@@ -326,6 +390,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
         missing = data.has_missing_cells
         found = map_rows(scores, X, self.device_, data.prepare)
+        if data.is_table:
+            return found - data.log_scale(X)
         return found if data.scaling is None else likelihood.unscaled_score(found, data.shared_scale, data.n_scaled(X))
 
     def score(self, X, y=None):
@@ -350,6 +416,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.positive_only = not likelihood_class(getattr(self, "likelihood", "gaussian")).takes_negative
+        tags.input_tags.sparse = hasattr(self, "architecture") and self._reads_sparse
         tags.input_tags.allow_nan = getattr(getattr(self, "architecture", ()), "unequal_lengths", False)
         return tags
 

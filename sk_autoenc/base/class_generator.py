@@ -12,7 +12,7 @@ from sk_autoenc._compat import Interval, StrOptions, in_chosen_container
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.autoencoder import make_standardize
 from sk_autoenc.base.estimator import FitRequest
-from sk_autoenc.base.predictor import FewLabelClassifier
+from sk_autoenc.base.few_labels import FewLabelClassifier
 from sk_autoenc.base.sampler import BLOCK, sampling_generator
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.labels import LabelReader, Targets, column_of

@@ -1,6 +1,7 @@
 """Models with a density: the log-density of a row by importance sampling, and its lower bound."""
 
 import math
+import warnings
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -13,12 +14,16 @@ from torch.quasirandom import SobolEngine
 
 from sk_autoenc.base.generative import GenerativeAutoencoder
 from sk_autoenc.data.dataset import Rows, WholeBatches
+from sk_autoenc.data.sparse import dense_blocks
+from sk_autoenc.data.splits import MIN_ROWS
 from sk_autoenc.nn.blocks import SERIAL_CELLS
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.nn.variational import LatentVariableModel, Posterior
 from sk_autoenc.priors import NormalPrior
 from sk_autoenc.training.inference import LARGE_BLOCK, SMALL_BLOCK, hashed_uniforms, map_rows
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.randomness import make_generator
+from sk_autoenc.training.run import Result
 
 #: Half of the codes that estimate log p(x) come from the posterior. The other half come from a wider one, whose
 #: standard deviation is larger by a factor of 1 + this / sqrt(n_components). Weights then stay bounded if the encoder's
@@ -27,6 +32,10 @@ _EXTRA_WIDTH = 2.0
 
 #: With fewer codes for each row, all come from the posterior itself.
 _FEWEST_TO_SPLIT = 8
+
+
+#: A column of real values with so many values at most is warned of, unless nearly all of the first rows have one value.
+_FEW_VALUES, _NEARLY_ALL, _ROWS_TO_COUNT = 5, 0.95, 1000
 
 
 class Elbo(NamedTuple):
@@ -122,6 +131,16 @@ def posterior_of(net: ObjectiveNet, rows: Rows) -> Posterior:
     return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
+def columns_of_few_values(rows: Rows, is_scaled: np.ndarray) -> np.ndarray:
+    """Numbers of the real-valued columns with two to five values, none of which nearly all rows have."""
+    some = rows[:_ROWS_TO_COUNT].cpu().numpy()[:, is_scaled]
+    ordered = np.sort(some, axis=0)
+    n_values = 1 + (ordered[1:] != ordered[:-1]).sum(axis=0)
+    few = np.flatnonzero((n_values >= 2) & (n_values <= _FEW_VALUES))
+    spread = [np.unique(some[:, column], return_counts=True)[1].max() <= _NEARLY_ALL * len(some) for column in few]
+    return np.flatnonzero(is_scaled)[few[np.array(spread, dtype=bool)]]
+
+
 class DensityAutoencoder(GenerativeAutoencoder):
     """An autoencoder with a posterior and a prior of codes, which give the log-density of a row."""
 
@@ -188,16 +207,44 @@ class DensityAutoencoder(GenerativeAutoencoder):
         total = estimates.log_likelihood + estimates.log_ratio
         return Elbo(total, estimates.log_likelihood, -estimates.log_ratio)
 
+    def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
+        super()._describe(result, rows, whole=whole)
+        if (
+            whole
+            and self._data.is_scaled.any()
+            and len(rows) >= MIN_ROWS
+            and len(self.input_shape_) == 1
+            and not self._may_end_early
+        ):
+            self._warn_of_few_values(columns_of_few_values(rows, self._data.is_scaled))
+
+    def _warn_of_few_values(self, columns: np.ndarray) -> None:
+        if not len(columns):
+            return
+        known = getattr(self, "feature_names_in_", None)
+        names = [f"column {column}" if known is None else repr(known[column]) for column in columns[:8]]
+        called = ", ".join(names) + (f" and {len(columns) - 8} others" if len(columns) > 8 else "")
+        warnings.warn(
+            f"X has columns of 2 to {_FEW_VALUES} values that are read as real numbers ({called}): their density has "
+            "no bound, so scores measure how narrow it has become, and samples lie between the values. Use "
+            "likelihood='bernoulli' for rows of 0 and 1, 'categorical' for numbered categories, or leave them out.",
+            stacklevel=6,
+        )
+
+    @cpu_by_default()
     def _estimates(self, X, n_samples: int | None, *, bound: bool) -> RowEstimates:
         """Estimates for every row, in the units and the dtype of X: of the bound, or of log p(x)."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        self._data.likelihood.check_scored(X)
+        for block in dense_blocks(X):
+            self._data.likelihood.check_scored(block)
         n_samples = self._parameters.n_score_samples if n_samples is None else n_samples
         check_scalar(n_samples, "n_samples", Integral)
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
-        points = SobolEngine(self._n_features_out, scramble=True, seed=0).draw(n_samples, dtype=torch.float64)
+        engine = SobolEngine(self._n_features_out, scramble=True, seed=0)
+        points = engine.draw(n_samples, dtype=torch.float64)
+        points[0] = engine.shift.float() / 2.0**engine.MAXBIT  # torch divides this one in its default dtype
         points, module = points.to(self.device_), self.net_.module_
         # The posterior of a linear model is exact under a normal prior, so it needs no wider one.
         exact = getattr(self, "linear_", False) and isinstance(self.prior_, NormalPrior)

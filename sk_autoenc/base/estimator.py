@@ -4,16 +4,20 @@ An estimator defines two methods. ``_make_plan`` reads the parameters, once, and
 on a copy of the parameters, never on the fitted estimator. ``_describe`` turns the result into fitted attributes.
 """
 
+import contextlib
 import functools
 import inspect
+import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 from skorch.callbacks import Callback
 
@@ -24,6 +28,7 @@ from sk_autoenc.data.splits import Split, make_splits
 from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape, refuse_sparse
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
+    BatchInForce,
     check_net_params,
     lack_of_memory_explained,
     resolve_device,
@@ -55,8 +60,12 @@ class FitRequest:
         The number of each row's group; rows of one group are held out together.
     shape : tuple of int
         Shape of a row in ``X``.
+    columns : list of Column or None
+        What is known of the columns of a data frame; ``X`` then holds its numbers, and numbers of levels.
     data : object or None
-        The preprocessor of the fit that is continued; None in a fresh fit.
+        The preprocessor of the fit that is continued, or that of a table; else None.
+    n_components : int or None
+        Length of the codes of the fit that is continued, or of the model that is loaded, if data have set it.
     is_first : bool
         Whether training begins at the plan's start, with which the network is then compared.
     is_chunk : bool
@@ -70,10 +79,23 @@ class FitRequest:
     y: Any = None
     groups: np.ndarray | None = None
     shape: tuple[int, ...] = ()
+    columns: Any = None
     data: Any = None
+    n_components: int | None = None
     is_first: bool = True
     is_chunk: bool = False
     seen_all: bool = False
+
+
+def bound_to_rows(architecture: Any, request: FitRequest, name: str = "architecture") -> Any:
+    """The architecture for rows of the request's shape; new rows that may be meant otherwise give a warning."""
+    try:
+        bound = architecture.bind(request.shape)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if request.X is not None and request.data is None and (doubt := bound.doubt(request.shape)) is not None:
+        warnings.warn(doubt, stacklevel=2)
+    return bound
 
 
 def names_its_class(fit):
@@ -116,6 +138,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     input_shape_: tuple[int, ...]
 
+    #: ``max_iter="auto"``: the largest number of epochs, where there is one.
+    _most_epochs: int | None = None
+
     # -- hooks of an estimator
 
     @abstractmethod
@@ -131,13 +156,21 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
         Arrays with more axes are flattened. ``input_shape_`` keeps the shape of a row, in which rows are returned.
         """
-        refuse_sparse(X, type(self).__name__)
+        if not self._reads_sparse:
+            refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite)
+        options = {"accept_sparse": "csr", "ensure_all_finite": finite}
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, **options)
+        X = csr_array(X) if issparse(X) else X
         if finite:
             check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
+
+    @property
+    def _reads_sparse(self) -> bool:
+        """Whether rows may be a sparse matrix, of which batches alone become dense."""
+        return False
 
     # -- public
 
@@ -162,7 +195,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         self : object
             The fitted estimator.
         """
-        root = self._init_callback_context(max_subtasks=self.max_iter if isinstance(self.max_iter, Integral) else None)
+        # Epochs, and the folds before them.
+        n_epochs = self.max_iter if isinstance(self.max_iter, Integral) else self._most_epochs
+        root = self._init_callback_context(max_subtasks=None if n_epochs is None else n_epochs + 1)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         fresh = not (self.warm_start and hasattr(self, "net_"))
         self._fit(X, y, groups, fresh=fresh, is_chunk=False, observer=LiveFit(self, root, X, y))
@@ -196,7 +231,8 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
     def _fit(self, X, y, groups, *, fresh: bool, is_chunk: bool, observer: "LiveFit") -> None:
         """Validate, plan, run, describe."""
-        with lack_of_memory_explained(self.device, self.batch_size), self._rolled_back_on_error(fresh):
+        batch = BatchInForce(self.batch_size)
+        with lack_of_memory_explained(self.device, batch), self._rolled_back_on_error(fresh):
             if fresh:
                 self._forget()
             else:
@@ -211,7 +247,9 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 y=y,
                 groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
-                data=None if fresh else self._data,
+                columns=getattr(self, "columns_", None),
+                data=getattr(self, "_data", None),  # of a fresh fit only where validation has made it: of a table
+                n_components=None if fresh else getattr(self, "n_components_", None),
                 is_first=is_first,
                 is_chunk=is_chunk,
                 seen_all=self._seen_all,
@@ -222,6 +260,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 # Nothing is fitted to rows that are held out from the final network.
                 chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(X.shape[0])
                 plan.data.fit(X, chosen, y)
+            batch.size = plan.optimizer.rows_per_step(X.shape[0])
             rows = plan.data.dataset(X, self.device_, y)
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
             net = None if is_first else self.net_
@@ -238,11 +277,21 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             )
             self._kept_start, self._seen_all = result.kept_start, self._seen_all or result.seen_all
             self._describe(result, rows, whole=not is_chunk)
+        if result.fell_behind:
+            warnings.warn(
+                "Training made the network worse than the linear model at which it started, on the training rows "
+                "themselves, so the linear model is the result (linear_ is True). Lower "
+                f"learning_rate={self.learning_rate}, or remove columns that others determine.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         if result.interrupted:  # the model has the best weights so far
             raise KeyboardInterrupt
 
     def _plan_for_loading(self) -> Plan:
-        return self._parameters._make_plan(FitRequest(self._seed, shape=self.input_shape_, data=self._data))
+        n_components = getattr(self, "n_components_", None)
+        request = FitRequest(self._seed, shape=self.input_shape_, data=self._data, n_components=n_components)
+        return self._parameters._make_plan(request)
 
     def _splits(self, request: FitRequest) -> tuple[Split, ...]:
         """Rows to train on and rows to hold out, by the shared parameters."""
@@ -267,8 +316,12 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         )
 
     def _n_epochs(self, request: FitRequest) -> int:
-        """Largest number of epochs of a fit."""
-        return self.max_iter
+        """Largest number of epochs of a fit; for ``"auto"``, many rows fill the number of steps in fewer of them."""
+        if self._most_epochs is None or not isinstance(self.max_iter, str):
+            return self.max_iter
+        splits = self._splits(request)
+        n_rows = len(splits[0][0]) if len(splits) == 1 else 1 if request.X is None else len(request.X)
+        return self._optimizer_options().epochs_of(n_rows, self._most_epochs)
 
     def _phases(self, request: FitRequest, *, final: Phase | None = None, **first: Any) -> tuple[Phase, ...]:
         """One phase of ``max_iter`` epochs, which a final phase shortens; one epoch for a chunk."""
@@ -296,6 +349,23 @@ class LiveFit(Observer):
         if self.root is None:
             return []
         return [SklearnCallbackBridge(self.root, self.record, estimator=self.estimator, **self.seen)]
+
+    @contextlib.contextmanager
+    def folds(self, n_epochs: int) -> Iterator[Callable[[], None]]:
+        if self.root is None:
+            yield lambda: None
+            return
+        folds = self.root.subcontext(task_name="folds", max_subtasks=n_epochs)
+        folds.call_on_fit_task_begin(estimator=self.estimator, **self.seen)
+
+        def epoch_is_done() -> None:
+            """An epoch of networks that only judge: there is no fitted model for callbacks."""
+            epoch = folds.subcontext(task_name="epoch of folds")
+            epoch.call_on_fit_task_begin(estimator=self.estimator, **self.seen)
+            epoch.call_on_fit_task_end(estimator=self.estimator, **self.seen)
+
+        yield epoch_is_done
+        folds.call_on_fit_task_end(estimator=self.estimator, **self.seen)
 
     def held_out_curve(self, losses: Sequence[float]) -> None:
         self.estimator.validation_loss_curve_ = list(losses)

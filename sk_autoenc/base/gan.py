@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
-from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.architectures import Architecture, architecture_object, checked_architecture
+from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.sampler import NeuralSampler, draw_beside, some_of
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.observed import SampledRows
@@ -209,11 +209,13 @@ class AdversarialSampler(NeuralSampler):
 
     def _make_plan(self, request: FitRequest) -> Plan:
         self._check_combinations()
-        architecture = self._as_architecture("architecture").bind(request.shape)
+        architecture = bound_to_rows(self._as_architecture("architecture"), request)
         if self._has_mixture() and not architecture.reads_columns:
             raise ValueError(f"init='mixture' goes with an MLP, got architecture={self.architecture!r}.")
         data = self._preprocessor(request, by_feature=architecture.reads_columns)
-        critic = architecture if self._critic_is_auto else self._as_architecture("critic").bind(request.shape)
+        critic = (
+            architecture if self._critic_is_auto else bound_to_rows(self._as_architecture("critic"), request, "critic")
+        )
         sizes = Sizes(architecture, critic, data.n_features, self._n_latent(data.n_features))
         prior = NormalPrior(n_components=sizes.n_components)
         return Plan(
@@ -255,11 +257,7 @@ class AdversarialSampler(NeuralSampler):
 
     def _as_architecture(self, name: str) -> Architecture:
         """The architecture of a player; widths are short for an MLP with leaky ReLUs."""
-        try:
-            architecture = as_architecture(getattr(self, name), activation="leaky_relu")
-            architecture.check()
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        architecture = checked_architecture(getattr(self, name), name, activation="leaky_relu")
         if architecture.code_activation != "identity":
             raise ValueError(f"{name}: code_activation must be 'identity', got {architecture.code_activation!r}.")
         if architecture.reads_sequences:

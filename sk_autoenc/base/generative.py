@@ -10,15 +10,16 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_autoenc._compat import in_chosen_container
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, checked_architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder, make_standardize
-from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.sampler import BLOCK, sampling_generator
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import lengths_of, padded
 from sk_autoenc.data.validation import as_array
-from sk_autoenc.likelihoods import Likelihood
+from sk_autoenc.likelihoods import Likelihood, likelihood_class
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.training.inference import in_one_thread, map_rows
 from sk_autoenc.training.run import Result
 
@@ -55,18 +56,22 @@ class GenerativeAutoencoder(BaseAutoencoder):
     #: What ``prior`` may be by name.
     _prior_names: tuple[str, ...]
 
+    @property
+    def _reads_sparse(self) -> bool:
+        """Counts, whose start needs no covariance of columns; zeros of real values have no density."""
+        return super()._reads_sparse and not likelihood_class(self._current.likelihood).has_linear_model
+
     # -- what plans of generative models share
 
     def _resolve(self, request: FitRequest, *, prior: Any = None) -> "Resolved":
         """Architecture, preprocessor and start; ``prior`` is that of training, None the standard normal or unknown."""
-        architecture = as_architecture(self.architecture)
-        architecture.check()
+        architecture = checked_architecture(self.architecture, "architecture")
         if architecture.code_activation != "identity":
             raise ValueError(
                 f"architecture: code_activation must be 'identity' in models with a prior, got "
                 f"{architecture.code_activation!r}."
             )
-        likelihood = self._likelihood_for(architecture)
+        likelihood = self._likelihood_of(request, architecture)
         is_linear = self._starts_linear(architecture, likelihood, prior)
         self._check_missing(
             architecture,
@@ -74,7 +79,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
             "real values or tokens: likelihood='gaussian', 'student_t' or 'categorical'",
         )
         likelihood = likelihood.for_start(is_linear=is_linear, may_end_early=architecture.unequal_lengths)
-        architecture = architecture.bind(request.shape)
+        architecture = bound_to_rows(architecture, request)
         data = self._preprocessor(request, architecture, likelihood, by_feature=likelihood.scales_by_feature)
         return Resolved(architecture, data, is_linear)
 
@@ -84,7 +89,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if prior is not None:
             reason = f"prior={self.prior!r} (the linear models have normal codes)"
         elif not likelihood.has_linear_model:
-            reason = f"likelihood={self.likelihood!r} (probabilistic PCA and factor analysis are gaussian)"
+            reason = f"likelihood={self._likelihood_name!r} (probabilistic PCA and factor analysis are gaussian)"
         elif architecture.unequal_lengths:
             reason = "unequal_lengths=True (linear models need every cell of a row)"
         if self.init == "pca" and reason is not None:
@@ -145,6 +150,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         mean, std = (in_chosen_container(self, part, X, self.get_feature_names_out()) for part in np.split(found, 2, 1))
         return mean, std
 
+    @cpu_by_default()
     def sample(self, n_samples=1, random_state=None, *, mean=False):
         """Draw codes from the prior, decode them, and draw rows from the likelihood.
 
@@ -183,7 +189,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if self._data.has_missing_cells:
             chosen = torch.randint(len(self.lengths_), (n_samples,), generator=generator).numpy()
             rows = self._ended(rows, self.lengths_[chosen])
-        return in_chosen_container(self, rows)
+        return self._rows_out(rows)
 
     def _ended(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Series of full length, with NaN after the given lengths."""
@@ -218,7 +224,7 @@ class GenerativeAutoencoder(BaseAutoencoder):
         if self._data.has_missing_cells:
             first, last = lengths_of(ends, self._series_shape()[0])
             rows = self._ended(rows, np.rint((1 - share[:, 0]) * first + share[:, 0] * last))
-        return in_chosen_container(self, rows)
+        return self._rows_out(rows)
 
     def _check_ends(self, a, b) -> np.ndarray:
         """Two rows as the encoder reads them."""

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import in_chosen_container, in_container_of
 from sk_autoenc.base.autoencoder import BaseAutoencoder
-from sk_autoenc.data.validation import as_array, check_range, flattened
+from sk_autoenc.data.validation import as_array, check_range, flattened, refuse_sparse
 
 #: Filling ends when hidden cells change by less than this: their root mean square, in units of the scaled rows.
 LEAST_MOVE = 1e-4
@@ -88,6 +88,7 @@ class InpaintingAutoencoder(BaseAutoencoder):
             raise ValueError(
                 "inpaint cannot be combined with unequal_lengths=True, where NaN marks the end of a series."
             )
+        refuse_sparse(X, "inpaint")
         rows = self._validate(X, reset=False, finite=False)
         shape = flattened(as_array(X))[1] or rows.shape[1:]
         hidden = np.isnan(rows) if mask is None else _as_mask(mask, X, (len(rows), *shape)).reshape(rows.shape)
@@ -140,7 +141,7 @@ class InpaintingAutoencoder(BaseAutoencoder):
     def _typical_row(self) -> np.ndarray:
         """The value that a corrupted cell has in training, in the units of X."""
         if not self._data.likelihood.has_mean:
-            raise ValueError(f"inpaint needs values that have a mean, got likelihood={self.likelihood!r}.")
+            raise ValueError(f"inpaint needs values that have a mean, got likelihood={self._likelihood_name!r}.")
         standardize = self.net_.module_.standardize
         if standardize is None:
             return self._data.scaling.center

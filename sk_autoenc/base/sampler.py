@@ -19,6 +19,7 @@ from sk_autoenc.data.observed import VALUES
 from sk_autoenc.data.splits import FEW_ROWS, Split
 from sk_autoenc.data.validation import check_codes
 from sk_autoenc.metrics import energy_distance, precision_recall_density_coverage
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.training.inference import map_rows
 from sk_autoenc.training.randomness import draw_seed, make_generator
 from sk_autoenc.training.run import Result
@@ -159,6 +160,7 @@ class NeuralSampler(NeuralEstimator):
             self._sklearn_output_config = {"transform": transform}
         return self
 
+    @cpu_by_default()
     def sample(self, n_samples=1, random_state=None):
         """Draw rows.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from sklearn.base import BaseEstimator, clone
 
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.training.builder import resolve_device, same_value
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Plan
@@ -64,7 +65,8 @@ class FittedState(BaseEstimator):
         weights = {} if fresh else {k: v.clone() for k, v in self.net_.plain_module.state_dict().items()}
         n_epochs = 0 if fresh else len(self.net_.history)
         try:
-            with torch.inference_mode(False), torch.enable_grad():  # the caller may have switched gradients off
+            # The caller may have switched gradients off, or set another device for new tensors.
+            with torch.inference_mode(False), torch.enable_grad(), cpu_by_default():
                 yield
         except BaseException:
             self._forget()
@@ -113,7 +115,7 @@ class FittedState(BaseEstimator):
             message = f"The model was fitted on device={self.device_!r}, which does not exist here; it uses the CPU."
             warnings.warn(message, stacklevel=2)
             self.device_ = "cpu"
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), cpu_by_default():
             plan = self._plan_for_loading()
             module = module_with(weights, plan)
             self.net_ = net_around(module, plan, seed=self._seed, device=self.device_, batch_size=batch_size)

@@ -5,16 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.frozen import FrozenEstimator
 
 from sk_autoenc import storage
 from sk_autoenc.architectures import Architecture, as_architecture
-from sk_autoenc.base.autoencoder import BaseAutoencoder, likelihood_of
+from sk_autoenc.base.autoencoder import likelihood_of
 from sk_autoenc.base.gan import length_of_codes
 from sk_autoenc.base.generative import names_of_priors
-from sk_autoenc.data.conditions import is_targets
-from sk_autoenc.data.labels import LabelReader
+from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.likelihoods import Gaussian, Likelihood
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
@@ -36,7 +33,7 @@ COMMON: dict[str, Check] = {
 COMMON_OPTIONAL = ("feature_names_in_", "_sklearn_output_config")
 
 #: What every fit of a net leaves.
-_FITTED: dict[str, Check] = {
+FITTED: dict[str, Check] = {
     **COMMON,
     "device_": storage.text(_DEVICE),
     "n_iter_": storage.integer(),
@@ -58,15 +55,6 @@ _SAMPLER: dict[str, Check] = {
 }
 _QUALITY_CURVES: dict[str, Check] = {"quality_curves_": storage.values_of(storage.curve)}
 
-#: What a fit to few labels leaves beside that.
-_PREDICTOR: dict[str, Check] = {
-    "_data": instance(LabelReader),
-    "kept_baseline_": storage.flag,
-    "baseline_share_": storage.number(),
-    "n_components_": storage.integer(1),
-    "transduction_": is_targets,
-}
-
 #: Number of timepoints of each training series, of models that draw series of unequal lengths.
 LENGTHS: dict[str, Check] = {"lengths_": storage.array("i8", None)}
 
@@ -76,8 +64,8 @@ _REACH = 16
 
 def storable(*, optional: Mapping[str, Check] | None = None, **fields: Check):
     """Class decorator of autoencoders; ``fields`` are fitted attributes beside those that all have."""
-    fields = {"_data": _same_class(RowPreprocessor), "reconstruction_err_": storage.number(finite=False), **fields}
-    return _storable(_check_autoencoder_params, _check_autoencoder, fields, optional or {})
+    fields = {"_data": _rows_or_table, "reconstruction_err_": storage.number(finite=False), **fields}
+    return storable_kind(_check_autoencoder_params, _check_autoencoder, fields, optional or {})
 
 
 def storable_sampler(
@@ -97,37 +85,26 @@ def storable_sampler(
         if check is not None:
             check(plain)
 
-    fields = {"_data": _same_class(data), **_SAMPLER, **fields}
-    return _storable(_check_sampler_params, check_fitted, fields, {**_QUALITY_CURVES, **(optional or {})})
+    fields = {"_data": same_class(data), **_SAMPLER, **fields}
+    return storable_kind(_check_sampler_params, check_fitted, fields, {**_QUALITY_CURVES, **(optional or {})})
 
 
-def storable_predictor(*, optional: Mapping[str, Check] | None = None, **fields: Check):
-    """Class decorator of models of few labels; ``fields`` are fitted attributes beside those that all have."""
-    return _storable(_check_predictor_params, _check_predictor, {**_PREDICTOR, **fields}, optional or {})
-
-
-def storable_recommender(data: type):
-    """Class decorator of recommenders whose rows are read by an object of this class."""
-    fields = {
-        "_data": _same_class(data),
-        "blend_": storage.number(),
-        "l2_": storage.or_none(storage.number()),
-        "linear_weights_": storage.or_none(storage.array("f4", None, None)),
-        "item_popularity_": storage.array("f8", None, low=0),
-    }
-    return _storable(_check_params, _check_recommender, fields, {})
-
-
-def _storable(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
+def storable_kind(check_params: Any, check_fitted: Any, fields: Mapping[str, Check], optional: Mapping[str, Check]):
     def decorate(kind: Any) -> Any:
-        kind = by_params(check=check_params, reduce=_without_choices)(kind)
-        own = {"_parameters": _same_class(kind), **_FITTED, **fields, **optional}
+        kind = by_params(check=check_params, reduce=without_choices)(kind)
+        own = {"_parameters": same_class(kind), **FITTED, **fields, **optional}
         return by_state(own, optional=(*COMMON_OPTIONAL, *optional), check=check_fitted)(kind)
 
     return decorate
 
 
-def _same_class(kind: type) -> Check:
+def _rows_or_table(value: Any, where: str) -> None:
+    """What reads rows of an autoencoder."""
+    if type(value) not in (RowPreprocessor, OutcomeRows):
+        raise ValueError(f"{where} must be a RowPreprocessor or OutcomeRows, got {short(value)}.")
+
+
+def same_class(kind: type) -> Check:
     def check(value: Any, where: str) -> None:
         if type(value) is not kind:
             raise ValueError(f"{where} must be a {kind.__name__}, got {short(value)}.")
@@ -138,13 +115,15 @@ def _same_class(kind: type) -> Check:
 # -- parameters
 
 
-def _without_choices(plain: Plain) -> Plain:
+def without_choices(plain: Plain) -> Plain:
     """Parameters without what a file has no say in: how the net is compiled, and what is called in training."""
     if plain["callbacks"]:
         raise ValueError("callbacks cannot be stored without pickle; set them to None, or use joblib.")
     if isinstance(strategy := plain.get("sampling_strategy"), dict):
         numbers = {name: n.item() if isinstance(n, np.generic) else n for name, n in strategy.items()}
         plain = {**plain, "sampling_strategy": numbers}
+    if not isinstance(plain.get("init", "random"), str):
+        plain = {**plain, "init": "random"}
     return {**plain, "net_params": _numbers_for_optimizer(plain["net_params"])}
 
 
@@ -168,7 +147,7 @@ def _is_of_compiler(name: Any) -> bool:
     return isinstance(name, str) and (name == "compile" or name.startswith("compile__"))
 
 
-def _check_params(model: Any) -> None:
+def check_params(model: Any) -> None:
     """Refuse parameters out of range, those of objects inside included, that scikit-learn's validation lets pass."""
     called = type(model).__name__
     storage.text(f"auto|{_DEVICE}")(model.device, f"{called}.device")
@@ -179,11 +158,11 @@ def _check_params(model: Any) -> None:
 def _architectures(model: Any) -> dict[str, Any]:
     """The architectures that a model has as parameters; ``"auto"`` is none."""
     found = {name: getattr(model, name, "auto") for name in ("architecture", "critic")}
-    return {name: value for name, value in found.items() if not isinstance(value, str)}
+    return {name: value for name, value in found.items() if value is not None and not isinstance(value, str)}
 
 
 def _check_autoencoder_params(model: Any) -> None:
-    _check_params(model)
+    check_params(model)
     called = type(model).__name__
     if not isinstance(model.likelihood, str):
         instance(Likelihood)(model.likelihood, f"{called}.likelihood")
@@ -196,7 +175,7 @@ def _check_autoencoder_params(model: Any) -> None:
 
 
 def _check_sampler_params(model: Any) -> None:
-    _check_params(model)
+    check_params(model)
     strategy, where = getattr(model, "sampling_strategy", "auto"), f"{type(model).__name__}.sampling_strategy"
     if isinstance(strategy, dict):
         storage.values_of(storage.integer())(strategy, where)
@@ -204,40 +183,6 @@ def _check_sampler_params(model: Any) -> None:
         raise ValueError(f"{where} cannot be stored without pickle if it is a function; use joblib.")
     elif not isinstance(strategy, str):
         storage.number()(strategy, where)
-
-
-def _check_predictor_params(model: Any) -> None:
-    _check_params(model)
-    called = type(model).__name__
-    if callable(getattr(model, "augment", None)):
-        raise ValueError(f"{called}.augment cannot be stored without pickle if it is a function; use joblib.")
-    if not isinstance(getattr(model, "likelihood", "gaussian"), str):
-        instance(Likelihood)(model.likelihood, f"{called}.likelihood")
-    if isinstance(inner := getattr(model, "autoencoder", None), FrozenEstimator):
-        _check_frozen(inner.estimator, f"{called}.autoencoder")
-
-
-def _check_frozen(model: Any, where: str) -> None:
-    if not isinstance(model, BaseAutoencoder) or not storage.is_registered(model) or not hasattr(model, "net_"):
-        raise ValueError(f"{where} must hold a fitted autoencoder, got {short(model)}.")
-
-
-def _check_frozen_plain(plain: Plain) -> Plain:
-    storage.check_names(plain, "FrozenEstimator", required=("estimator",))
-    _check_frozen(plain["estimator"], "FrozenEstimator.estimator")
-    return plain
-
-
-storage.register(
-    FrozenEstimator,
-    "params",
-    storage.Form(
-        lambda frozen: {"estimator": frozen.estimator},
-        _check_frozen_plain,
-        lambda plain: FrozenEstimator(plain["estimator"]),
-        holds_fitted=True,
-    ),
-)
 
 
 def _check_architecture(architecture: Any, where: str) -> None:
@@ -254,19 +199,21 @@ def _check_architecture(architecture: Any, where: str) -> None:
 def _check_fitted(kind: type, plain: Plain, n_components: int, likelihood: Likelihood) -> None:
     """Refuse values that are right one by one, but not together; nothing may be built of them before."""
     check_rows(kind.__name__, plain)
-    _check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], n_components)
-    _check_data(plain["_parameters"], plain["_data"], plain, likelihood)
-    _check_curves(kind.__name__, plain)
+    check_sizes(plain["_parameters"], plain["_weights"], plain["input_shape_"], n_components)
+    check_data(plain["_parameters"], plain["_data"], plain, likelihood)
+    check_curves(kind.__name__, plain)
 
 
-def _check_curves(called: str, plain: Plain) -> None:
+def check_curves(called: str, plain: Plain) -> None:
     """Refuse curves of another length than the number of epochs."""
     if any(len(curve) != plain["n_iter_"] for curve in (plain["loss_curve_"], *plain["loss_curves_"].values())):
         raise ValueError(f"{called}: loss_curve_ and loss_curves_ must have n_iter_={plain['n_iter_']} entries.")
 
 
 def _check_autoencoder(kind: type, plain: Plain) -> None:
-    n_components = plain["_parameters"].n_components
+    n_components = plain.get("n_components_", asked := plain["_parameters"].n_components)
+    if isinstance(asked, int) and asked != n_components:
+        raise ValueError(f"n_components_ is {n_components}, but n_components={asked} in the fit.")
     _check_fitted(kind, plain, n_components, likelihood_of(plain["_parameters"]))
     for prior in (plain.get("prior_"), getattr(plain["_parameters"], "prior", None)):
         if isinstance(prior, PRIORS) and prior.n_components not in (None, n_components):
@@ -286,49 +233,6 @@ def _check_sampler(kind: type, plain: Plain) -> None:
         raise ValueError(f"_data has values={plain['_data'].values!r}, but it was {parameters.values!r} in the fit.")
 
 
-def _check_predictor(kind: type, plain: Plain) -> None:
-    parameters, data = plain["_parameters"], plain["_data"]
-    model: Any = getattr(parameters, "autoencoder", parameters)
-    model = getattr(model, "estimator", model)
-    check_rows(kind.__name__, plain)
-    _check_sizes(model, plain["_weights"], plain["input_shape_"], plain["n_components_"])
-    _check_data(model, data.rows, plain, likelihood_of(model))
-    if plain["n_components_"] != model.n_components:
-        raise ValueError(f"n_components_ is {plain['n_components_']}, but {model.n_components} in the fit.")
-    if data.is_class != issubclass(kind, ClassifierMixin):
-        raise ValueError(f"{kind.__name__}._data must be for {'values' if data.is_class else 'classes'}.")
-    found, classes = plain["transduction_"], data.kind.get("classes")
-    if classes is not None:
-        wanted = plain["classes_"]
-        if wanted.dtype != classes.dtype or not np.array_equal(wanted, classes):
-            raise ValueError(f"{kind.__name__}.classes_ must be the classes of _data.")
-        if found.dtype.kind != classes.dtype.kind or len(np.setdiff1d(found, classes)):
-            raise ValueError(f"{kind.__name__}.transduction_ must hold classes of classes_ alone.")
-    _check_curves(kind.__name__, plain)
-
-
-def _check_recommender(kind: type, plain: Plain) -> None:
-    """Refuse a linear model, popularities and a share that do not go with the items and the parameters."""
-    called, n_items, parameters = kind.__name__, plain["n_features_in_"], plain["_parameters"]
-    check_rows(called, plain)
-    _check_sizes(parameters, plain["_weights"], plain["input_shape_"], parameters.n_components)
-    _check_curves(called, plain)
-    data, weights = plain["_data"], plain["linear_weights_"]
-    if (data.n_items, data.threshold) != (n_items, parameters.threshold):
-        raise ValueError(f"{called}._data is for {data.n_items} items and threshold={data.threshold} in another fit.")
-    if len(plain["item_popularity_"]) != n_items:
-        raise ValueError(f"{called}.item_popularity_ must have {n_items} entries.")
-    if weights is not None and weights.shape != (n_items, n_items):
-        raise ValueError(f"{called}.linear_weights_ must have the shape {(n_items, n_items)}, got {weights.shape}.")
-    share = plain["blend_"]
-    if not 0 <= share <= 1 or (weights is None and share != 1):
-        raise ValueError(f"{called}.blend_ must be from 0 to 1, and 1 without linear_weights_, got {share:g}.")
-    if parameters.blend != "auto" and share != parameters.blend:
-        raise ValueError(f"{called}.blend_ is {share:g}, but blend={parameters.blend} in the fit.")
-    if (weights is None) != (plain["l2_"] is None):
-        raise ValueError(f"{called}.l2_ must be None where linear_weights_ is, and only there.")
-
-
 def check_rows(called: str, plain: Plain) -> None:
     """Refuse a shape of rows, and names of features, that do not go with their number."""
     n_features = plain["n_features_in_"]
@@ -339,7 +243,7 @@ def check_rows(called: str, plain: Plain) -> None:
         raise ValueError(f"{called}.feature_names_in_ has {len(names)} names, but n_features_in_ is {n_features}.")
 
 
-def _check_sizes(
+def check_sizes(
     parameters: Any, weights: Mapping[str, np.ndarray], row_shape: tuple[int, ...], n_components: int
 ) -> None:
     """Refuse networks of more layers than there are arrays of weights, and codes longer than these can make."""
@@ -357,13 +261,22 @@ def _check_sizes(
                 )
 
 
-def _check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
+def _check_of_table(parameters: Any, data: Any) -> None:
+    """Refuse a table in a model whose parameters ask for another likelihood than that of tables."""
+    wanted = getattr(parameters, "likelihood", None)
+    if wanted != "auto" or data.draws_missing:
+        raise ValueError(f"_data is for a table, but likelihood={wanted!r:.60} in the fit.")
+
+
+def check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
     """Refuse what reads rows if it is not that of the parameters of the fit."""
     if data.shape != plain["input_shape_"]:
         raise ValueError(f"_data is for rows of shape {data.shape}, but input_shape_ is {plain['input_shape_']}.")
     architecture = as_architecture(parameters.architecture)
     found = data.likelihood
-    if type(found) is not type(likelihood):
+    if data.is_table:
+        _check_of_table(parameters, data)
+    elif type(found) is not type(likelihood):
         wanted = getattr(parameters, "likelihood", likelihood)
         raise ValueError(f"_data is for {found!r:.60}, but likelihood={wanted!r:.60} in the fit.")
     found.check_fitted(data.n_features)

@@ -67,6 +67,16 @@ class Pairs(Rows):
         return type(self)(self.data.cpu(), self.target.cpu(), self.index.cpu())
 
 
+def batch_sizes(n_rows: int, batch_size: int) -> list[int]:
+    """Sizes of the batches of so many rows. One row has no batch statistics, so a last one joins the batch before."""
+    sizes = [batch_size] * (n_rows // batch_size)
+    if tail := n_rows - sum(sizes):
+        sizes.append(tail)
+    if tail == 1 and len(sizes) > 1:
+        sizes[-2:] = [batch_size + 1]
+    return sizes
+
+
 class WholeBatches:
     """Batches of a dataset, each gathered in one step; with a generator, the order is shuffled."""
 
@@ -81,10 +91,5 @@ class WholeBatches:
         order = self.rows.index
         if self.generator is not None:
             order = order[torch.randperm(len(order), generator=self.generator).to(order.device)]
-        sizes = [self.batch_size] * (len(order) // self.batch_size)
-        if tail := len(order) - sum(sizes):
-            sizes.append(tail)
-        if tail == 1 and len(sizes) > 1:  # one row has no batch statistics, so it joins the batch before
-            sizes[-2:] = [self.batch_size + 1]
-        for chosen in order.split(sizes):
+        for chosen in order.split(batch_sizes(len(order), self.batch_size)):
             yield self.rows.gather(chosen)

@@ -398,3 +398,12 @@ def frame_of(columns: list[Any], names: list[Any], library: str) -> Any:
     made = pd.concat(columns, axis=1)
     made.columns = pd.Index(names)
     return made
+
+
+def with_columns(frame: Any, columns: dict[str, np.ndarray]) -> Any:
+    """A data frame with further columns after its own."""
+    if library_of(frame) == "polars":
+        import polars as pl
+
+        return frame.with_columns([pl.Series(name, values) for name, values in columns.items()])
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)

@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from sk_autoenc.data.dataset import Rows
-from sk_autoenc.data.scaling import Scaling, fit_scaling, fit_series_scaling
+from sk_autoenc.data.scaling import Scaling, fit_scaling, fit_series_scaling, fit_sparse_scaling
+from sk_autoenc.data.sparse import Scaled, SparseBlock, SparseRows
 from sk_autoenc.storage import Check, by_state, flag, instance, or_none, short, text
 from sk_autoenc.storage import shape as is_shape
 
@@ -68,6 +70,9 @@ class RowPreprocessor:
         Centre and scale; None before :meth:`fit`, or if no column is scaled.
     """
 
+    #: Whether rows come from a table, whose cells may be missing and whose types rows get back.
+    is_table = False
+
     def __init__(
         self,
         likelihood: Any,
@@ -109,7 +114,9 @@ class RowPreprocessor:
 
     def fit(self, X: np.ndarray, chosen: np.ndarray, y: Any = None) -> Self:
         """Take centre and scale from the chosen rows; targets are for those who read them."""
-        if self.series_shape is not None and self.is_scaled.any():
+        if issparse(X):
+            self.scaling = fit_sparse_scaling(X, chosen) if self.all_scaled else None
+        elif self.series_shape is not None and self.is_scaled.any():
             self.scaling = fit_series_scaling(X, chosen, self.series_shape[0], by_channel=self.by_feature)
         elif self.all_scaled:
             self.scaling = fit_scaling(X, chosen, by_feature=self.by_feature)
@@ -122,6 +129,12 @@ class RowPreprocessor:
 
     def dataset(self, X: np.ndarray, device: str, y: Any = None) -> Rows:
         """All rows as the network reads them, as a dataset on the device; with targets, if these are read."""
+        if issparse(X):
+            block = SparseBlock.of(X).to(device)
+            if self.scaling is None:
+                return SparseRows(block)
+            center = torch.from_numpy(self.scaling.center.astype(X.dtype))
+            return SparseRows(block, read=Scaled(center, self.shared_scale))
         return Rows(torch.from_numpy(self.to_network(X)).to(device))
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
@@ -131,8 +144,9 @@ class RowPreprocessor:
             self.prepare(X[start : start + _BLOCK], out[start : start + _BLOCK])
         return out
 
-    def prepare(self, block: np.ndarray, out: np.ndarray) -> None:
-        """Write one block as the network reads it."""
+    def prepare(self, block: Any, out: np.ndarray) -> None:
+        """Write one block as the network reads it; a sparse block becomes dense here."""
+        block = block.toarray() if issparse(block) else block
         if self.scaling is None:
             np.copyto(out, block, casting="same_kind")
         else:
@@ -159,6 +173,8 @@ class RowPreprocessor:
 
     def n_scaled(self, X: np.ndarray) -> np.ndarray:
         """Number of scaled cells of each row that are not missing."""
+        if issparse(X):
+            return np.full(X.shape[0], self.is_scaled.sum())
         return (~np.isnan(X[:, self.is_scaled])).sum(axis=1)
 
     @property

@@ -5,6 +5,8 @@ function                    centre of each feature                 scale
 ==========================  =====================================  =====================================================
 ``fit_scaling``             mean                                   one for all: root of the mean variance
 ... with ``by_feature``     mean                                   standard deviation of each
+``fit_sparse_scaling``      mean                                   one for all, as ``fit_scaling``
+``fit_channel_scaling``     mean of its channel                    one for all
 ``fit_series_scaling``      mean of its channel, without NaN       one for all, or standard deviation of its channel
 ``fit_robust_scaling``      mean of values clipped to most others  standard deviation of the same values
 ==========================  =====================================  =====================================================
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from sk_autoenc.storage import array, by_state
 
@@ -100,6 +103,21 @@ def fit_scaling(X: np.ndarray, chosen: np.ndarray, *, by_feature: bool = False) 
     variance = sum(np.square(X[block] - guess).sum(axis=0) for block in blocks) / len(chosen) - shift**2
     variance = _above_rounding(variance, guess, X.dtype)
     return Scaling(guess + shift, _one_scale_or_each(variance, each=by_feature))
+
+
+def fit_sparse_scaling(X: Any, chosen: np.ndarray) -> Scaling:
+    """The same for a sparse matrix, with one scale for all features; cells without an entry are zeros."""
+    mean, variance = mean_variance_axis(X[chosen].astype(np.float64), axis=0)
+    return Scaling(mean, _one_scale_or_each(_above_rounding(variance, mean, X.dtype), each=False))
+
+
+def fit_channel_scaling(X: np.ndarray, chosen: np.ndarray, channels: np.ndarray) -> Scaling:
+    """A centre for each channel and one scale for all; ``channels`` is that of each feature."""
+    by_feature = fit_scaling(X, chosen).center
+    center = (np.bincount(channels, weights=by_feature) / np.bincount(channels))[channels]
+    blocks = [chosen[block] for block in gen_batches(len(chosen), _BLOCK)]
+    variance = np.asarray(sum(np.square(X[block] - center).sum(axis=0) for block in blocks) / len(chosen))
+    return Scaling(center, _one_scale_or_each(_above_rounding(variance, center, X.dtype), each=False))
 
 
 def fit_series_scaling(X: np.ndarray, chosen: np.ndarray, n_channels: int, *, by_channel: bool = False) -> Scaling:

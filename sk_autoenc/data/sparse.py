@@ -1,15 +1,18 @@
 """Rows of a sparse matrix as a dataset: a batch is the largest part that is ever dense."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import gen_batches
 from torch import Tensor
 
 from sk_autoenc.data.dataset import Batch, Rows
+
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,36 @@ class SparseRows(Rows):
 
     def cpu(self) -> Self:
         return type(self)(self.data.cpu(), self.index.cpu(), self.read)
+
+    def csr(self) -> sparse.csr_array:
+        """The rows of this dataset as they were given, before ``read``."""
+        block = self.data.take(self.index).cpu()
+        parts = (block.values.numpy(), block.columns.numpy(), block.offsets.numpy())
+        return sparse.csr_array(parts, shape=block.shape)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Reads a batch as dense rows, centred and divided by one scale, as ``Scaling`` does; the matrix stays sparse.
+
+    It computes in the dtype of ``center``, and gives float32.
+    """
+
+    center: Tensor
+    scale: float
+
+    def __call__(self, block: SparseBlock) -> Tensor:
+        center = self.center.to(block.device)
+        return ((block.dense().to(center.dtype) - center) * (1 / self.scale)).float()
+
+
+def dense_blocks(X: Any) -> Iterator[np.ndarray]:
+    """The rows of a matrix, some at a time, as arrays; an array is one block."""
+    if not sparse.issparse(X):
+        yield X
+        return
+    for block in gen_batches(X.shape[0], _ROWS_AT_ONCE):
+        yield X[block].toarray()
 
 
 def entries(block: SparseBlock) -> SparseBlock:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.data.columns import LEVELS, NUMBERS, Column, fit_column
 from sk_autoenc.data.frames import cells_of, frame_of, library_of, names_of
-from sk_autoenc.storage import by_params, by_state, short
+from sk_autoenc.storage import by_state, integer, short, text
 
 
 def _is_columns(value: Any, where: str) -> None:
@@ -20,8 +20,19 @@ def _is_columns(value: Any, where: str) -> None:
         raise ValueError(f"{where} must be a list of columns, got {short(value)}.")
 
 
-@by_state({"columns_": _is_columns})
-@by_params(check=lambda table: table._declared())
+def _is_declared(value: Any, where: str) -> None:
+    if not isinstance(value, dict) and value != "auto":
+        raise ValueError(f"{where} must be 'auto' or kinds of columns by their names, got {short(value)}.")
+
+
+@by_state(
+    {
+        "columns": _is_declared,
+        "unseen": text("error|missing"),
+        "min_count": integer(1),
+        "columns_": _is_columns,
+    }
+)
 class Table(BaseEstimator):
     """Rows of a data frame as floats, NaN where a cell is missing, and such floats as a data frame of the same types.
 

@@ -26,12 +26,26 @@ def refuse_sparse(X: Any, owner: str) -> None:
 
 def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     """Flat rows, and the shape of a row if ``X`` has more than two axes, else None."""
+    _refuse_dates(X)
     if isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) > 1:
         X = np.asarray(X)  # a list of images or series
     if getattr(X, "ndim", 2) <= 2:
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def _refuse_dates(X: Any) -> None:
+    """Refuse dates and times, which would be read as numbers of nanoseconds, by the names of their columns."""
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):  # pandas and polars
+        kinds = [getattr(kind, "kind", "M" if getattr(kind, "is_temporal", bool)() else "") for kind in X.dtypes]
+        if dates := [name for name, kind in zip(X.columns, kinds, strict=True) if kind in ("m", "M")]:
+            raise ValueError(
+                f"X must hold numbers, got dates or times in {', '.join(map(repr, dates[:5]))}"
+                f"{' and others' if len(dates) > 5 else ''}; turn them into numbers, such as days since the first one."
+            )
+    elif getattr(getattr(X, "dtype", None), "kind", "") in ("m", "M"):
+        raise ValueError(f"X must hold numbers, got dates or times of dtype {X.dtype}; turn them into numbers.")
 
 
 def check_range(X: np.ndarray, name: str) -> None:

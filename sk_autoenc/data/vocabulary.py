@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import Interval, fit_context
+from sk_autoenc.data.subwords import Cutter, learn_pieces, words_of
 from sk_autoenc.storage import MOST_CELLS, by_params, by_state, integer, output_config, strings
 
 
@@ -31,8 +32,9 @@ def _check_tokens(kind: type, plain: dict[str, Any]) -> None:
 class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn strings into rows of token numbers, with NaN after their ends, and such rows into strings.
 
-    ``Recurrent(unequal_lengths=True)`` reads such rows with ``likelihood="categorical"``. By default a token is a
-    character.
+    ``Recurrent(unequal_lengths=True)`` reads such rows with ``likelihood="categorical"``, and
+    :class:`SequenceTranslator` uses vocabularies. By default a token is a character. With ``subwords`` it is a frequent
+    word or a piece of one.
 
     Parameters
     ----------
@@ -48,18 +50,27 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     unknown : str or None, default=None
         Token with number 0, which replaces every token that is not in the vocabulary. None refuses such tokens. In a
         search set it, because a training fold may lack tokens of a test fold.
+    subwords : int or None, default=None
+        Largest number of tokens of a byte-pair encoding [1]_: what ``token_pattern`` matches, such as characters, and
+        the pieces that frequent neighbours within words are joined to. Then ``separator`` must be ``""``, and every
+        string that the pattern covers comes back exactly. None joins nothing.
 
     Attributes
     ----------
     tokens_ : ndarray of shape (n_tokens,)
-        The tokens by their numbers: strings, with dtype object.
+        The tokens by their numbers: strings, with dtype object. Pieces come last, in the order of joining.
     max_length_ : int
         Number of columns of a row.
 
     See Also
     --------
     Recurrent : The architecture that reads such rows.
+    SequenceTranslator : Learns to turn one string into another.
     sklearn.feature_extraction.text.CountVectorizer : Counts of tokens, without their order.
+
+    References
+    ----------
+    .. [1] Sennrich, Haddow, Birch (2016). Neural machine translation of rare words with subword units. ACL.
 
     Examples
     --------
@@ -76,6 +87,12 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     >>> Vocabulary(r"\\[[^]]*\\]|Br|Cl|.").fit(["ClC[nH]"]).tokens_.tolist()
     ['C', 'Cl', '[nH]']
+
+    Pieces of words:
+
+    >>> vocabulary = Vocabulary(subwords=8).fit(["low lower", "new newer"])
+    >>> vocabulary.tokenize(["lower new"])
+    [['l', 'o', 'w', 'er', ' ', 'n', 'e', 'w']]
     """
 
     _parameter_constraints: dict = {
@@ -84,6 +101,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         "min_count": [Interval(Integral, 1, None, closed="left")],
         "max_length": [Interval(Integral, 1, None, closed="left"), None],
         "unknown": [str, None],
+        "subwords": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
@@ -94,12 +112,14 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         min_count: int = 1,
         max_length: int | None = None,
         unknown: str | None = None,
+        subwords: int | None = None,
     ):
         self.token_pattern = token_pattern
         self.separator = separator
         self.min_count = min_count
         self.max_length = max_length
         self.unknown = unknown
+        self.subwords = subwords
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -125,11 +145,39 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"X must have a token that token_pattern={self.token_pattern!r} matches min_count={self.min_count} "
                 "times or more, got none."
             )
+        if self.subwords is not None:
+            if self.separator:
+                raise ValueError(f"separator must be '' with subwords={self.subwords}, got {self.separator!r}.")
+            words = [words_of(string, units) for string, units in zip(X, cut, strict=True)]
+            counted = Counter(word for of_string in words for word in of_string)
+            most, least = self.subwords - (self.unknown is not None), max(2, self.min_count)
+            known = learn_pieces(counted, known, most, min_count=least, without=self.unknown)
+            cut = list(map(Cutter(known), words))
         max_length = max(map(len, cut)) if self.max_length is None else self.max_length
         self._check_lengths(cut, max_length)
         self.tokens_ = np.array(known if self.unknown is None else [self.unknown, *known], dtype=object)
         self.max_length_ = max_length
         return self
+
+    def tokenize(self, X):
+        """Cut strings into tokens, of any number and also such as are not in the vocabulary.
+
+        Parameters
+        ----------
+        X : array-like of str of shape (n_samples,)
+            Strings.
+
+        Returns
+        -------
+        list of list of str
+            The tokens of each string.
+        """
+        check_is_fitted(self)
+        cut = self._cut(X)
+        if self.subwords is None:
+            return cut
+        cutter = Cutter(self.tokens_[self.unknown is not None :].tolist())
+        return [cutter(words_of(string, units)) for string, units in zip(X, cut, strict=True)]
 
     def transform(self, X):
         """Turn strings into rows of token numbers.
@@ -146,7 +194,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         numbers = {token: number for number, token in enumerate(self.tokens_.tolist())}
-        cut = self._cut(X)
+        cut = self.tokenize(X)
         rows = np.full((len(cut), self.max_length_), np.nan, dtype=np.float32)
         self._check_lengths(cut, self.max_length_)
         for row, tokens in zip(rows, cut, strict=True):
@@ -173,7 +221,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return np.array([self._string(np.asarray(row, dtype=float)) for row in rows], dtype=object)
 
     def _cut(self, X) -> list[list[str]]:
-        """The tokens of every string."""
+        """What ``token_pattern`` matches in every string."""
         if isinstance(X, str) or np.ndim(X) != 1 or len(X) == 0:
             what = repr(X)[:60] if np.ndim(X) < 2 else f"shape {np.shape(X)}; pass the column itself"
             raise ValueError(f"X must be strings in one dimension, got {what}.")
@@ -181,7 +229,18 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             if not isinstance(string, str):
                 raise ValueError(f"X must hold strings, got {string!r:.60}.")
         pattern = self._pattern()
-        return [[match.group() for match in pattern.finditer(string)] for string in X]
+        # Without groups findall gives whole matches, and is faster.
+        find = (
+            pattern.findall if pattern.groups == 0 else lambda string: [it.group() for it in pattern.finditer(string)]
+        )
+        cut = [find(string) for string in X]
+        for string, tokens in zip(X, cut, strict=True):
+            if "" in tokens:
+                raise ValueError(
+                    f"token_pattern must match one character or more, got {self.token_pattern!r:.60}, which matches "
+                    f"nothing at a place of {string!r:.60}."
+                )
+        return cut
 
     def _pattern(self) -> re.Pattern[str]:
         """What a token matches."""

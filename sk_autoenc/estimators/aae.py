@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import MLP, Architecture, as_architecture
+from sk_autoenc.architectures import MLP, Architecture, checked_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
 from sk_autoenc.base.stored import LENGTHS, PRIORS, storable
@@ -132,8 +132,10 @@ class AAETransformer(GenerativeAutoencoder):
     architecture : sequence of int or architecture object, default=(128, 64)
         Encoder and decoder; widths of the encoder's hidden layers are short for :class:`MLP` with these.
         :class:`Convolutional` is for images and series, :class:`Recurrent` for series.
-    likelihood : str or Likelihood, default="gaussian"
-        How rows with one code are distributed: a name or an object of the likelihoods. ``"gaussian"`` is short for
+    likelihood : str or Likelihood, default="auto"
+        How rows with one code are distributed: a name or an object of the likelihoods. ``"auto"`` is ``"gaussian"`` for
+        arrays; a data frame of other columns than numbers, or with missing cells, has a likelihood for each column, and
+        rows come back with its types. ``"gaussian"`` is short for
         ``Gaussian("shared")`` here, because with a variance for each row a network with deterministic codes overfits.
     critic : sequence of int or MLP, default=(128, 64)
         Hidden layers of the critic; widths are short for an :class:`MLP` with ``activation="leaky_relu"``, whose
@@ -245,7 +247,7 @@ class AAETransformer(GenerativeAutoencoder):
         **GenerativeAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), Likelihood],
         "critic": ["array-like", MLP],
         "critic_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "n_critic": [Interval(Integral, 1, None, closed="left")],
@@ -263,7 +265,7 @@ class AAETransformer(GenerativeAutoencoder):
         n_components=2,
         *,
         architecture=(128, 64),
-        likelihood="gaussian",
+        likelihood="auto",
         critic=(128, 64),
         critic_learning_rate=None,
         n_critic=5,
@@ -336,16 +338,12 @@ class AAETransformer(GenerativeAutoencoder):
         )
 
     def _likelihood_for(self, architecture: Architecture) -> Likelihood:
-        if self.likelihood == "gaussian":
+        if self._likelihood_name == "gaussian":
             return Gaussian("shared", correlated=False)
         return super()._likelihood_for(architecture)
 
     def _critic_architecture(self) -> Architecture:
-        critic = as_architecture(self.critic, activation="leaky_relu")
-        try:
-            critic.check()
-        except ValueError as error:
-            raise ValueError(f"critic: {error}") from None
+        critic = checked_architecture(self.critic, "critic", activation="leaky_relu")
         if critic.code_activation != "identity":
             raise ValueError(
                 "critic: code_activation must be 'identity', because log-odds are unbounded, got "

@@ -12,7 +12,7 @@ from sk_autoenc._compat import Interval
 from sk_autoenc.architectures import Architecture, as_architecture
 from sk_autoenc.base.class_generator import GenerativeClassifier, Resolved
 from sk_autoenc.base.estimator import FitRequest
-from sk_autoenc.base.stored import storable_predictor
+from sk_autoenc.base.stored_targets import storable_few_labels
 from sk_autoenc.data.conditions import is_targets
 from sk_autoenc.nn.class_codes import ClassAdversarialAutoencoder
 from sk_autoenc.storage import array
@@ -68,7 +68,7 @@ def critics_loss(
     return (F.softplus(-real) + F.softplus(made)).sum(0).mean()
 
 
-@storable_predictor(classes_=is_targets, class_prior_=array("f8", None, above=0))
+@storable_few_labels(classes_=is_targets, class_prior_=array("f8", None, above=0))
 class AAEClassifier(GenerativeClassifier):
     r"""Classify rows of which few have labels by an autoencoder that divides them into class and code, and draw rows.
 
@@ -140,7 +140,7 @@ class AAEClassifier(GenerativeClassifier):
         How often ``sample`` draws each class: as often as it is among the labels, each counted once more.
     transduction_ : ndarray of shape (n_samples,)
         Class of each training row: that of ``y``, or the predicted one.
-    kept_baseline_ : bool
+    is_baseline_ : bool
         Whether the baseline predicts.
     baseline_share_ : float
         Share of the graph in the baseline: 1 is the graph, 0 the linear model.

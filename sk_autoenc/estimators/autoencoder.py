@@ -1,30 +1,33 @@
 """The deterministic autoencoder: plain, denoising, sparse, contractive, and all combinations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
-from sk_autoenc.architectures import Architecture, as_architecture
+from sk_autoenc.architectures import Architecture, checked_architecture
 from sk_autoenc.base.autoencoder import make_standardize
-from sk_autoenc.base.estimator import FitRequest
+from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.inpainting import InpaintingAutoencoder
 from sk_autoenc.base.stored import storable
-from sk_autoenc.data.dataset import Batch, Rows
+from sk_autoenc.data.dataset import Batch, Rows, WholeBatches
 from sk_autoenc.data.preprocessing import RowPreprocessor
+from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.linear import summarize
-from sk_autoenc.initialization.pca import PCAStart
+from sk_autoenc.initialization.pca import PCAStart, n_components_for, whitening_of
 from sk_autoenc.initialization.start import MeanStart, Start
 from sk_autoenc.likelihoods import LIKELIHOODS, Likelihood
 from sk_autoenc.losses import kl_sparsity, l1_sparsity
-from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput
+from sk_autoenc.nn.autoencoder import Autoencoder, AutoencoderOutput, Whitening
 from sk_autoenc.nn.corruption import NOISE_KINDS, OF_IMAGES, Corruption
-from sk_autoenc.storage import flag
+from sk_autoenc.storage import flag, integer
+from sk_autoenc.training.inference import LARGE_BLOCK
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.run import Result
 from sk_autoenc.training.selection import ROOT_LOSS, RowLosses
@@ -76,7 +79,7 @@ class CorruptedStart(Start):
         self.start.resume(module)
 
 
-@storable(linear_=flag)
+@storable(linear_=flag, n_components_=integer(1))
 class AutoencoderTransformer(InpaintingAutoencoder):
     r"""Reduce rows to a few numbers by a network that learns to reconstruct them.
 
@@ -93,19 +96,25 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     features and code units.
 
     Rows are first centred and divided by one scalar, the root of the features' mean variance. For likelihoods other
-    than the gaussian, only the encoder's input is. Codes are in units of the scaled rows. Sparse matrices are not
-    accepted.
+    than the gaussian, only the encoder's input is. Codes are in units of the scaled rows.
+
+    ``X`` may be a sparse matrix, such as those of ``TfidfVectorizer``, ``CountVectorizer`` and ``OneHotEncoder``.
+    Batches become dense, the matrix does not, also not to be centred. This is for fully connected networks.
 
     Parameters
     ----------
-    n_components : int, default=2
-        Length of the code; may exceed the number of features.
+    n_components : int, float or None, default=2
+        Length of the code; may exceed the number of features. As in PCA, None takes the smaller of the numbers of rows
+        and features. A share in (0, 1) takes the smallest number of principal components that explain this share of the
+        variance of held-out rows (of all rows where none are held out), for the gaussian likelihood.
     architecture : sequence of int or architecture object, default=(128, 64)
         Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` is for images and
         series, ``Recurrent(...)`` for series.
-    likelihood : {"gaussian", "bernoulli", "categorical", "poisson", "multinomial"} or Likelihood, default="gaussian"
-        What rows are: real values (squared error), values in [0, 1] (cross-entropy), numbered categories, counts, or
-        counts of a total.
+    likelihood : {"auto", "gaussian", "bernoulli", "categorical", ...} or Likelihood, default="auto"
+        What rows are: real values (squared error), values in [0, 1] (cross-entropy), numbered categories, counts
+        (``"poisson"``), or counts of a total (``"multinomial"``). ``"auto"`` is ``"gaussian"`` for arrays; a data frame
+        of other columns than numbers, or with missing cells, has a likelihood for each column, and rows come back with
+        its types.
     init : {"auto", "pca", "random"}, default="auto"
         Where training starts. ``"pca"``: at the PCA solution, with a linear path beside the network, and with PCA
         as the result if the network's gain on held-out rows is not significant. ``"random"``: a plain network.
@@ -122,6 +131,10 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         random. It is the training for :meth:`inpaint`. ``"warp"``: move the time points of each series, or columns and
         rows of each image, by a random curve, much as in [4]_. Codes then describe what happens rather than when. From
         about 0.05 on, time runs backwards here and there. The last two are for ``architecture=Convolutional(...)``.
+    whiten : bool, default=False
+        Whether codes are brought to mean 0 and covariance 1 over the training rows, after training, as PCA's are:
+        decorrelated, with the direction of most variance first. After ``partial_fit`` these are the rows of its last
+        call. For codes without penalty or activation.
     sparsity : float, default=0.0
         Weight of the sparsity penalty. Under an L1 penalty or ``contraction`` the columns of the decoder's weights
         have a norm of at most 1. Without this bound the code could shrink and the decoder grow. Even a tiny weight
@@ -133,8 +146,9 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     contraction : float, default=0.0
         Weight of the squared Frobenius norm of the encoder's Jacobian [3]_, estimated without bias along one
         random direction per row.
-    max_iter : int, default=75
-        Largest number of epochs.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs. ``"auto"`` is 75, or as many as 1500 steps make, if these are fewer: with
+        ``batch_size="auto"``, beyond 10 240 training rows.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.006
@@ -147,9 +161,10 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
     early_stopping : bool, default=True
         Whether rows are held out to find the epoch at which to stop, the one with the lowest mean root of their
-        losses. Below 600 rows, four folds are held out in turn, which costs four further fits, and the final network
-        is trained on all rows. Fewer than 40 rows are too few to evaluate a network: at default penalties and noise,
-        the result is then PCA.
+        losses. Below 600 rows, four folds are held out, each from a network of its own, and the final network is
+        trained on all rows, for one epoch if its gain over PCA is not significant. Networks of an ``MLP`` train side
+        by side, which takes about as long as two fits. Fewer than 40 rows are too few to evaluate a network: at
+        default penalties and noise, the result is then PCA.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=20
@@ -159,8 +174,9 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     warm_start : bool, default=False
         Whether ``fit`` continues the last fit, with its centre and scale, or starts again.
     callbacks : list of skorch callbacks or None, default=None
-        Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
-        are set by ``set_callbacks``, and see the epochs of the final network.)
+        Called by the net in training, those of the folds included, which then train one after the other; they are
+        copied first. (scikit-learn's callbacks are set by ``set_callbacks``, and see all epochs, but models only of
+        the final network.)
     net_params : dict or None, default=None
         ``compile``, ``compile__*`` and ``optimizer__*`` for the skorch net; anything else is refused.
     device : str, default="auto"
@@ -169,7 +185,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
     random_state : int, RandomState instance or None, default=None
         Seeds initialization, split, shuffling and noise. An integer gives the same result at every ``fit``.
     verbose : int, default=0
-        1 prints a line per epoch of the final network.
+        1 prints a line per epoch.
 
     Attributes
     ----------
@@ -184,8 +200,11 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         ``max_iter`` epochs of the folds' networks, each row's loss from the one that did not see it.
     loss_curves_ : dict of str to list of float
         ``loss_curve_`` by term: ``"reconstruction"``, ``"sparsity"``, ``"contraction"``, each with its weight.
+    n_components_ : int
+        Length of the code.
     linear_ : bool
-        Whether the result is PCA. The loss curves are then those of the network that was dropped.
+        Whether the result is PCA. The loss curves are then those of the network that was dropped; after folds, of its
+        one epoch.
     reconstruction_err_ : float
         Squared reconstruction error of a training row, summed over features, averaged over the rows.
     n_features_in_ : int
@@ -222,10 +241,16 @@ class AutoencoderTransformer(InpaintingAutoencoder):
 
     _parameter_constraints: dict = {
         **InpaintingAutoencoder._parameter_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+            None,
+        ],
+        "whiten": ["boolean"],
         "architecture": ["array-like", Architecture],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), Likelihood],
         "init": [StrOptions({"auto", "pca", "random"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "noise": [Interval(Real, 0, None, closed="left")],
         "noise_kind": [StrOptions(set(NOISE_KINDS))],
         "sparsity": [Interval(Real, 0, None, closed="left")],
@@ -233,19 +258,22 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         "contraction": [Interval(Real, 0, None, closed="left")],
     }
 
+    _most_epochs = 75
+
     def __init__(
         self,
         n_components=2,
         *,
         architecture=(128, 64),
-        likelihood="gaussian",
+        likelihood="auto",
         init="auto",
         noise=0.0,
         noise_kind="gaussian",
+        whiten=False,
         sparsity=0.0,
         sparsity_target=None,
         contraction=0.0,
-        max_iter=75,
+        max_iter="auto",
         batch_size="auto",
         learning_rate=0.006,
         learning_rate_schedule="cosine",
@@ -268,6 +296,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         self.init = init
         self.noise = noise
         self.noise_kind = noise_kind
+        self.whiten = whiten
         self.sparsity = sparsity
         self.sparsity_target = sparsity_target
         self.contraction = contraction
@@ -289,20 +318,21 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         self.verbose = verbose
 
     def _make_plan(self, request: FitRequest) -> Plan:
-        architecture = as_architecture(self.architecture)
-        architecture.check()
+        architecture = checked_architecture(self.architecture, "architecture")
         if self.sparsity_target is not None:
             self._check_code_activation(architecture)
             architecture.set_params(code_activation="sigmoid")
-        likelihood = self._likelihood_for(architecture)
+        likelihood = self._likelihood_of(request, architecture)
         is_linear = self._starts_linear(architecture, likelihood)
         self._check_combinations(architecture, likelihood)
-        architecture = architecture.bind(request.shape)
+        self._check_codes(architecture, likelihood)
+        architecture = bound_to_rows(architecture, request)
         data = self._preprocessor(request, architecture, likelihood)
         is_plain = not (self.noise or self.sparsity or self.contraction)
         splits = self._splits(request)
+        n_components = self._length_of_codes(request, splits)
         return Plan(
-            module=partial(self._make_module, architecture, data, linear_path=is_linear),
+            module=partial(self._make_module, architecture, data, n_components, linear_path=is_linear),
             objective=partial(
                 autoencoder_objective,
                 likelihood=data.likelihood,
@@ -318,12 +348,51 @@ class AutoencoderTransformer(InpaintingAutoencoder):
             keeps_start_unevaluated=is_plain and self.early_stopping and not request.is_chunk,
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
+            # The contractive penalty differentiates inside the module, where vmap cannot.
+            is_batchable=architecture.is_batchable and likelihood.is_batchable and not self.contraction,
+            attributes={"n_components_": n_components} if request.is_first else {},
             verbose=self.verbose,
         )
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         super()._describe(result, rows, whole=whole)
         self.linear_ = result.kept_start
+        if (whitening := self.net_.module_.whitening) is not None:
+            whitening.initialize(None)
+            blocks = WholeBatches(rows, LARGE_BLOCK)
+            with torch.inference_mode():
+                codes = torch.cat([self.net_.module_.encode(batch.x).cpu().double() for batch in blocks]).numpy()
+            whitening.set(*map(torch.from_numpy, whitening_of(codes)))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def _length_of_codes(self, request: FitRequest, splits: Sequence[Split]) -> int:
+        """``n_components`` as a number; that of the model, if it is there already."""
+        if isinstance(self.n_components, Integral):
+            return int(self.n_components)
+        if request.n_components is not None:
+            return request.n_components
+        assert request.X is not None
+        if self.n_components is not None and issparse(request.X):
+            raise ValueError(f"n_components={self.n_components} is a share of variance of dense rows; set a number.")
+        if self.n_components is None:
+            return min(request.X.shape)
+        return n_components_for(self.n_components, request.X, splits)
+
+    def _check_codes(self, architecture: Architecture, likelihood: Likelihood) -> None:
+        """Refuse a share of variance where rows have none, and whitening that would undo what is asked of codes."""
+        is_share = not (self.n_components is None or isinstance(self.n_components, Integral))
+        if is_share and (not likelihood.has_linear_model or architecture.unequal_lengths):
+            raise ValueError(
+                f"n_components={self.n_components} is a share of variance, for likelihood='gaussian' and rows of one "
+                f"length, got likelihood={self.likelihood!r} and architecture={architecture!r}; set a number."
+            )
+        if self.whiten and (self.sparsity or self.contraction or architecture.code_activation != "identity"):
+            raise ValueError(
+                "whiten=True would undo what sparsity, contraction and code_activation ask of codes; set whiten=False."
+            )
 
     @property
     def scorer_(self) -> Callable[[Tensor], Tensor]:
@@ -343,7 +412,7 @@ class AutoencoderTransformer(InpaintingAutoencoder):
         """Whether training starts at PCA; ``ValueError`` for ``init="pca"`` where it cannot."""
         reason = None
         if not likelihood.has_linear_model:
-            reason = f"likelihood={self.likelihood!r} (PCA is the linear autoencoder of the gaussian likelihood)"
+            reason = f"likelihood={self._likelihood_name!r} (PCA is the linear autoencoder of the gaussian likelihood)"
         elif architecture.unequal_lengths:
             reason = "unequal_lengths=True (PCA needs every cell of a row)"
         elif (activation := architecture.code_activation) != "identity":
@@ -387,20 +456,30 @@ class AutoencoderTransformer(InpaintingAutoencoder):
                 f"architecture={self.architecture!r}."
             )
 
-    def _make_module(self, architecture: Architecture, data: RowPreprocessor, *, linear_path: bool) -> Autoencoder:
+    def _make_module(
+        self, architecture: Architecture, data: RowPreprocessor, n_components: int, *, linear_path: bool
+    ) -> Autoencoder:
         n_inputs = data.likelihood.n_inputs(data.n_features)
         corruption = Corruption(self.noise_kind, self.noise, n_inputs, architecture.layout) if self.noise else None
         coders = architecture.make_coders(
             data.likelihood,
             data.n_features,
-            self.n_components,
-            n_encoded=self.n_components,
+            n_components,
+            n_encoded=n_components,
             noise=False,
             linear_path=linear_path,
             bounded=self.contraction > 0 or (self.sparsity > 0 and self.sparsity_target is None),
         )
         standardize, contractive = make_standardize(data), self.contraction > 0
-        return Autoencoder(**coders, standardize=standardize, corruption=corruption, contractive=contractive)
+        whitening = Whitening(n_components) if self.whiten else None
+        return Autoencoder(
+            coders["encoder"],
+            coders["decoder"],
+            standardize=standardize,
+            corruption=corruption,
+            contractive=contractive,
+            whitening=whitening,
+        )
 
     def _make_start(self, architecture: Architecture, data: RowPreprocessor, is_linear: bool) -> Start:
         start: Start = Start() if data.all_scaled else MeanStart(data)

@@ -16,6 +16,7 @@ from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_o
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.validation import check_codes
 from sk_autoenc.likelihoods import Gaussian
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.nn.gan import Critic
 from sk_autoenc.storage import Plain, integer, values_of
 from sk_autoenc.training.inference import map_rows
@@ -309,6 +310,7 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
         """
         return super().partial_fit(X, y)
 
+    @cpu_by_default()
     def sample(self, n_samples=1, random_state=None, *, y=None):
         """Draw rows and their targets.
 

@@ -15,6 +15,7 @@ from sk_autoenc.architectures import MLP
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.density import DensityAutoencoder
 from sk_autoenc.data.scaling import Scaling, fit_robust_scaling
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.outliers.base import EnsembleDetector
 from sk_autoenc.outliers.batched_networks import step_blocks
 from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble, draw_without_replacement
@@ -277,7 +278,8 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         """
         self._forget()
         try:
-            self._fit(X, y)
+            with cpu_by_default():
+                self._fit(X, y)
         except BaseException:
             self._forget()
             raise
@@ -337,7 +339,10 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         """Refuse parameters that cannot be combined, and return the measure, with ``"auto"`` resolved."""
         transformer, residual = self.autoencoder, self.residual
         if transformer is None:
-            MLP(self.hidden_layer_sizes).check()
+            try:
+                MLP(self.hidden_layer_sizes).check()
+            except ValueError as error:  # a parameter of the detector itself
+                raise ValueError(str(error).removeprefix("MLP: ")) from None
             if residual == "log_likelihood":
                 raise ValueError("residual='log_likelihood' needs an autoencoder with score_samples, got None.")
             return "neighbors" if residual == "auto" else residual

@@ -17,8 +17,8 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import as_architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder, preprocessor_of
 from sk_autoenc.base.estimator import FitRequest
-from sk_autoenc.base.predictor import FewLabelClassifier, FewLabelPredictor, FewLabelRegressor
-from sk_autoenc.base.stored import storable_predictor
+from sk_autoenc.base.few_labels import FewLabelClassifier, FewLabelPredictor, FewLabelRegressor
+from sk_autoenc.base.stored_targets import storable_few_labels
 from sk_autoenc.data.conditions import is_targets
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.labels import LabelReader
@@ -259,7 +259,7 @@ def _check_rows_are_vectors(model: BaseAutoencoder) -> None:
         )
 
 
-@storable_predictor(classes_=is_targets)
+@storable_few_labels(classes_=is_targets)
 class PretrainedClassifier(FewLabelClassifier, FineTunedPredictor):
     r"""Classify rows of which few have labels, by an autoencoder's encoder that has learned from all of them.
 
@@ -332,7 +332,7 @@ class PretrainedClassifier(FewLabelClassifier, FineTunedPredictor):
         The classes.
     transduction_ : ndarray of shape (n_samples,)
         Class of each training row: that of ``y``, or the predicted one.
-    kept_baseline_ : bool
+    is_baseline_ : bool
         Whether the baseline is the result.
     baseline_share_ : float
         Share of the graph in the baseline: 1 is the graph, 0 the linear model.
@@ -381,7 +381,7 @@ class PretrainedClassifier(FewLabelClassifier, FineTunedPredictor):
     """
 
 
-@storable_predictor()
+@storable_few_labels()
 class PretrainedRegressor(FewLabelRegressor, FineTunedPredictor):
     r"""Predict a number for rows of which few have one, by an autoencoder's encoder that has learned from all of them.
 
@@ -447,7 +447,7 @@ class PretrainedRegressor(FewLabelRegressor, FineTunedPredictor):
         The skorch net; ``net_.module_`` holds encoder, output layer and baseline.
     transduction_ : ndarray of shape (n_samples,)
         Value of each training row: that of ``y``, or the predicted one.
-    kept_baseline_ : bool
+    is_baseline_ : bool
         Whether the baseline is the result.
     baseline_share_ : float
         Share of the graph in the baseline: 1 is the graph, 0 the linear model.

@@ -15,7 +15,7 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions, in_chosen_container
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
-from sk_autoenc.base.stored import storable_recommender
+from sk_autoenc.base.stored_tables import storable_recommender
 from sk_autoenc.data.dataset import Batch, Rows, WholeBatches
 from sk_autoenc.data.interactions import Interactions, best_first
 from sk_autoenc.data.sparse import SparseBlock
@@ -36,7 +36,7 @@ MOST_EASE_ITEMS = 20_000
 #: Candidates of ``l2="auto"``, and what it is for more items than this, where each candidate takes seconds.
 _L2, _USUAL_L2, _ITEMS_TO_SEARCH = (100.0, 200.0, 400.0, 800.0, 1600.0), 500.0, 3000
 
-#: The network's share of the scores with ``blend="auto"``, if neither part alone is better by more than chance.
+#: The network's share of the scores with ``blend="auto"``, if EASE alone is not better by more than chance.
 _BLEND = 0.5
 
 #: Length of the rankings that choose the epoch and the blend, and that ``score`` evaluates; share of items shown.
@@ -117,8 +117,7 @@ class AutoencoderRecommender(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         items, which may be 20 000 at most.
     blend : float or "auto", default="auto"
         The network's share of the scores, from 0 to 1. 0 is EASE alone, and trains no network; 1 is the network alone.
-        ``"auto"`` is 0.5, unless held-out users rate one part alone higher by more than chance explains: then it is
-        that part.
+        ``"auto"`` is 0.5, unless held-out users rank better by EASE alone, by more than chance explains: then it is 0.
     l2 : float or "auto", default="auto"
         Penalty :math:`\lambda` on the weights of EASE. ``"auto"`` is chosen from 100, 200, ..., 1600 by held-out users;
         with more than 3000 items it is 500.
@@ -390,19 +389,21 @@ class AutoencoderRecommender(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return min(found, key=found.__getitem__)
 
     def _choose_blend(self, X: sparse.csr_array, split: Split, l2: float) -> float:
-        """The mean of both, unless held-out users rank better by one part alone, by more than chance explains."""
+        """The mean of both, unless held-out users rank better by EASE alone, by more than chance explains.
+
+        These users chose the network's epoch, so they cannot say that the network alone is better.
+        """
         users = shown_and_hidden(X[split[1].numpy()])
         if users is None:
             return _BLEND
         linear = users.given @ ease_weights(item_gram(X[split[0].numpy()]), l2)
         logits = net_scores(self.net_, users.given)
         is_empty = np.zeros(len(logits), dtype=bool)
-        by_share = {
-            share: torch.from_numpy(figures(users, blended(logits, linear, share, self.item_popularity_, is_empty)))
-            for share in (0.0, _BLEND, 1.0)
-        }
-        alone = min((0.0, 1.0), key=lambda share: float(by_share[share].mean()))
-        return alone if is_lower(by_share[alone], by_share[_BLEND]) else _BLEND
+        of_ease, of_both = (
+            torch.from_numpy(figures(users, blended(logits, linear, share, self.item_popularity_, is_empty)))
+            for share in (0.0, _BLEND)
+        )
+        return 0.0 if is_lower(of_ease, of_both) else _BLEND
 
     # -- rows in
 

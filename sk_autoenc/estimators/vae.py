@@ -126,8 +126,9 @@ class VAETransformer(DensityAutoencoder):
 
     Sums run over features and components. Real-valued rows are centred before training. Each feature is divided by its
     standard deviation, or, if all features have one noise variance, all by the root of the mean variance. For other
-    likelihoods only the encoder's input is centred and scaled. Scores are in the units of ``X``. Sparse matrices are
-    not accepted.
+    likelihoods only the encoder's input is centred and scaled. Scores are in the units of ``X``.
+
+    With a likelihood of counts, or of values in [0, 1], ``X`` may be a sparse matrix; only batches become dense.
 
     Parameters
     ----------
@@ -136,10 +137,12 @@ class VAETransformer(DensityAutoencoder):
     architecture : sequence of int or architecture object, default=(128, 64)
         Widths of the encoder's hidden layers, short for ``MLP(...)``; ``Convolutional(...)`` is for images and
         series, ``Recurrent(...)`` for series.
-    likelihood : {"student_t", "gaussian", "bernoulli", ...} or Likelihood, default="student_t"
-        How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``.
-        ``"student_t"`` learns how heavy the tails of the noise are, down to those of ``"gaussian"``. Objects have
-        parameters, for example ``Gaussian("shared")`` or ``Bernoulli(binarize="dynamic")``.
+    likelihood : {"auto", "student_t", "gaussian", "bernoulli", ...} or Likelihood, default="auto"
+        How rows with one code are distributed; also ``"categorical"``, ``"poisson"``, ``"multinomial"``. ``"auto"`` is
+        ``"student_t"`` for arrays; a data frame of other columns than numbers, or with missing cells, has a likelihood
+        for each column, and rows come back with its types. ``"student_t"`` learns how heavy the tails of the noise are,
+        down to those of ``"gaussian"``. Objects have parameters, for example ``Gaussian("shared")`` or
+        ``Bernoulli(binarize="dynamic")``.
     prior : {"auto", "normal", "gaussian_mixture"} or object with sample and log_prob, default="auto"
         How codes are distributed. ``"normal"``: by the standard normal distribution.
         ``"gaussian_mixture"``: training uses the standard normal. Then a mixture of up to 16 normal
@@ -171,8 +174,10 @@ class VAETransformer(DensityAutoencoder):
         layer's weights of an ``MLP`` are multiplied by n / 600 for n rows, at least by 1 and at most by 4 (not with
         ``"relu"`` and ``"leaky_relu"``). ``"random"``: a plain network. ``"auto"`` is ``"pca"`` for real values with a
         prior given by name, else ``"random"``.
-    max_iter : int, default=125
+    max_iter : int or "auto", default="auto"
         Largest number of epochs. With ``early_stopping`` and a falling rate, the last fifth is for the final phase.
+        ``"auto"`` is 125, or as many as 2500 steps make, if these are fewer: with ``batch_size="auto"``, beyond 10 240
+        training rows.
     batch_size : int or "auto", default="auto"
         Rows per training step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=0.012
@@ -185,8 +190,10 @@ class VAETransformer(DensityAutoencoder):
         Decay of the weights, as ``optimizer`` defines it; not applied to biases nor to the linear path.
     early_stopping : bool, default=True
         Whether rows are held out to find the epoch at which to stop, the one with their lowest mean loss. Below 600
-        rows, four folds are held out in turn, which costs four further fits, and the final network is trained on all
-        rows. Fewer than 40 rows are too few to evaluate a network. At the end there is a final phase, see Notes.
+        rows, four folds are held out, each from a network of its own, and the final network is trained on all rows,
+        for one epoch if its gain over the linear model is not significant. Networks of an ``MLP`` train side by side,
+        which takes about as long as two fits. Fewer than 40 rows are too few to evaluate a network. At the end there
+        is a final phase, see Notes.
     validation_fraction : float, default=0.1
         Share of the rows held out when ``early_stopping``, from 600 rows on.
     n_iter_no_change : int, default=40
@@ -197,8 +204,9 @@ class VAETransformer(DensityAutoencoder):
     warm_start : bool, default=False
         Whether ``fit`` continues the last fit, with its centre and scale, or starts again.
     callbacks : list of skorch callbacks or None, default=None
-        Called by the net in training, those of the folds included; they are copied first. (scikit-learn's callbacks
-        are set by ``set_callbacks``, and see the epochs of the final network.)
+        Called by the net in training, those of the folds included, which then train one after the other; they are
+        copied first. (scikit-learn's callbacks are set by ``set_callbacks``, and see all epochs, but models only of
+        the final network.)
     net_params : dict or None, default=None
         ``compile``, ``compile__*`` and ``optimizer__*`` for the skorch net; anything else is refused.
     device : str, default="auto"
@@ -206,7 +214,7 @@ class VAETransformer(DensityAutoencoder):
     random_state : int, RandomState instance or None, default=None
         Seeds initialization, split, shuffling and noise. An integer gives the same result at every ``fit``.
     verbose : int, default=0
-        1 prints a line per epoch of the final network.
+        1 prints a line per epoch.
 
     Attributes
     ----------
@@ -232,7 +240,8 @@ class VAETransformer(DensityAutoencoder):
         ``loss_curve_`` by term: ``"reconstruction"`` and ``"kl"``, with its weight. Of the importance-weighted bound
         the first is that of one draw picked by its weight, the second the rest.
     linear_ : bool
-        Whether the linear model was kept as the result; the loss curves are those of the network that was dropped.
+        Whether the linear model was kept as the result; the loss curves are those of the network that was dropped,
+        after folds of its one epoch.
     reconstruction_err_ : float
         Squared reconstruction error of a training row, summed over features, averaged over the rows; of sequences of
         tokens, how many are not the most probable ones after those before them.
@@ -310,7 +319,7 @@ class VAETransformer(DensityAutoencoder):
         **DensityAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": ["array-like", Architecture],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), Likelihood],
         "prior": "no_validation",
         "beta": [Interval(Real, 0, None, closed="left")],
         "n_warmup_epochs": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
@@ -318,9 +327,12 @@ class VAETransformer(DensityAutoencoder):
         "n_importance_samples": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_score_samples": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"auto", "pca", "random"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     }
 
     _prior_names = ("auto", "normal", "gaussian_mixture")
+
+    _most_epochs = 125
 
     # No score depends on the number of draws, and held-out rows are evaluated anew in every fit.
     _changeable_parameters = (*DensityAutoencoder._changeable_parameters, "n_importance_samples")
@@ -330,7 +342,7 @@ class VAETransformer(DensityAutoencoder):
         n_components=2,
         *,
         architecture=(128, 64),
-        likelihood="student_t",
+        likelihood="auto",
         prior="auto",
         beta=1.0,
         n_warmup_epochs="auto",
@@ -338,7 +350,7 @@ class VAETransformer(DensityAutoencoder):
         n_importance_samples="auto",
         n_score_samples=128,
         init="auto",
-        max_iter=125,
+        max_iter="auto",
         batch_size="auto",
         learning_rate=0.012,
         learning_rate_schedule="cosine",
@@ -382,6 +394,8 @@ class VAETransformer(DensityAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
+    _likelihood_of_arrays = "student_t"
+
     def _make_plan(self, request: FitRequest) -> Plan:
         prior = self._training_prior()
         resolved = self._resolve(request, prior=prior)
@@ -398,7 +412,7 @@ class VAETransformer(DensityAutoencoder):
         if aims_at_density and self.n_importance_samples == "auto":
             n_evaluated = max(1, min(_DRAWS_TIMES_COMPONENTS // self.n_components, _MOST_DRAWS))
         splits = self._splits(request)
-        final = self._final_phase(request.seed, n_evaluated if aims_at_density else None) if splits else None
+        final = self._final_phase(request, n_evaluated if aims_at_density else None) if splits else None
         free_bits = asked_free_bits
         if self.free_bits == "auto" and n_draws == 1 and final is not None and aims_at_density:
             free_bits = _FREE_BITS_BUDGET / self.n_components
@@ -417,9 +431,10 @@ class VAETransformer(DensityAutoencoder):
                 loss_arguments={"free_bits": free_bits},
             ),
             optimizer=self._optimizer_options(),
-            n_warmup_epochs=self._warmup_epochs(resolved),
+            n_warmup_epochs=self._warmup_epochs(request, resolved),
             evaluation_arguments={"n_draws": n_evaluated},
             attributes={"prior_": prior or NormalPrior(n_components=self.n_components)} if request.is_first else {},
+            is_batchable=prior is None and resolved.architecture.is_batchable and resolved.data.likelihood.is_batchable,
             verbose=self.verbose,
         )
 
@@ -453,20 +468,20 @@ class VAETransformer(DensityAutoencoder):
             return MeanStart(data)
         return LinearGaussianStart(data, self.n_components, has_first_layer_gain=architecture.has_first_layer_gain)
 
-    def _warmup_epochs(self, resolved: Resolved) -> int:
+    def _warmup_epochs(self, request: FitRequest, resolved: Resolved) -> int:
         if self.n_warmup_epochs != "auto":
             return self.n_warmup_epochs
         if resolved.is_linear:
             return 0
         # An autoregressive decoder first learns from earlier tokens alone, and from codes only late.
-        return self.max_iter // (2 if resolved.data.likelihood.is_sequential else 10)
+        return self._n_epochs(request) // (2 if resolved.data.likelihood.is_sequential else 10)
 
-    def _final_phase(self, seed: int, n_draws: int | None) -> Phase | None:
+    def _final_phase(self, request: FitRequest, n_draws: int | None) -> Phase | None:
         """A last phase on all rows, with falling rates: at the best epoch the rate was still high.
 
         With ``n_draws`` its objective is a bound of log p(x), which ``score`` estimates, under a prior fitted to codes.
         """
-        epochs = int(_FINAL_SHARE * self.max_iter)
+        epochs = int(_FINAL_SHARE * self._n_epochs(request))
         if SCHEDULES[self.learning_rate_schedule] is None or not epochs:
             return None
         return Phase(
@@ -475,7 +490,7 @@ class VAETransformer(DensityAutoencoder):
             share_of_best=_SHARE_OF_BEST,
             module_arguments={"n_draws": n_draws or self._n_draws()},
             loss_arguments={} if self.free_bits == "auto" else {"free_bits": self.free_bits},
-            prepare=partial(self._with_final_prior, seed) if n_draws else None,
+            prepare=partial(self._with_final_prior, request.seed) if n_draws else None,
         )
 
     def _with_final_prior(self, seed: int, net: ObjectiveNet, rows: Rows) -> PhaseUpdate:

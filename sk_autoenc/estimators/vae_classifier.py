@@ -9,7 +9,7 @@ from torch import Tensor
 from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.base.class_generator import GenerativeClassifier, Resolved
 from sk_autoenc.base.estimator import FitRequest
-from sk_autoenc.base.stored import storable_predictor
+from sk_autoenc.base.stored_targets import storable_few_labels
 from sk_autoenc.data.conditions import is_targets
 from sk_autoenc.data.dataset import Batch
 from sk_autoenc.nn.class_codes import ClassBounds, ClassVariationalAutoencoder
@@ -51,7 +51,7 @@ def negative_class_bound(
     }
 
 
-@storable_predictor(classes_=is_targets, class_prior_=array("f8", None, above=0))
+@storable_few_labels(classes_=is_targets, class_prior_=array("f8", None, above=0))
 class VAEClassifier(GenerativeClassifier):
     r"""Classify rows of which few have labels by a density of rows with a class and a code, and draw rows of a class.
 
@@ -125,7 +125,7 @@ class VAEClassifier(GenerativeClassifier):
         How often ``sample`` draws each class: as often as it is among the labels, each counted once more.
     transduction_ : ndarray of shape (n_samples,)
         Class of each training row: that of ``y``, or the predicted one.
-    kept_baseline_ : bool
+    is_baseline_ : bool
         Whether the baseline predicts.
     baseline_share_ : float
         Share of the graph in the baseline: 1 is the graph, 0 the linear model.

@@ -7,6 +7,8 @@ probabilistic PCA (Tipping & Bishop 1999, https://doi.org/10.1111/1467-9868.0019
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +35,12 @@ from sk_autoenc.nn.variational import LatentVariableModel
 
 _ENOUGH_ROWS, _N_FOLDS = 10_000, 5
 
+#: Up to so many features an exact decomposition is faster than scikit-learn's randomized one.
+_FEW_FEATURES = 64
+
+#: Of factor analysis, scikit-learn's default.
+_TOLERANCE = 1e-2
+
 #: The decoder's network clips codes to ± this; standard normal codes hardly ever lie beyond.
 _FARTHEST_CODE = 6.0
 
@@ -57,44 +65,93 @@ def kinds_of_noise(*, by_feature: bool, correlated: bool) -> list[Noise]:
 
 
 class LinearGaussian(NamedTuple):
-    """A linear model of rows, with the posterior of its codes."""
+    """A linear model of rows, with the posterior of its codes; none of its arrays is a square of the features."""
 
     mean: np.ndarray  # (d,)
     loadings: np.ndarray  # (d, k)
-    covariance: np.ndarray  # (d, d), of the noise
     precision: np.ndarray  # (k,), of the posterior of a code
+    variance: np.ndarray  # (d,), the unit of each feature's noise
+    axes: np.ndarray  # (d, n_axes), of the noise; the leading ones are those of the loadings
+    left: np.ndarray  # (n_axes,), variance of the noise along them, in units; 1 along the leading ones
+    beyond: float  # the same, off these axes
 
     def encoder(self) -> np.ndarray:
         """Matrix (k, d) that maps centred rows to the posterior mean of their code."""
-        return (np.linalg.solve(self.covariance, self.loadings) / self.precision).T
+        return (self.loadings / self.variance[:, None] / self.precision).T
+
+    @property
+    def noise_variance(self) -> np.ndarray:
+        """Variance of each feature's noise, ``(d,)``: the diagonal of :attr:`covariance`."""
+        return self.variance * self.beyond + np.square(self.axes) @ (self.left - self.beyond)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Covariance of the noise, ``(d, d)``."""
+        return (self.axes * (self.left - self.beyond)) @ self.axes.T + np.diag(self.beyond * self.variance)
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Mean and covariance of the rows, to which a linear model is fitted, and rows."""
 
     mean: np.ndarray  # (d,)
-    covariance: np.ndarray  # (d, d)
+    covariance: np.ndarray | None  # (d, d); None if the rows are far fewer than features, and stand for it
     rows: np.ndarray  # (n, d)
     are_all: bool = True  # False if ``rows`` are a subset of very many
+
+    @property
+    def variances(self) -> np.ndarray:
+        """Variance of each feature."""
+        return self.rows.var(axis=0) if self.covariance is None else self.covariance.diagonal()
 
     def spectrum(self, variance: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Variances along the principal axes in units of the features' noise, highest first, and these axes.
 
-        If rows are far fewer than features, both come from a decomposition of the rows, which may be ten times faster.
-        It leaves out axes along which rows do not vary.
+        If rows are far fewer than features, both come from a decomposition of the rows, and axes along which rows do
+        not vary are left out. So the work grows with the number of features and not with its cube.
         """
         unit = np.sqrt(np.broadcast_to(variance, self.mean.shape))
-        if self.are_all and 2 * len(self.rows) < len(unit):
+        if np.ptp(unit):
+            return self._decomposed(unit)
+        values, axes = self._principal
+        return values / unit[0] ** 2, axes
+
+    @cached_property
+    def _principal(self) -> tuple[np.ndarray, np.ndarray]:
+        """The spectrum in units of the rows, which serves all noise with one variance."""
+        return self._decomposed(np.ones_like(self.mean))
+
+    def _decomposed(self, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.covariance is None or (self.are_all and is_wide(self.rows)):
             _, sizes, axes = np.linalg.svd((self.rows - self.mean) / unit, full_matrices=False)
             return np.square(sizes) / len(self.rows), axes.T
         values, axes = np.linalg.eigh(self.covariance / np.outer(unit, unit))
         return values[::-1], axes[:, ::-1]
 
+    def of_features(self, chosen: np.ndarray) -> "Moments":
+        """Moments of some features alone."""
+        if chosen.all():
+            return self
+        covariance = None if self.covariance is None else self.covariance[np.ix_(chosen, chosen)]
+        return Moments(self.mean[chosen], covariance, self.rows[:, chosen], self.are_all)
+
+
+def is_wide(X: np.ndarray) -> bool:
+    """Whether rows are far fewer than features."""
+    return 2 * len(X) < X.shape[1]
+
 
 def moments_of(rows: Rows) -> Moments:
     """Moments of all rows; if these are very many, with a subset of the rows."""
     some = some_rows(rows)
+    if is_wide(some) and len(some) == len(rows):
+        return Moments(some.mean(axis=0), None, some)
     return Moments(*moments(rows), some, are_all=len(some) == len(rows))
+
+
+def moments_of_some(X: np.ndarray) -> Moments:
+    """Moments of these rows."""
+    return Moments(X.mean(axis=0), None if is_wide(X) else np.cov(X.T, bias=True).reshape(X.shape[1], -1), X)
 
 
 class AxisVariances(NamedTuple):
@@ -125,8 +182,7 @@ def split_covariance(seen: Moments, n_components: int, variance: np.ndarray, shr
     loadings, precision = np.zeros((len(variance), n_components)), np.ones(n_components)
     loadings[:, :kept] = axes[:, :kept] * np.sqrt(signal[:kept])
     precision[:kept] += signal[:kept]
-    covariance = (axes * (left - beyond)) @ axes.T + np.diag(beyond * variance)
-    return LinearGaussian(seen.mean, loadings, covariance, precision)
+    return LinearGaussian(seen.mean, loadings, precision, variance, axes, left, beyond)
 
 
 def log_prob(
@@ -150,21 +206,35 @@ def log_prob(
 def feature_noise(seen: Moments, n_components: int, by_feature: bool) -> np.ndarray:
     """Variance of each feature's noise: of factor analysis, or the one of probabilistic PCA; ``(n_features,)``."""
     if by_feature:
-        variance = seen.covariance.diagonal().copy()
+        variance = seen.variances.copy()
         if (varies := variance > LEAST_VARIANCE).any():
             # More factors than the rank (columns may be equal) would lead to logarithms of zero.
-            some = Moments(seen.mean[varies], seen.covariance[np.ix_(varies, varies)], seen.rows[:, varies])
+            some = seen.of_features(varies)
             values, _ = some.spectrum()
             rank = int((values > values[0] * len(some.mean) * np.finfo(float).eps).sum())
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                analysis = FactorAnalysis(min(n_components, rank)).fit(some.rows)
-            variance[varies] = analysis.noise_variance_
+            variance[varies] = _factor_noise(some.rows, min(n_components, rank))
         return variance.clip(LEAST_VARIANCE)
     values, _ = seen.spectrum()
     n_features = len(seen.mean)
     n_left = n_features - n_components
     return np.full(n_features, max(values[n_components:].sum() / n_left if n_left > 0 else 0.0, LEAST_VARIANCE))
+
+
+def _factor_noise(X: np.ndarray, n_components: int) -> np.ndarray:
+    """Noise variance of each feature by factor analysis, ``(d,)``.
+
+    It depends on the rows by their covariance alone. So many rows are replaced by 2 d rows that have the same one: the
+    triangle of their QR decomposition and its negative. Rows are then as few as its repeated decompositions need.
+    """
+    n_rows, n_features = X.shape
+    if n_rows > 2 * n_features:
+        triangle = np.linalg.qr(X - X.mean(axis=0), mode="r") * np.sqrt(n_features / n_rows)
+        X = np.concatenate([triangle, -triangle])
+    method = "lapack" if n_features <= _FEW_FEATURES else "randomized"
+    tolerance = _TOLERANCE * len(X) / n_rows  # of a log-likelihood that is summed over rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return FactorAnalysis(n_components, tol=tolerance, svd_method=method).fit(X).noise_variance_
 
 
 def fit_linear_gaussian(rows: Rows, n_components: int, noise: Noise) -> LinearGaussian:
@@ -189,7 +259,7 @@ def best_noise(rows: Rows, n_components: int, candidates: list[Noise]) -> Noise:
     scores = dict.fromkeys(candidates, 0.0)
     for left_out in range(n_folds):
         chosen, held_out = X[fold != left_out], X[fold == left_out]
-        seen = Moments(chosen.mean(axis=0), np.cov(chosen.T, bias=True).reshape(X.shape[1], -1), chosen)
+        seen = moments_of_some(chosen)
         for by_feature in {noise.by_feature for noise in candidates}:
             variance = feature_noise(seen, n_components, by_feature)
             some = [noise for noise in candidates if noise.by_feature == by_feature]
@@ -206,7 +276,6 @@ def start_at_linear_gaussian(module: LatentVariableModel, model: LinearGaussian,
     into, back = linear_path(encoder), linear_path(decoder)
     (n_features, n_components), spare = model.loadings.shape, back.out_features - len(model.mean)
     axes = model.encoder()
-    std = np.sqrt(model.covariance.diagonal())
     with torch.no_grad():
         set_linear(  # an encoder without log-scales has half the outputs
             into,
@@ -218,12 +287,12 @@ def start_at_linear_gaussian(module: LatentVariableModel, model: LinearGaussian,
             np.concatenate([model.loadings, np.zeros((spare, n_components))]),
             np.concatenate([model.mean, np.zeros(spare)]),
         )
-        set_noise(module.head, model.covariance)
+        set_noise(module.head, model.covariance if module.head.is_correlated else model.noise_variance)
         if isinstance(encoder, LinearPlusNonlinear) and isinstance(decoder, LinearPlusNonlinear):
             for path in (encoder, decoder):
                 set_linear(last_layer(path.nonlinear), 0.0, 0.0)
                 path.gain.fill_(1.0)
-            decoder.gain[:n_features] = torch.from_numpy(std)
+            decoder.gain[:n_features] = torch.from_numpy(np.sqrt(model.noise_variance))
             set_input_range(encoder, summarize(rows, module.encoder_input))
             decoder.low.fill_(-_FARTHEST_CODE)
             decoder.high.fill_(_FARTHEST_CODE)

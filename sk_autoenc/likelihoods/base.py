@@ -40,6 +40,11 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
     has_linear_model = False
 
     @property
+    def is_batchable(self) -> bool:
+        """Whether ``torch.func.vmap`` takes ``target``, ``log_prob`` and the head, as it does if none reads a value."""
+        return False
+
+    @property
     def scales_by_feature(self) -> bool:
         """Whether noise has a scale for each feature, so that models do not depend on the features' units."""
         return False

@@ -161,7 +161,7 @@ class Tokens(IntegerValued):
         Whether sequences may end before the last cell, cells after the end being NaN.
     """
 
-    knows_values, has_mean, is_sequential = True, False, True
+    knows_values, has_mean, is_sequential, is_batchable = True, False, True, False
     _called, _name = "tokens numbered from 0", "categorical"
 
     def __init__(self, n_tokens: int | None = None, *, may_end: bool = False):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import issparse
 from sklearn.base import clone
 from torch import Tensor, nn
 
@@ -104,11 +105,15 @@ class NegativeBinomial(IntegerValued):
                 f"of X; got {self.dispersion!r:.200}."
             )
 
-    def resolve(self, X: np.ndarray) -> "NegativeBinomial":
+    def resolve(self, X: Any) -> "NegativeBinomial":
         """With the dispersion of each feature, by the method of moments."""
         if self.dispersion is not None:
             return clone(self).set_params(dispersion=[float(value) for value in self.dispersion])
-        mean, variance = X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
+        mean = X.mean(axis=0, dtype=np.float64)
+        if issparse(X):
+            variance = X.multiply(X).mean(axis=0, dtype=np.float64) - np.square(mean)
+        else:
+            variance = X.var(axis=0, dtype=np.float64)
         excess = np.maximum(variance - mean, np.square(mean) / _GREATEST)
         found = np.square(mean) / np.maximum(excess, np.finfo(float).tiny)
         return clone(self).set_params(dispersion=np.where(mean > 0, found, 1.0).clip(_LEAST, _GREATEST).tolist())

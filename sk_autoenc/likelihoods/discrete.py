@@ -45,6 +45,11 @@ class Bernoulli(Likelihood):
     def __init__(self, *, binarize: bool | str = False):
         self.binarize = binarize
 
+    @property
+    def is_batchable(self) -> bool:
+        """Whether ``vmap`` takes its functions: not the draw of zeros and ones, which would be the same for all."""
+        return not self.binarize
+
     def check(self, X: np.ndarray) -> None:
         """Refuse values outside [0, 1]."""
         self.check_parameters()
@@ -104,6 +109,8 @@ class Bernoulli(Likelihood):
 
 class IntegerValued(Likelihood):
     """Integers from 0 on: base class for counts and categories."""
+
+    is_batchable = True
 
     _called = "counts of 0 or more"
 

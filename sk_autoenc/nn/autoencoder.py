@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sk_autoenc.nn.blocks import linear_by_row
 from sk_autoenc.nn.corruption import Corruption
 from sk_autoenc.nn.recurrent import SeriesDecoder
 
@@ -55,6 +56,40 @@ class Standardize(nn.Module):
         self.high.copy_(high)
 
 
+class Whitening(nn.Module):
+    """An affine map after which codes of the training rows have mean 0 and covariance 1, and back.
+
+    It is the identity in training, and set afterwards.
+    """
+
+    center: Tensor
+    into: Tensor
+    back: Tensor
+
+    def __init__(self, n_components: int):
+        super().__init__()
+        self.register_buffer("center", torch.zeros(n_components))
+        self.register_buffer("into", torch.eye(n_components))
+        self.register_buffer("back", torch.eye(n_components))
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Set the identity; nothing is drawn."""
+        self.set(torch.zeros_like(self.center), torch.eye(len(self.center)), torch.eye(len(self.center)))
+
+    def set(self, center: Tensor, into: Tensor, back: Tensor) -> None:
+        """Set the mean of codes, the matrix after which their covariance is 1, and its inverse."""
+        self.center.copy_(center)
+        self.into.copy_(into)
+        self.back.copy_(back)
+
+    def forward(self, code: Tensor) -> Tensor:
+        centred = code - self.center
+        return linear_by_row(centred, self.into, torch.zeros_like(self.center))
+
+    def undo(self, code: Tensor) -> Tensor:
+        return linear_by_row(code, self.back, self.center)
+
+
 def decode_like(decoder: nn.Module, code: Tensor, x: Tensor | None) -> Any:
     """The decoder's output for codes of the rows ``x``; in training, a decoder of series stops where these end."""
     return decoder(code, like=x) if isinstance(decoder, SeriesDecoder) else decoder(code)
@@ -73,6 +108,8 @@ class Autoencoder(nn.Module):
         ``(rows, generator) -> rows``, applied to the standardised rows.
     contractive : bool
         Whether ``jacobian_norm`` is computed, for a penalty.
+    whitening : Whitening or None
+        Applied to codes that are given out, and undone in codes that come back; training does without.
     """
 
     def __init__(
@@ -83,21 +120,23 @@ class Autoencoder(nn.Module):
         standardize: Standardize | None = None,
         corruption: Corruption | None = None,
         contractive: bool = False,
+        whitening: Whitening | None = None,
     ):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.standardize, self.corruption = standardize, corruption
-        self.contractive = contractive
+        self.contractive, self.whitening = contractive, whitening
 
     def encoder_input(self, x: Tensor) -> Tensor:
         """The standardised rows, which the encoder reads."""
         return x if self.standardize is None else self.standardize(x)
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(self.encoder_input(x))
+        code = self.encoder(self.encoder_input(x))
+        return code if self.whitening is None else self.whitening(code)
 
     def decode(self, code: Tensor) -> Tensor:
-        return self.decoder(code)
+        return self.decoder(code if self.whitening is None else self.whitening.undo(code))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> AutoencoderOutput:
         seen = self.encoder_input(x)

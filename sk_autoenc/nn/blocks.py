@@ -41,6 +41,13 @@ SERIAL_CELLS = 32768
 ROWS_AT_ONCE = 64
 
 
+def linear_by_row(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x @ weight.T + bias``, where a row's result is equal bit for bit at every position of the block."""
+    if (spare := -len(weight) % ALIGNED_WIDTH) == 0:
+        return F.linear(x, weight, bias)
+    return F.linear(x, F.pad(weight, (0, 0, 0, spare)), F.pad(bias, (0, spare)))[..., : len(weight)]
+
+
 class Linear(nn.Linear):
     """A linear layer; in evaluation, a row's result is equal bit for bit at every position of the block."""
 
@@ -48,11 +55,7 @@ class Linear(nn.Linear):
         return self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        spare = 0 if self.training else -self.out_features % ALIGNED_WIDTH
-        if spare == 0:
-            return F.linear(x, self.weights(), self.bias)
-        padded = F.linear(x, F.pad(self.weights(), (0, 0, 0, spare)), F.pad(self.bias, (0, spare)))
-        return padded[..., : self.out_features]
+        return (F.linear if self.training else linear_by_row)(x, self.weights(), self.bias)
 
 
 class Activation(nn.Module):

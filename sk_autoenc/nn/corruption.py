@@ -93,6 +93,9 @@ NOISE_KINDS: dict[str, Callable[..., Tensor]] = {
 #: Kinds that need the layout of images or series.
 OF_IMAGES = ("block", "warp")
 
+#: What a kind must know of each feature.
+_KNOWN_FROM_ROWS = {"salt_and_pepper": ("low", "high"), "warp": ("center",)}
+
 
 class Corruption(nn.Module):
     """One kind of noise at one amount, with the range, centre or layout of the rows if the kind needs it."""
@@ -105,14 +108,12 @@ class Corruption(nn.Module):
         super().__init__()
         self.kind, self.amount = kind, amount
         self.options = {"layout": layout} if kind in OF_IMAGES else {}
-        if kind == "salt_and_pepper":
-            self.register_buffer("low", torch.empty(n_features))
-            self.register_buffer("high", torch.empty(n_features))
-        if kind == "warp":
-            self.register_buffer("center", torch.zeros(n_features))
+        for name in _KNOWN_FROM_ROWS.get(kind, ()):
+            self.register_buffer(name, torch.zeros(n_features))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        return NOISE_KINDS[self.kind](x, self.amount, generator, **self.options, **dict(self.named_buffers()))
+        known = {name: getattr(self, name) for name in _KNOWN_FROM_ROWS.get(self.kind, ())}
+        return NOISE_KINDS[self.kind](x, self.amount, generator, **self.options, **known)
 
     def set_range(self, low: Tensor, high: Tensor) -> None:
         """Set the lowest and highest training value of each feature, if the kind needs them."""

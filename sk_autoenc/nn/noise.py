@@ -86,6 +86,11 @@ class GaussianNoise(nn.Module):
         self.mixing = nn.Parameter(torch.zeros(n_features, n_features)) if correlated else None
         self.register_buffer("start", torch.ones((n_features,) * (2 if correlated else 1)))
 
+    @property
+    def is_correlated(self) -> bool:
+        """Whether the noise of features may be correlated."""
+        return self.mixing is not None
+
     def forward(self, out: Tensor) -> NoiseOutput:
         if self.variance == "row":
             location, *changes = out.split(self.n_features, -1)

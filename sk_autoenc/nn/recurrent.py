@@ -130,6 +130,20 @@ def last_states(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Ten
 
     The backward direction reads reversed series, so that steps after the end also come last.
     """
+    outs = _states_of_directions(cell, packed, packing)
+    return torch.cat([packing.at_the_ends(out)[:, : cell.hidden_size] for out in outs], dim=1)
+
+
+def states_over_time(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+    """States of the last layer at all packed steps, and :func:`last_states`."""
+    outs = _states_of_directions(cell, packed, packing)
+    last = torch.cat([packing.at_the_ends(out)[:, : cell.hidden_size] for out in outs], dim=1)
+    ordered = [packing.time_reversed(out) if direction else out for direction, out in enumerate(outs)]
+    return torch.cat([out[:, : cell.hidden_size] for out in ordered], dim=1), last
+
+
+def _states_of_directions(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> list[Tensor]:
+    """States of the last layer in each direction, those of the backward one at the steps of reversed series."""
     n_directions, weights = 1 + cell.bidirectional, _weights(cell)
     first = packed.new_zeros(1, len(packing.order), cell.hidden_size + _spare(cell))
     outs: list[Tensor] = []
@@ -141,7 +155,7 @@ def last_states(cell: nn.GRU | nn.LSTM, packed: Tensor, packing: Packing) -> Ten
         seen = [packed, packing.time_reversed(packed)] if cell.bidirectional else [packed]
         own = [weights[4 * (n_directions * layer + direction) :][:4] for direction in range(n_directions)]
         outs = [run_layers(cell, *pair, first, packing) for pair in zip(own, seen, strict=True)]
-    return torch.cat([packing.at_the_ends(out)[:, : cell.hidden_size] for out in outs], dim=1)
+    return outs
 
 
 def _spare(cell: nn.GRU | nn.LSTM) -> int:

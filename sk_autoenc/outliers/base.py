@@ -12,6 +12,7 @@ from torch import Tensor
 from sk_autoenc._compat import in_container_of
 from sk_autoenc.data.series import is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape, refuse_sparse
+from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble
 from sk_autoenc.outliers.scores import CodeDistance, NeighborsAndHistogram, SquaredResiduals
 from sk_autoenc.training.inference import map_blocks
@@ -191,7 +192,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             name = type(self).__name__
             raise ValueError(
                 f"X contains NaN, and {name} takes no missing values; put an imputer before it, for instance "
-                f"make_pipeline(SimpleImputer(), {name}())."
+                f"make_pipeline(AutoencoderImputer(), {name}())."
             )
         check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
@@ -271,6 +272,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
                 state[name] = {key: v.numpy().copy() if isinstance(v, Tensor) else v for key, v in fitted.state.items()}
         return state
 
+    @cpu_by_default()
     def __setstate__(self, state):
         super().__setstate__(state)
         if not hasattr(self, "_ensemble"):

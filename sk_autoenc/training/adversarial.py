@@ -1,7 +1,7 @@
 """Adversarial training: the skorch net whose players train in turns, each on its own loss, and the ``Game``."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from skorch.callbacks import LRScheduler
 from torch import Tensor
 
-from sk_autoenc.data.dataset import Batch, WholeBatches
+from sk_autoenc.data.dataset import Batch, Rows, WholeBatches
 from sk_autoenc.training.nets import ObjectiveNet, clear_gradients
 
 
@@ -26,6 +26,7 @@ class GameState:
 
     generator: torch.Generator
     progress: float = 0.0  # share of the planned epochs of the phase that is done
+    memory: dict[str, Any] = field(default_factory=dict)  # what turns keep for later rounds, by their own names
 
 
 #: A generator function of ``(module, batches, state)`` that yields ``(player, loss)`` in the order of play. A loss is
@@ -52,6 +53,11 @@ class FreshBatches:
 
     def __iter__(self):
         return self
+
+    @property
+    def dataset(self) -> Rows:
+        """The rows of which batches are gathered."""
+        return self.batches.rows
 
     @cached_property
     def extra(self) -> "FreshBatches":

@@ -92,17 +92,33 @@ def resolve_device(device: str) -> str:
     return device
 
 
+class BatchInForce:
+    """The number of rows per step that a fit has come to use, for messages; ``"auto"`` before that is known."""
+
+    def __init__(self, batch_size: int | str):
+        self.size = self.asked = batch_size
+
+    def __str__(self) -> str:
+        return str(self.size) if self.size == self.asked else f"{self.size} ({self.asked!r})"
+
+
 @contextlib.contextmanager
-def lack_of_memory_explained(device: str, batch_size: int | str) -> Iterator[None]:
-    """Replace torch's error for a full device by one that names the parameters that help."""
+def lack_of_memory_explained(device: str, batch: BatchInForce) -> Iterator[None]:
+    """Replace torch's error for a full device, or a full CPU, by one that names the parameters that help."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         error.__traceback__ = None  # it would keep the tensors alive
         torch.cuda.empty_cache()
         raise MemoryError(
-            f"device={device!r} has run out of memory with batch_size={batch_size!r}; "
-            "use a smaller batch_size, or device='cpu'."
+            f"device={device!r} has run out of memory with batch_size={batch}; use a smaller batch_size, or "
+            "device='cpu'."
+        ) from None
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError(
+            f"the CPU has run out of memory with batch_size={batch}; use a smaller batch_size, or a smaller network."
         ) from None
 
 
@@ -160,7 +176,7 @@ def fit_callbacks(
     """
     callbacks: list[Callback] = [FiniteGuard()]
     if verbose:
-        callbacks.append(PrintLog(sink=_print))
+        callbacks.append(PrintLog(sink=print_line))
     if (shape := SHAPES[schedule]) is not None:
         callbacks.append(RateSchedule(shape, n_steps))
     if selection is not None:
@@ -172,7 +188,7 @@ def fit_callbacks(
     return callbacks
 
 
-def _print(text: str) -> None:
+def print_line(text: str) -> None:
     """Print, although the net has ``verbose=0``."""
     print(text)
 

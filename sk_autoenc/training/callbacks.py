@@ -16,6 +16,16 @@ class StopTraining(Exception):
     """A callback stops training. skorch raises KeyboardInterrupt for this, which is also the signal of Ctrl-C."""
 
 
+def warn_of_divergence(epoch: int, learning_rate: float) -> None:
+    """Warn that training has stopped because a loss is not finite."""
+    warnings.warn(
+        f"The loss is not finite in epoch {epoch} with learning_rate={learning_rate:g}. Training has stopped at "
+        "the weights of the epoch before. Try a smaller learning_rate, or look for extreme values in X.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
+
+
 class FiniteGuard(Callback):
     """Stops training when the loss is not finite, and restores the weights of the last epoch with a finite loss."""
 
@@ -30,12 +40,7 @@ class FiniteGuard(Callback):
             self._keep(net)
             return
         net.plain_module.load_state_dict(self.weights_)
-        warnings.warn(
-            f"The loss is not finite in epoch {epoch['epoch']} with learning_rate={net.lr:g}. Training has stopped at "
-            "the weights of the epoch before. Try a smaller learning_rate, or look for extreme values in X.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+        warn_of_divergence(epoch["epoch"], net.lr)
         raise StopTraining
 
     def on_train_end(self, net, **kwargs):
@@ -132,7 +137,16 @@ class SklearnCallbackBridge(Callback):
 
 
 class HeldOutFigures(Callback):
-    """Collects the evaluation after each epoch."""
+    """Collects the evaluation after each epoch, and reports the epoch.
+
+    Parameters
+    ----------
+    report : callable
+        Called after each epoch.
+    """
+
+    def __init__(self, report: Callable[[], None]):
+        self.report = report
 
     def initialize(self):
         self.figures_ = []
@@ -140,6 +154,7 @@ class HeldOutFigures(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.figures_.append(net.evaluation_)
+        self.report()
 
     def padded(self, n_epochs: int, n_figures: int) -> Tensor:
         """Figures of ``n_epochs`` epochs, ``(n_epochs, n_figures)``; infinite for epochs after training stopped."""

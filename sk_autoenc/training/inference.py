@@ -9,6 +9,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from sk_autoenc.nn.blocks import SERIAL_CELLS
+from sk_autoenc.nn.defaults import cpu_by_default
 
 SMALL_BLOCK, LARGE_BLOCK = 64, 1024
 
@@ -37,7 +38,7 @@ def map_blocks(function: Callable[[Any], Sequence[Tensor]], X: Any, device: str 
     size = SMALL_BLOCK if n_rows < LARGE_BLOCK and device == "cpu" else LARGE_BLOCK
     buffer = None if issparse(X) else np.empty((size, *X.shape[1:]), dtype=X.dtype)
     results: list[np.ndarray] = []  # filled in place: a tensor kept for each block would fragment the memory
-    with torch.no_grad():
+    with torch.no_grad(), cpu_by_default():
         for start in range(0, n_rows, size):
             n = min(size, n_rows - start)
             n_padded = -(-n // SMALL_BLOCK) * SMALL_BLOCK if device == "cpu" else size

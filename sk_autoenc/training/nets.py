@@ -21,6 +21,9 @@ from sk_autoenc.training.selection import BY_ROW, Selection
 
 _NOTHING: Mapping[str, Any] = {}
 
+#: Held-out rows are evaluated in blocks of this size, or of the size of a batch if that is larger.
+_EVALUATED_ROWS = 256
+
 _BATCH_EVENTS = ("on_batch_begin", "on_grad_computed", "on_batch_end")
 
 #: Named terms, and the function ``(output, batch, **arguments)`` that returns them.
@@ -48,6 +51,11 @@ def _is_stop_request(error: KeyboardInterrupt) -> bool:
 def _overrides(callback: Callback, event: str) -> bool:
     """Whether a callback overrides the method for the event."""
     return getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
+
+
+def rows_at_once(batch_size: int) -> int:
+    """Rows that are evaluated in one block: without gradients there is memory for more than a step has."""
+    return max(batch_size, _EVALUATED_ROWS)
 
 
 def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
@@ -215,6 +223,12 @@ class ObjectiveNet(NeuralNet):
         finally:
             del self._listeners
 
+    def annealed_for(self, epoch: int) -> dict[str, Tensor]:
+        """Arguments of the objective that rise over the warm-up, set for this epoch."""
+        for weight in self.annealed_.values():
+            weight.fill_(min(1.0, epoch / (self.n_warmup_epochs + 1)))
+        return self.annealed_
+
     def optimizers(self) -> list[tuple[torch.optim.Optimizer, float]]:
         """Every optimizer, with its rate in units of ``lr``."""
         return [(self.optimizer_, 1.0)]
@@ -276,8 +290,7 @@ class ObjectiveNet(NeuralNet):
                     self.notify("on_epoch_begin", **datasets)
                     self.history.new_batch()  # some callbacks of skorch read it
                     self.history.record("phase", phase)
-                    if self.annealed_:
-                        self.annealed_["kl_weight"].fill_(min(1.0, self.n_epochs / (self.n_warmup_epochs + 1)))
+                    self.annealed_for(self.n_epochs)
                     with self._notify_only_listeners():
                         self.run_single_epoch(batches, True, "train", self.train_step)
                     if validation is not None:
@@ -369,7 +382,7 @@ class ObjectiveNet(NeuralNet):
         """The objective of each batch, ``(n,)`` or ``()``, and its number of rows."""
         noise = make_generator(self.seed, "validation", self.device)
         self._set_training(False)
-        for batch in WholeBatches(rows, self.batch_size):
+        for batch in WholeBatches(rows, rows_at_once(self.batch_size)):
             with torch.no_grad():
                 output = self.module_(batch.x, noise, **self.evaluation_arguments)
                 found = total_per_row(self.criterion_(output, batch))

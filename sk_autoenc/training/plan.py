@@ -6,12 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from sk_autoenc.data.dataset import Rows
+from sk_autoenc.data.dataset import Rows, batch_sizes
 from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.start import Start
 from sk_autoenc.training.adversarial import Game
 from sk_autoenc.training.nets import Objective
 from sk_autoenc.training.selection import BY_ROW, RowLosses, Selection
+
+#: Steps of an epoch, as far as limits of the number of rows per step allow.
+_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,12 @@ class OptimizerOptions:
     def rows_per_step(self, n_rows: int) -> int:
         """``"auto"``: a twentieth of the rows, at least 32 and at most 512."""
         if isinstance(self.batch_size, str):
-            return min(max(-(-n_rows // 20), 32), 512)
+            return min(max(-(-n_rows // _STEPS), 32), 512)
         return min(self.batch_size, n_rows)
+
+    def epochs_of(self, n_rows: int, most: int) -> int:
+        """``most`` epochs; if an epoch has more than 20 steps, as many as take no more steps than these would."""
+        return max(1, most * _STEPS // max(_STEPS, len(batch_sizes(n_rows, self.rows_per_step(n_rows)))))
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,10 @@ class Plan:
         Arguments of the module in the evaluation of held-out rows.
     attributes : mapping
         Fitted attributes to set before training.
+    is_batchable : bool
+        Whether ``torch.func.vmap`` takes module and objective, so that the networks of folds can train side by side.
     verbose : int
-        Above 0, a line is printed for each epoch of the final network.
+        Above 0, a line is printed for each epoch.
     """
 
     module: Callable[[], nn.Module]
@@ -114,6 +123,7 @@ class Plan:
     n_warmup_epochs: int = 0
     evaluation_arguments: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    is_batchable: bool = False
     verbose: int = 0
 
     def __post_init__(self) -> None:
@@ -126,3 +136,5 @@ class Plan:
                 "Plan: selection=RowLosses needs an objective, which gives the losses of held-out rows, got "
                 "objective=None; use selection=WholeFigure, or hold no rows out (early_stopping=False)."
             )
+        if self.is_batchable and not (self.game is None and isinstance(self.selection, RowLosses)):
+            raise ValueError("Plan: is_batchable needs an objective without a game, and selection=RowLosses.")

@@ -1,6 +1,7 @@
 """Carries out a plan: start, train, evaluate, decide, later phases. It imports no estimator and no scikit-learn."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,9 @@ from skorch.callbacks import Callback
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.splits import Split
 from sk_autoenc.initialization.random import check_is_set, initialize_parameters, mark_unset
-from sk_autoenc.training.builder import build_net, fit_callbacks
-from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, HeldOutFigures
+from sk_autoenc.training.builder import build_net, fit_callbacks, print_line
+from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, HeldOutFigures, warn_of_divergence
+from sk_autoenc.training.folds import FEW_WEIGHTS, Fold, StackedNets, have_one_shape
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import Phase, Plan
 from sk_autoenc.training.randomness import make_generator
@@ -26,6 +28,7 @@ class Result(NamedTuple):
     seen_all: bool  # a later phase has trained on the rows that were held out
     interrupted: bool  # by Ctrl-C; the net then has the best weights so far
     held_out: Rows | None = None  # rows on which no phase before a final one was trained, if they are one set
+    fell_behind: bool = False  # the start is kept because the network is worse than it on the training rows
 
 
 class Evaluated(NamedTuple):
@@ -51,6 +54,11 @@ class Observer:
 
     def record(self, net: ObjectiveNet) -> None:
         """Called when the net's history has grown, or training was interrupted."""
+
+    @contextlib.contextmanager
+    def folds(self, n_epochs: int) -> Iterator[Callable[[], None]]:
+        """Entered while the networks of folds train; gives a function to call after each of their epochs."""
+        yield lambda: None
 
     def held_out_curve(self, losses: Sequence[float]) -> None:
         """Called with the mean figure of the folds' held-out data after each epoch."""
@@ -107,7 +115,7 @@ class _Run:
     ):
         self.plan, self.data, self.seed, self.device = plan, data, seed, device
         self.callbacks, self.observer = callbacks, observer
-        self.seen_all = False
+        self.seen_all = self.fell_behind = False
 
     def carry_out(self, net: ObjectiveNet | None) -> Result:
         plan, is_first = self.plan, net is None
@@ -148,7 +156,7 @@ class _Run:
                 self.observer.record(net)
                 interrupted = True
         net.module_.eval()
-        return Result(net, kept, self.seen_all, interrupted, held_out)
+        return Result(net, kept, self.seen_all, interrupted, held_out, kept and self.fell_behind)
 
     def _train_and_evaluate(
         self, net: ObjectiveNet, train: Rows, held_out: Rows | None, is_first: bool
@@ -157,9 +165,11 @@ class _Run:
         plan, phase = self.plan, self.plan.phases[0]
         evaluated = self._evaluate_by_folds(plan.splits) if len(plan.splits) > 1 else None
         epochs = phase.epochs if evaluated is None else evaluated.n_epochs
-        if is_first and plan.start.is_model and not plan.splits and plan.keeps_start_unevaluated:
+        if is_first and plan.start.is_model and held_out is None and self._prefers_start(evaluated):
             epochs = 1  # the network will be dropped; one epoch gives loss curves
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
+        is_unevaluated = is_first and plan.start.is_model and not plan.splits and not plan.keeps_start_unevaluated
+        at_start = plan.selection.evaluate(net, train) if is_unevaluated else None
         self._set_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
@@ -171,31 +181,71 @@ class _Run:
             best = epochs
         else:
             best = callbacks[-1].best_epoch_ - n_before  # early stopping is the last callback
+        if at_start is not None:
+            self.fell_behind = plan.selection.is_significant(plan.selection.evaluate(net, train), at_start)
         if before is not None:
             return Evaluated(best, before, plan.selection.evaluate(net, held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
 
     def _evaluate_by_folds(self, splits: Sequence[Split]) -> Evaluated:
         """Train a network for each fold. Every row is held out once, and all folds share one best number of epochs."""
-        plan, phase = self.plan, self.plan.phases[0]
-        before, after = [], []
-        for chosen, left_out in splits:
-            train, held_out, figures = self.data.subset(chosen), self.data.subset(left_out), HeldOutFigures()
-            net = make_net(plan, train, seed=self.seed, device=self.device)
-            self._set_options(net, train, net.batch_size)
-            before.append(plan.selection.evaluate(net, held_out))
-            callbacks = [figures, *self._callbacks(net, train, phase, phase.epochs)]
-            net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
-            after.append(figures.padded(phase.epochs, len(before[-1])))
-        pooled = torch.cat(after, dim=1)  # (n_epochs, n_figures)
+        folds = [(self.data.subset(chosen), self.data.subset(left_out)) for chosen, left_out in splits]
+        before, *after = self._side_by_side(folds) if self._trains_side_by_side(folds) else self._in_turn(folds)
+        pooled = torch.stack(after)  # (n_epochs, n_figures)
         self.observer.held_out_curve(pooled.mean(1).tolist())
-        best = best_epoch(pooled, plan.selection)
-        return Evaluated(best, torch.cat(before), pooled[best - 1])
+        best = best_epoch(pooled, self.plan.selection)
+        return Evaluated(best, before, pooled[best - 1])
+
+    def _trains_side_by_side(self, folds: Sequence[Fold]) -> bool:
+        """Whether networks of folds are one computation: small ones, unless a callback must see each of them."""
+        plan, is_compiled = self.plan, (self.plan.optimizer.net_params or {}).get("compile")
+        if not plan.is_batchable or self.callbacks or is_compiled or not have_one_shape(folds):
+            return False
+        return sum(weight.numel() for weight in _shapes_of(plan).parameters()) <= FEW_WEIGHTS
+
+    def _side_by_side(self, folds: Sequence[Fold]) -> list[torch.Tensor]:
+        """Figures of all held-out rows: before training, then after each epoch."""
+        plan, n_epochs = self.plan, self.plan.phases[0].epochs
+        nets = StackedNets([self._net_of_fold(train) for train, _ in folds], folds, plan.phases[0])
+        found = [nets.losses()]
+        with self.observer.folds(n_epochs) as epoch_is_done:
+            for epoch in range(1, n_epochs + 1):
+                is_finite = nets.train_epoch(epoch)
+                found.append(nets.losses())
+                if plan.verbose:
+                    print_line(f"folds, epoch {epoch} of {n_epochs}: held-out loss {float(found[-1].mean()):.4f}")
+                epoch_is_done()
+                if not is_finite:
+                    warn_of_divergence(epoch, nets.net.lr)
+                    break
+        return found
+
+    def _in_turn(self, folds: Sequence[Fold]) -> list[torch.Tensor]:
+        """The same, one network after the other; infinite for epochs after the training of a network stopped."""
+        plan, phase, found = self.plan, self.plan.phases[0], []
+        with self.observer.folds(len(folds) * phase.epochs) as epoch_is_done:
+            for number, (train, held_out) in enumerate(folds, start=1):
+                net, seen = self._net_of_fold(train), HeldOutFigures(epoch_is_done)
+                before = plan.selection.evaluate(net, held_out)
+                callbacks = [seen, *self._callbacks(net, train, phase, phase.epochs)]
+                net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
+                found.append(torch.cat([before[None], seen.padded(phase.epochs, len(before))]))
+                if plan.verbose:
+                    print_line(f"fold {number} of {len(folds)}: {len(net.history)} epochs")
+        return list(torch.cat(found, dim=1))
+
+    def _net_of_fold(self, train: Rows) -> ObjectiveNet:
+        net = make_net(self.plan, train, seed=self.seed, device=self.device)
+        self._set_options(net, train, net.batch_size)
+        return net
 
     def _prefers_start(self, evaluated: Evaluated | None) -> bool:
-        """Whether the start is the result: the network is not significantly better, or could not be evaluated."""
+        """Whether the start is the result: the network is not significantly better, or could not be evaluated.
+
+        Where no rows are held out, a network that is worse than its start on the very rows that trained it has lost.
+        """
         if evaluated is None:
-            return self.plan.keeps_start_unevaluated
+            return self.plan.keeps_start_unevaluated or self.fell_behind
         return not self.plan.selection.is_significant(evaluated.before, evaluated.after)
 
     def _train_on_all(self, net: ObjectiveNet, held_out: Rows | None, phase: Phase, number: int, best: int) -> None:

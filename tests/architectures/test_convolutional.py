@@ -1,10 +1,14 @@
 """The convolutional architecture: the shapes that it builds, and what it refuses."""
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
-from sk_autoenc import AutoencoderTransformer, Convolutional
+from sk_autoenc import AutoencoderTransformer, Convolutional, GANSampler
 from sk_autoenc.initialization.random import initialize_parameters
 from sk_autoenc.nn.blocks import BoundedLinear, Linear
 from sk_autoenc.nn.convolution import (
@@ -163,3 +167,47 @@ def test_images_too_small_for_their_stages_are_refused():
     Convolutional((4, 4, 4), stride=1).bind((1, 2, 2))
     with pytest.raises(ValueError, match=r"3 stages .*series of 3 time points have a side of 1 after 2 stages"):
         Convolutional((4, 4, 4), input_shape=(2, 3)).bind((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels_last", "n_channels"),
+    [((32, 32, 3), False, 32), ((28, 28, 1), False, 28), ((64, 48, 4), False, 64), ((3, 32, 32), True, 32)],
+)
+def test_images_in_the_other_order_of_axes_are_refused(shape, channels_last, n_channels):
+    message = f"images of {n_channels} channels; set channels_last={not channels_last}, or input_shape="
+    with pytest.raises(ValueError, match=message):
+        AutoencoderTransformer(2, architecture=Convolutional((2,), channels_last=channels_last)).fit(
+            np.ones((9, *shape))
+        )
+    assert Convolutional((2,), channels_last=not channels_last).bind(shape).input_shape == shape
+    if 1 not in shape:  # who states it is believed
+        stated = Convolutional((2,), channels_last=channels_last, input_shape=shape)
+        assert stated.bind(shape).layout.n_channels == n_channels
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (256, 4, 4), (8, 2, 3), (1, 4, 3)])
+def test_images_that_may_be_in_the_right_order_are_not_refused(shape):
+    assert Convolutional((2,)).bind(shape).layout.n_channels == shape[0]
+
+
+def test_rows_of_two_axes_are_asked_whether_they_are_grey_images_or_series():
+    with pytest.raises(ValueError, match=r"\(1, 28, 28\) is for grey images, \(28, 28\) for series of 28 channels"):
+        Convolutional().bind((28, 28))
+    with pytest.raises(ValueError, match=r"\(9, 28, 1\) is for grey images, \(9, 28\) for series of 28 channels"):
+        Convolutional(channels_last=True).bind((9, 28))
+
+
+def test_flat_rows_with_two_sides_that_may_be_an_image_give_a_warning():
+    X = np.random.default_rng(0).random((10, 64))
+    series = Convolutional((2,), input_shape=(8, 8))
+    for kind in (AutoencoderTransformer, GANSampler):
+        model = kind(architecture=series, max_iter=1, random_state=0)
+        with pytest.warns(UserWarning, match=r"8 channels and .* grey images set input_shape=\(1, 8, 8\)"):
+            model.fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X.reshape(-1, 8, 8))  # three axes are an answer
+        clone(model).set_params(architecture__input_shape=(1, 8, 8)).fit(X)
+        pickle.loads(pickle.dumps(model))
+    assert Convolutional((2,), input_shape=(4, 8)).bind((32,)).doubt((32,)) is None
+    assert Convolutional((2,), input_shape=(8, 30)).bind((240,)).doubt((240,)) is None

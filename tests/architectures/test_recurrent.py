@@ -41,3 +41,11 @@ def test_penalties_that_need_a_bounded_decoder_are_refused(penalty):
 def test_images_are_refused():
     with pytest.raises(ValueError, match=r"X must have the axes .* got rows of shape \(2, 3, 4\)"):
         AutoencoderTransformer(**_CHEAP).fit(np.random.default_rng(0).standard_normal((60, 2, 3, 4)))
+
+
+@pytest.mark.parametrize("shape", [(100, 1), (100, 3), (9, 4)])
+def test_series_with_channels_after_time_are_refused(shape):
+    with pytest.raises(ValueError, match=r"series of \d+ channels and \d timepoints; bring channels before time"):
+        Recurrent().bind(shape)
+    assert Recurrent(input_shape=shape).bind(shape).series_shape == shape
+    assert Recurrent().bind(shape[::-1]).series_shape == shape[::-1]

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.base import clone
 
-from sk_autoenc import Vocabulary
+from sk_autoenc import Vocabulary, load, save
 
 SMILES = r"\[[^]]*\]|Br|Cl|."
 
@@ -66,3 +68,54 @@ def test_a_fit_that_fails_leaves_what_was_there():
     with pytest.raises(ValueError, match="max_length=2"):
         unfitted.fit(["xyz"])
     assert not hasattr(unfitted, "tokens_")
+
+
+# -- pieces of words
+
+
+@given(st.lists(st.text(), min_size=1, max_size=6).filter(any), st.integers(1, 60))
+def test_pieces_of_any_text_come_back_exactly(strings, n):
+    vocabulary = Vocabulary(subwords=n).fit(strings)
+    assert ["".join(tokens) for tokens in vocabulary.tokenize(strings)] == strings
+    assert vocabulary.inverse_transform(vocabulary.transform(strings)).tolist() == strings
+    assert len(vocabulary.tokens_) <= max(n, len(set("".join(strings))))
+    assert {token for tokens in vocabulary.tokenize(strings) for token in tokens} <= {*vocabulary.tokens_}
+
+
+def test_the_most_frequent_neighbours_are_joined_first():
+    """By hand: "ab" stands 5 times; then "abc" twice, " ab" twice, and the blank comes first."""
+    vocabulary = Vocabulary(subwords=6).fit(["abc ab", "abc ab", "ab"])
+    assert vocabulary.tokens_.tolist() == [" ", "a", "b", "c", "ab", " ab"]
+    assert vocabulary.tokenize(["abc ab", "cab b"]) == [["ab", "c", " ab"], ["c", "ab", " ", "b"]]
+
+
+def test_pieces_do_not_depend_on_the_order_of_strings():
+    strings = ["the lower road", "a new road", "the newest lower house", "a widest wide road"]
+    forward, back = (Vocabulary(subwords=40).fit(s).tokens_.tolist() for s in (strings, strings[::-1]))
+    assert forward == back
+    assert len(forward) > len(set("".join(strings)))
+
+
+def test_pieces_end_at_words_and_are_joined_of_what_the_pattern_matches():
+    assert Vocabulary(subwords=99).fit(["a. a. a. a."]).tokens_.tolist() == [" ", ".", "a", " a"]
+    atoms = Vocabulary(r"\[[^]]*\]|Br|Cl|.", subwords=99).fit(["CCl[nH]", "CCl[nH]"])
+    assert "CCl" in atoms.tokens_
+    assert not {"l", "H", "n"} & {*atoms.tokens_}
+
+
+def test_characters_that_training_strings_lack_are_unknown():
+    vocabulary = Vocabulary(subwords=9, unknown="?").fit(["abab?", "abab"])
+    assert vocabulary.tokens_.tolist() == ["?", "a", "b", "ab", "abab"]
+    assert Vocabulary(subwords=9, unknown="?", max_length=4).fit(["abab?", "abab"]).transform(["abxa?"]).tolist() == [
+        [3, 0, 1, 0]
+    ]
+    with pytest.raises(ValueError, match="has the token 'x'"):
+        Vocabulary(subwords=9).fit(["ab"]).transform(["xa"])
+    with pytest.raises(ValueError, match="separator must be '' with subwords=9, got ' '"):
+        Vocabulary(subwords=9, separator=" ").fit(["ab"])
+
+
+def test_pieces_are_saved(tmp_path):
+    vocabulary = Vocabulary(subwords=30).fit(["the lower road", "the new road"])
+    save(vocabulary, tmp_path / "pieces")
+    assert load(tmp_path / "pieces").tokenize(["the lowest"]) == vocabulary.tokenize(["the lowest"])

@@ -19,7 +19,7 @@ from sk_autoenc import (
     load,
     save,
 )
-from sk_autoenc.base.predictor import LabelScores
+from sk_autoenc.base.few_labels import LabelScores
 from sk_autoenc.data.dataset import Batch
 from sk_autoenc.estimators.pretrained import fine_tuning_loss, own_labels
 from sk_autoenc.nn.blocks import Linear
@@ -188,7 +188,7 @@ def test_convolutional_encoders_are_tuned_on_moved_images():
 
 def test_the_baseline_in_torch_is_that_in_numpy():
     model = PretrainedClassifier(ENCODER, **CHEAP, baseline="linear").fit(X, FEW)
-    assert model.kept_baseline_
+    assert model.is_baseline_
     rows = model._data.dataset(X, "cpu", FEW)
     baseline = rows.baseline
     expected = baseline.linear(baseline.graph.codes_of(rows.data.numpy()))
@@ -228,9 +228,9 @@ def test_the_network_replaces_a_weak_baseline():
     options = {"random_state": 0, "device": "cpu", "baseline": "linear", "learning_rate": 0.005}
     encoder = clone(ENCODER).set_params(n_components=32, architecture=(64,))
     model = PretrainedClassifier(encoder, **options, max_iter=20, augment="shift").fit(rows, few)
-    assert not model.kept_baseline_
+    assert not model.is_baseline_
     assert model.validation_loss_curve_[-1] < model.validation_loss_curve_[0]
-    assert PretrainedClassifier(ENCODER, **{**options, "learning_rate": 1e-9}, max_iter=1).fit(rows, few).kept_baseline_
+    assert PretrainedClassifier(ENCODER, **{**options, "learning_rate": 1e-9}, max_iter=1).fit(rows, few).is_baseline_
 
 
 def test_values_are_predicted_in_their_units():

@@ -103,7 +103,7 @@ def test_the_blend_is_the_mean_of_standardised_scores():
     np.testing.assert_allclose(blended(None, linear, 0.0, popularity, none), z(linear), 1e-5)
 
 
-def test_one_part_alone_is_used_where_held_out_users_say_so():
+def test_ease_alone_is_used_where_held_out_users_say_so():
     """A network that has not learned is dropped, if blend="auto"."""
     many, _ = groups_of_users(3000)
     options = {**CHEAP, "validation_fraction": 0.4}

@@ -159,6 +159,6 @@ def test_the_network_replaces_the_baseline_where_held_out_labels_say_so():
     few = np.where(np.arange(len(y)) % 3 == 0, y, -1)
     weak = VAEClassifier(2, **CHEAP, baseline="graph").fit(X, few)
     strong = VAEClassifier(2, **{**CHEAP, "architecture": (32,), "max_iter": 25}, baseline="linear").fit(X, few)
-    assert weak.kept_baseline_
-    assert not strong.kept_baseline_
+    assert weak.is_baseline_
+    assert not strong.is_baseline_
     assert strong.score(X, y) > 0.95

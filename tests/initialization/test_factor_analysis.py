@@ -1,5 +1,7 @@
 """The linear models of rows: scikit-learn's PCA and factor analysis as special cases, the full gaussian as another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,7 +76,7 @@ def test_densities_are_those_of_the_models(n_rows, by_feature):
     wide = np.hstack([X[:n_rows], X[100 : 100 + n_rows]])
     seen = Moments(wide.mean(0), np.cov(wide.T, bias=True), wide)
     assert len(seen.spectrum()[0]) == min(n_rows, 12)
-    from_covariance = seen._replace(are_all=False)
+    from_covariance = replace(seen, are_all=False)
     variance = feature_noise(seen, K, by_feature)
     np.testing.assert_allclose(variance, feature_noise(from_covariance, K, by_feature))
     new = np.hstack([X[200:300], X[300:400]])
@@ -165,3 +167,27 @@ def test_of_models_that_are_one_the_simplest_is_taken():
     assert best_noise(rows, D, kinds_of_noise(by_feature=True, correlated=True)) == Noise(by_feature=False)
     column = as_rows(drawn(60, np.diag(UNEQUAL))[:, :1])
     assert best_noise(column, 1, kinds_of_noise(by_feature=True, correlated=True)) == Noise(by_feature=False)
+
+
+@pytest.mark.parametrize("n_rows", [9, 30, 400])
+def test_factor_analysis_of_few_rows_with_the_same_covariance(n_rows):
+    """Many rows are replaced by few, which changes neither the estimate nor where it stops."""
+    rows = X[:n_rows] if n_rows <= len(X) else np.tile(X, (n_rows // len(X) + 1, 1))[:n_rows]
+    seen = Moments(rows.mean(0), np.cov(rows.T, bias=True), rows)
+    expected = FactorAnalysis(K, svd_method="lapack").fit(rows).noise_variance_
+    np.testing.assert_allclose(feature_noise(seen, K, by_feature=True), expected.clip(LEAST_VARIANCE), rtol=1e-6)
+
+
+def test_wide_tables_need_no_square_of_their_features(monkeypatch):
+    """Neither the fit nor the choice of the noise; the posterior is that of the square."""
+    wide = np.random.default_rng(0).normal(size=(50, 3000))
+    rows = Rows(torch.from_numpy(wide).float())
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "cov", None)
+        patch.setattr(np.linalg, "eigh", None)
+        noise = best_noise(rows, K, kinds_of_noise(by_feature=True, correlated=False))
+        model = fit_linear_gaussian(rows, K, noise)
+        encoder = model.encoder()
+    assert max(part.size for part in model if isinstance(part, np.ndarray)) <= 50 * 3000
+    np.testing.assert_allclose(model.noise_variance, model.covariance.diagonal())
+    np.testing.assert_allclose(encoder, (np.linalg.solve(model.covariance, model.loadings) / model.precision).T)

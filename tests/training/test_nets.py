@@ -47,7 +47,7 @@ def test_judging_is_the_objective_of_every_row():
         return {"per_row": 2 * batch.x[:, 0] + 0 * output, "per_batch": batch.x[:, 0].mean()}
 
     net = make_net(Point(), objective, lr=0.0)
-    expected = 2 * x[:, 0] + torch.tensor([2.5] * 4 + [6.5] * 4 + [95.0] * 2)
+    expected = 2 * x[:, 0] + x.mean()  # without gradients, all rows are one block
     judged = net.losses(Rows(x))
     assert judged.dtype == torch.float64
     assert judged.tolist() == expected.tolist()

@@ -32,7 +32,7 @@ for i, size in enumerate(SIZES):
         accuracy["PretrainedClassifier"][i] += model.score(X[unknown], names[unknown].astype(str)) / N_DRAWS
         if draw == 0:
             last = model[-1]
-            print(f"{size} labels: baseline kept {last.kept_baseline_}, share of the graph {last.baseline_share_}")
+            print(f"{size} labels: baseline kept {last.is_baseline_}, share of the graph {last.baseline_share_}")
         logistic = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[known], y[known])
         accuracy["logistic regression"][i] += logistic.score(X[unknown], y[unknown]) / N_DRAWS
         numbers = np.where(np.isin(np.arange(len(y)), known), y, -1)

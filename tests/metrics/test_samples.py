@@ -18,7 +18,6 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_autoenc import metrics
 from sk_autoenc.metrics import (
     classifier_two_sample_test,
     energy_distance,
@@ -29,6 +28,7 @@ from sk_autoenc.metrics import (
     precision_recall_density_coverage,
     sample_scorer,
 )
+from sk_autoenc.metrics import samples as metrics
 
 PAIRWISE = [
     classifier_two_sample_test,

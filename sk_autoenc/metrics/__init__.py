@@ -1,0 +1,71 @@
+"""Figures of how good a result is: samples, synthetic tables, rankings, predicted images, masks, translations."""
+
+from sk_autoenc.metrics.images import psnr_score, ssim_score
+from sk_autoenc.metrics.masks import SegmentationReport, mean_iou_score, segmentation_report
+from sk_autoenc.metrics.rankings import FoldIn, fold_in_split, ndcg_at_k, recall_at_k
+from sk_autoenc.metrics.samples import (
+    ClassifierTest,
+    ParzenScore,
+    SampleQuality,
+    TwoSampleTest,
+    classifier_two_sample_test,
+    energy_distance,
+    frechet_distance,
+    maximum_mean_discrepancy,
+    neighbor_distance_ratio,
+    parzen_log_likelihood,
+    precision_recall_density_coverage,
+    sample_scorer,
+)
+from sk_autoenc.metrics.tables import (
+    ClosestRecord,
+    CopyShare,
+    MembershipTest,
+    TransferScore,
+    association,
+    binned,
+    closest_record_share,
+    column_similarity,
+    copy_share,
+    membership_test,
+    pair_similarity,
+    train_on_synthetic,
+)
+from sk_autoenc.metrics.text import bleu_score
+
+__all__ = [
+    "ClassifierTest",
+    "ClosestRecord",
+    "CopyShare",
+    "FoldIn",
+    "MembershipTest",
+    "ParzenScore",
+    "SampleQuality",
+    "SegmentationReport",
+    "TransferScore",
+    "TwoSampleTest",
+    "association",
+    "binned",
+    "bleu_score",
+    "classifier_two_sample_test",
+    "closest_record_share",
+    "column_similarity",
+    "copy_share",
+    "energy_distance",
+    "fold_in_split",
+    "frechet_distance",
+    "maximum_mean_discrepancy",
+    "mean_iou_score",
+    "membership_test",
+    "ndcg_at_k",
+    "neighbor_distance_ratio",
+    "pair_similarity",
+    "parzen_log_likelihood",
+    "precision_recall_density_coverage",
+    "psnr_score",
+    "recall_at_k",
+    "sample_scorer",
+    "segmentation_report",
+    "ssim_score",
+    "train_on_synthetic",
+]

@@ -1,0 +1,75 @@
+"""Rows that train to something useless: dates, columns of few values, columns that others determine."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from sk_autoenc import AutoencoderTransformer, GANSampler, ReconstructionOutlierDetector, VAETransformer
+
+rng = np.random.default_rng(0)
+CHEAP = {"max_iter": 2, "random_state": 0, "device": "cpu", "architecture": (8,)}
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pd.DataFrame({"born": pd.date_range("2020", periods=50), "died": pd.date_range("2021", periods=50)}),
+        pd.DataFrame({"born": pd.to_timedelta(np.arange(50), unit="D"), "size": rng.normal(size=50)}),
+        pd.DataFrame({"born": pd.date_range("2020", periods=50, tz="UTC")}),
+        pl.DataFrame({"born": pd.date_range("2020", periods=50)}),
+        np.arange("2020-01-01", "2020-02-20", dtype="datetime64[D]")[:, None],
+    ],
+    ids=["dates", "durations", "zone", "polars", "array"],
+)
+@pytest.mark.parametrize("model", [AutoencoderTransformer(1), ReconstructionOutlierDetector(), GANSampler()], ids=str)
+def test_dates_are_refused_by_name(model, X):
+    with pytest.raises(ValueError, match=r"X must hold numbers, got dates or times (in 'born'|of dtype datetime64)"):
+        model.fit(X)
+
+
+def test_columns_of_few_values_are_named():
+    X = pd.DataFrame(rng.normal(size=(120, 3)), columns=["age", "fare", "weight"])
+    X["class"], X["sex"], X["rare"] = np.arange(120) % 3, np.arange(120) % 2, np.arange(120) < 3
+    with pytest.warns(UserWarning, match=r"of 2 to 5 values .*\('class', 'sex'\).*likelihood='bernoulli'"):
+        VAETransformer(**CHEAP).fit(X)
+    with pytest.warns(UserWarning, match=r"\(column 3, column 4\)"):
+        VAETransformer(**CHEAP).fit(X.to_numpy(dtype=float))
+
+
+def test_other_columns_are_not():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "X has columns")
+        VAETransformer(**CHEAP).fit(rng.normal(size=(50, 3)))
+        VAETransformer(**CHEAP).fit(np.column_stack([rng.integers(0, 9, 90), np.arange(90) < 2, np.ones(90)]))
+        VAETransformer(likelihood="bernoulli", **CHEAP).fit(rng.integers(0, 2, (90, 3)))
+        AutoencoderTransformer(**CHEAP).fit(rng.integers(0, 2, (90, 3)))  # it has no density
+
+
+COLLINEAR = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 10))
+THREE_ROWS = np.repeat(rng.normal(size=(3, 10)), 20, axis=0)
+
+
+@pytest.mark.parametrize("X", [COLLINEAR, THREE_ROWS], ids=["collinear", "three rows"])
+def test_training_never_ends_far_below_its_own_linear_start(X):
+    """With the noise at its floor a step of ordinary size is a step off a cliff."""
+    options = {**CHEAP, "max_iter": 10, "n_score_samples": 8}
+    start = VAETransformer(2, **options).fit(X[::3])  # too few rows to evaluate a network: the linear model
+    assert start.linear_
+    with pytest.warns(ConvergenceWarning, match="worse than the linear model at which it started") as caught:
+        model = VAETransformer(2, early_stopping=False, **options).fit(X)
+    assert model.linear_
+    assert len([w for w in caught if "worse than" in str(w.message)]) == 1
+    assert model.score(X) > start.score(X) - 10
+
+
+def test_a_network_that_improves_on_its_start_is_kept_without_a_warning():
+    t = rng.uniform(-2, 2, size=(200, 1))
+    curve = np.hstack([t, t**2, np.sin(2 * t)]) + 0.05 * rng.normal(size=(200, 3))
+    for kind in (AutoencoderTransformer, VAETransformer):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Training made the network worse")
+            assert not kind(1, early_stopping=False, **{**CHEAP, "max_iter": 15}).fit(curve).linear_
