@@ -24,15 +24,19 @@ __all__ = [
 
 
 class Interval(_Interval):
-    """scikit-learn's interval, without ``True`` and ``False``; real numbers have no more than float32 can hold."""
+    """scikit-learn's interval, without ``True`` and ``False``; unbounded real numbers end where float32 does."""
 
-    def __init__(self, kind: type, left: Any, right: Any, *, closed: str):
-        if kind is Real and right is None:
-            right, closed = float(np.finfo(np.float32).max), "both" if closed in ("left", "both") else "right"
-        super().__init__(kind, left, right, closed=closed)
+    @property
+    def _is_unbounded(self) -> bool:
+        return self.type is Real and self.right is None
 
     def is_satisfied_by(self, val: Any) -> bool:
-        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+        if isinstance(val, bool | np.bool_) or not super().is_satisfied_by(val):
+            return False
+        return not self._is_unbounded or val <= float(np.finfo(np.float32).max)
+
+    def __str__(self) -> str:
+        return super().__str__() + (" that float32 can hold" if self._is_unbounded else "")
 
 
 def in_chosen_container(estimator: Any, rows: np.ndarray, like: Any = None, columns: Any = None) -> Any:

@@ -34,6 +34,7 @@ from sk_autoenc.training.builder import (
     resolve_device,
 )
 from sk_autoenc.training.callbacks import SklearnCallbackBridge
+from sk_autoenc.training.imports import import_for_training
 from sk_autoenc.training.nets import ObjectiveNet
 from sk_autoenc.training.plan import OptimizerOptions, Phase, Plan
 from sk_autoenc.training.randomness import draw_seed, make_generator
@@ -266,6 +267,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             net = None if is_first else self.net_
             if net is not None and self._kept_start:
                 plan.start.resume(net.plain_module)
+            import_for_training()
             result = run(
                 plan,
                 rows,

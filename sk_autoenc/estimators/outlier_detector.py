@@ -23,6 +23,7 @@ from sk_autoenc.outliers.progress import Progress
 from sk_autoenc.outliers.scores import N_REFERENCE_ROWS, CodeDistance, NeighborsAndHistogram, SquaredResiduals
 from sk_autoenc.outliers.stored import storable_detector
 from sk_autoenc.outliers.transformers import is_of_categories, last_step, with_categories_of, with_normal_priors
+from sk_autoenc.training.imports import import_for_training
 from sk_autoenc.training.inference import map_blocks
 from sk_autoenc.training.randomness import draw_seed, make_generator
 
@@ -287,6 +288,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
 
     def _fit(self, X: Any, y: Any) -> None:
         self.residual_ = self._check_configuration()
+        import_for_training()
         root, progress = self._begin_tasks(X, y)
         self._may_be_empty = is_of_categories(self.autoencoder)
         rows = self._validate(X, reset=True)
