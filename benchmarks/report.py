@@ -38,7 +38,6 @@ SCRIPTS = {
     "series": "Series",
     "strings": "Strings",
     "gan_toys": "Toys for a GAN",
-    "cyclegan": "Translation without pairs",
     "recommender": "Recommendations",
     "imputation": "Missing cells",
     "tables": "Synthetic tables",
