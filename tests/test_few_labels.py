@@ -102,6 +102,10 @@ def test_transduction_holds_the_labels_that_are_known_and_predictions_elsewhere(
     np.testing.assert_allclose(model.transduction_[~KNOWN], model.predict(X[~KNOWN]), rtol=1e-5)
 
 
+def test_without_held_out_labels_the_network_is_kept_though_a_graph_knows_the_labels_by_heart(model):
+    assert not model.set_params(early_stopping=False, baseline="graph").fit(X, targets(model)).is_baseline_
+
+
 def test_rows_without_labels_take_part(model):
     y = targets(model)
     with_others = model.fit(X, y).transform(X)

@@ -18,6 +18,7 @@ class BaselineStart(Start):
     """
 
     is_model = True
+    is_fair_in_training = False  # the graph keeps the labels that it is given
 
     def __init__(self, start: Start):
         self.start = start

@@ -16,6 +16,9 @@ class Start:
     #: Whether the start is a model that can be the result in place of the network.
     is_model = False
 
+    #: Whether training rows can compare the network with the start; not if the start knows their targets by heart.
+    is_fair_in_training = True
+
     def set(self, module: Any, rows: Rows) -> None:
         """Set the weights that depend on data; ``rows`` are the training rows, on the CPU, without held-out rows."""
 

@@ -169,7 +169,8 @@ class _Run:
             epochs = 1  # the network will be dropped; one epoch gives loss curves
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
         is_unevaluated = is_first and plan.start.is_model and not plan.splits and not plan.keeps_start_unevaluated
-        at_start = plan.selection.evaluate(net, train) if is_unevaluated else None
+        is_compared = is_unevaluated and plan.start.is_fair_in_training
+        at_start = plan.selection.evaluate(net, train) if is_compared else None
         self._set_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
