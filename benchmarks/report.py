@@ -38,6 +38,7 @@ SCRIPTS = {
     "series": "Series",
     "strings": "Strings",
     "gan_toys": "Toys for a GAN",
+    "cyclegan": "Translation without pairs",
     "recommender": "Recommendations",
     "imputation": "Missing cells",
     "tables": "Synthetic tables",
