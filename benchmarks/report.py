@@ -46,6 +46,8 @@ SCRIPTS = {
     "pairs": "Images from images",
     "segmentation": "A class for each pixel",
     "few_labels": "Few labels",
+    "gan_tables": "Tables for a GAN, and its alarm",
+    "over_sampling": "Over-sampling",
 }
 
 HEAD = """\
