@@ -42,6 +42,7 @@ from sk_autoenc import (
     Recurrent,
     SegNetSegmenter,
     SequenceTranslator,
+    TabularSampler,
     VAEClassifier,
     VAETransformer,
     Vocabulary,
@@ -145,6 +146,8 @@ def examples_of_files() -> dict[str, Content]:
             ROWS.reshape(-1, 1, 2, 2),
             np.arange(160).reshape(-1, 2, 2) % 3,
         ),
+        "table": (TabularSampler(**cheap), FRAME),
+        "vae_of_table": (VAETransformer(1, **cheap, n_score_samples=4), FRAME),
         "vocabulary": (Vocabulary(unknown="?"), ["ab", "c"]),
     }
     with warnings.catch_warnings():
@@ -477,9 +480,8 @@ def _use(opened: Any) -> None:
     rows: Any = ["ab"] if reads_strings else np.ones((3, opened.n_features_in_))
     if hasattr(opened, "columns_"):
         rows = FRAME.mask(ROWS[:, :3] > 0.5)
-    calls = (
-        {"sample": 3} if hasattr(opened, "latent_") else dict.fromkeys(("transform", "predict", "score_items"), rows)
-    )
+    only_draws = hasattr(opened, "latent_") or isinstance(opened, TabularSampler)
+    calls = {"sample": 3} if only_draws else dict.fromkeys(("transform", "predict", "score_items"), rows)
     for method, argument in calls.items():
         if hasattr(opened, method):
             try:

@@ -22,7 +22,7 @@ KINDS = (
     "text_gan", "classifier", "few_values", "vae_classifier", "aae_classifier", "detector", "detector_of_clones",
     "imputer", "imputer_of_frames", "recommender", "regressor", "image_regressor", "segmenter", "translator",
     "cycle_gan",
-    "vocabulary",
+    "table", "vae_of_table", "vocabulary",
 )  # fmt: skip
 
 

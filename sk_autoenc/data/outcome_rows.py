@@ -216,6 +216,11 @@ _ENDS = (-np.inf, np.inf)
 
 def _encoded(column: Column, value: Any) -> float:
     """A value of a column as the table encodes it; ``ValueError`` if it cannot stand there."""
+    if column.type.family == "date":
+        value = pd.Timestamp(value)
+        value = value.tz_localize(column.type.zone) if column.type.zone and value.tz is None else value
+    elif column.type.family == "duration":
+        value = pd.Timedelta(value)
     frame = pd.DataFrame({column.name: pd.Series([value])})
     return float(column.encode(cells_of(frame, 0, column.name), unseen="error")[0])
 

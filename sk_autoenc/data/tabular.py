@@ -119,7 +119,8 @@ class Table(BaseEstimator):
         Parameters
         ----------
         X : DataFrame, or ndarray with two axes
-            Rows with the columns of ``fit``, in the same order; types may differ where values fit.
+            Rows with the columns of ``fit``, in the same order; types may differ where values fit. Arrays
+            have no names.
 
         Returns
         -------
@@ -128,7 +129,7 @@ class Table(BaseEstimator):
         """
         check_is_fitted(self)
         names, wanted = _checked_names(X), self.names
-        if names != wanted:
+        if names != wanted and (library_of(X) != "numpy" or len(names) != len(wanted)):
             differing = [name for name in wanted if name not in names] or [name for name in names if name not in wanted]
             reason = f"{differing[0]!r} is in one of them only" if differing else "they are in another order"
             raise ValueError(f"X must have the columns of fit, but {reason}.")

@@ -32,9 +32,6 @@ from sk_autoenc.training.selection import NATS, RowLosses
 #: Rows that are drawn at once, and at least, where conditions make some more probable than others.
 _AT_ONCE, _FEWEST = 8192, 1024
 
-#: Rows a step at most.
-_LARGEST_BATCH = 256
-
 
 def chain_objective(log_prob: Tensor, batch: Batch) -> dict[str, Tensor]:
     r"""Minus the log-probability of each row in nats, :math:`-\sum_j \log p(x_j | x_{<j})`."""
@@ -79,7 +76,7 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
     max_iter : int, default=50
         Number of epochs.
     batch_size : int or "auto", default="auto"
-        Rows per step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 256.
+        Rows per step; ``"auto"`` is a twentieth of the rows, at least 32 and at most 512.
     learning_rate : float, default=3e-3
         Size of the steps.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"

@@ -2,7 +2,7 @@ r"""A chain of columns: each has a distribution that depends on the columns befo
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -113,12 +113,17 @@ class MaskedChain(nn.Module):
         self.wave_out = nn.Parameter(torch.empty(n_waves, widths[-1]))
         self.linear_path = nn.Parameter(torch.empty(n_outcomes, sum(self.n_features)))
 
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """The hidden layers."""
+        return [cast(nn.Linear, layer) for layer in self.hidden]
+
     def initialize(self, generator: torch.Generator) -> None:
         """Weights that keep the variance of one-hot columns and of half-masked layers; outputs begin at their bias."""
         self.waves.copy_(torch.block_diag(*map(waves, self.columns)))
         self.features.copy_(torch.block_diag(*map(features, self.columns)))
         n_ordered = sum(bool(column.ranks) for column in self.columns)
-        for number, layer in enumerate(self.hidden):
+        for number, layer in enumerate(self.layers):
             bound = math.sqrt(12 / layer.in_features) if number else math.sqrt(12 / len(self.sizes)) / 4
             layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.zero_()
@@ -140,7 +145,8 @@ class MaskedChain(nn.Module):
         if generator is not None:
             return self._log_prob(x, self.logits(x, self._draw_order(generator)), self.sizes)
         backwards = torch.arange(len(self.sizes) - 1, -1, -1, device=x.device)
-        return sum(self._log_prob(x, self.logits(x, order), self.sizes) for order in (None, backwards)) / 2
+        found = [self._log_prob(x, self.logits(x, order), self.sizes) for order in (None, backwards)]
+        return (found[0] + found[1]) / 2
 
     def log_prob_of_observed(self, x: Tensor) -> Tensor:
         """The same, given which cells are missing, in the order of the table; 0 for these."""
@@ -163,12 +169,12 @@ class MaskedChain(nn.Module):
         """Logits of all outcomes of each column, given the columns before it in the order."""
         first, inner, last, direct = self._masked_weights(order)
         read = indicators(x, self.sizes)
-        hidden = self._through(F.linear(read, first, self.hidden[0].bias), inner)
+        hidden = self._through(F.linear(read, first, self.layers[0].bias), inner)
         return F.linear(hidden, last, self.last.bias) + F.linear(read @ self.features, direct)
 
     def _through(self, hidden: Tensor, inner: Sequence[Tensor]) -> Tensor:
         """Units of the last hidden layer, from the first one's before its activation."""
-        for layer, weight in zip(list(self.hidden)[1:], inner, strict=True):
+        for layer, weight in zip(self.layers[1:], inner, strict=True):
             hidden = F.linear(F.relu(hidden), weight, layer.bias)
         return F.relu(hidden)
 
@@ -179,11 +185,13 @@ class MaskedChain(nn.Module):
         place[steps if order is None else order.to(device)] = steps
         read = place.repeat_interleave(torch.tensor(self.n_features, device=device), output_size=sum(self.n_features))
         place = place.repeat_interleave(torch.tensor(self.sizes, device=device), output_size=sum(self.sizes))
-        degrees = [1 + torch.arange(len(h.bias), device=device) * max(d - 1, 1) // len(h.bias) for h in self.hidden]
-        first = (self.hidden[0].weight + self.wave_in @ self.waves.T) * (degrees[0][:, None] > place)
+        degrees = [
+            1 + torch.arange(n, device=device) * max(d - 1, 1) // n for n in (h.out_features for h in self.layers)
+        ]
+        first = (self.layers[0].weight + self.wave_in @ self.waves.T) * (degrees[0][:, None] > place)
         inner = [
             layer.weight * (degree[:, None] >= before)
-            for layer, before, degree in zip(list(self.hidden)[1:], degrees, degrees[1:], strict=False)
+            for layer, before, degree in zip(self.layers[1:], degrees, degrees[1:], strict=False)
         ]
         last = (self.last.weight + self.waves @ self.wave_out) * (place[:, None] >= degrees[-1])
         return first, inner, last, _LINEAR_GAIN * self.linear_path * (place[:, None] > read)
@@ -205,7 +213,7 @@ class Walk:
     def __init__(self, chain: MaskedChain, order: Tensor, n: int):
         self.chain = chain
         self.first, self.inner, self.last, self.direct = chain._masked_weights(order)
-        self.read = chain.hidden[0].bias.expand(n, -1)
+        self.read = chain.layers[0].bias.expand(n, -1)
         self.features = chain.features.new_zeros(n, chain.features.shape[1])
         self.begins = [sum(chain.sizes[:j]) for j in range(len(chain.sizes))]
 

@@ -37,7 +37,7 @@ people.head()
 # As many samples
 # ---------------
 # ``sample`` returns a frame of the same types.
-model = TabularSampler(random_state=0).fit(people)
+model = TabularSampler(architecture=(128, 128), max_iter=15, random_state=0).fit(people)
 made = model.sample(n, random_state=0)
 made.head()
 
