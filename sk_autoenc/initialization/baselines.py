@@ -300,7 +300,7 @@ def fit_ridge(x: Tensor, y: Tensor, groups: np.ndarray | None = None) -> Fitted:
     tuned = slice(_MOST_TUNED)
     mean, target = X[tuned].mean(axis=0), Y[tuned].mean(axis=0)
     left, singular, axes = svd(X[tuned] - mean, full_matrices=False)
-    penalties = _PENALTIES * max(float(np.square(singular).sum()), np.finfo(np.float32).tiny)
+    penalties = _PENALTIES * max(float(np.square(singular).sum()), float(np.finfo(np.float32).tiny))
     projected = left.T @ (Y[tuned] - target)
     errors = [
         np.square(left_out_errors(left, np.square(singular), projected, Y[tuned] - target, penalty, groups)).mean()
