@@ -21,21 +21,27 @@ CHEAP = {"max_iter": 2, "random_state": 0, "device": "cpu", "architecture": (8,)
         pd.DataFrame({"born": pd.to_timedelta(np.arange(50), unit="D"), "size": rng.normal(size=50)}),
         pd.DataFrame({"born": pd.date_range("2020", periods=50, tz="UTC")}),
         pl.DataFrame({"born": pd.date_range("2020", periods=50)}),
-        np.arange("2020-01-01", "2020-02-20", dtype="datetime64[D]")[:, None],
     ],
-    ids=["dates", "durations", "zone", "polars", "array"],
+    ids=["dates", "durations", "zone", "polars"],
 )
-@pytest.mark.parametrize("model", [AutoencoderTransformer(1), ReconstructionOutlierDetector(), GANSampler()], ids=str)
-def test_dates_are_refused_by_name(model, X):
-    with pytest.raises(ValueError, match=r"X must hold numbers, got dates or times (in 'born'|of dtype datetime64)"):
+@pytest.mark.parametrize("model", [ReconstructionOutlierDetector(), GANSampler()], ids=str)
+def test_who_reads_no_tables_refuses_dates_by_name(model, X):
+    with pytest.raises(ValueError, match="X must hold numbers, got dates or times in 'born'"):
         model.fit(X)
+
+
+@pytest.mark.parametrize("model", [AutoencoderTransformer(1), ReconstructionOutlierDetector(), GANSampler()], ids=str)
+def test_an_array_of_dates_is_no_table(model):
+    dates = np.arange("2020-01-01", "2020-02-20", dtype="datetime64[D]")[:, None]
+    with pytest.raises(ValueError, match="X must hold numbers, got dates or times of dtype datetime64"):
+        model.fit(dates)
 
 
 def test_columns_of_few_values_are_named():
     X = pd.DataFrame(rng.normal(size=(120, 3)), columns=["age", "fare", "weight"])
     X["class"], X["sex"], X["rare"] = np.arange(120) % 3, np.arange(120) % 2, np.arange(120) < 3
     with pytest.warns(UserWarning, match=r"of 2 to 5 values .*\('class', 'sex'\).*likelihood='bernoulli'"):
-        VAETransformer(**CHEAP).fit(X)
+        VAETransformer(**CHEAP).fit(X.astype(float))  # of whole numbers and truth values it would read a table
     with pytest.warns(UserWarning, match=r"\(column 3, column 4\)"):
         VAETransformer(**CHEAP).fit(X.to_numpy(dtype=float))
 

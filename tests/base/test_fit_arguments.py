@@ -117,7 +117,7 @@ def test_an_argument_that_is_not_taken_names_the_public_class(kind, method):
 def test_missing_values_name_the_way_out(kind, way):
     rows = X.copy()
     rows[3, 1] = np.nan
-    with pytest.raises(ValueError, match=rf"contains NaN. {kind.__name__} needs every cell.*SimpleImputer.*{way}"):
+    with pytest.raises(ValueError, match=rf"contains NaN. {kind.__name__} needs every cell.*AutoencoderImputer.*{way}"):
         kind().fit(rows)
 
 
