@@ -79,6 +79,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"path={str(path)!r} is a folder, a link or a device; name a new file or a regular one.")
     if form_of(type(estimator), "state") is None or not isinstance(estimator, BaseEstimator):
+        if type(estimator).__module__.startswith(f"{__package__}."):
+            raise ValueError(f"estimator is {type(estimator).__name__}, whose parts may be of any library; use joblib.")
         raise ValueError(
             f"estimator must be one of this library, and of no derived class, got {type(estimator).__name__}; save the "
             f"steps of a Pipeline one by one, or use joblib. (Its class is {type(estimator).__module__}."

@@ -322,7 +322,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         if self._most_epochs is None or not isinstance(self.max_iter, str):
             return self.max_iter
         splits = self._splits(request)
-        n_rows = len(splits[0][0]) if len(splits) == 1 else 1 if request.X is None else len(request.X)
+        n_rows = len(splits[0][0]) if len(splits) == 1 else 1 if request.X is None else request.X.shape[0]
         return self._optimizer_options().epochs_of(n_rows, self._most_epochs)
 
     def _phases(self, request: FitRequest, *, final: Phase | None = None, **first: Any) -> tuple[Phase, ...]:

@@ -31,13 +31,22 @@ def check_masks(y: Any, n_rows: int, sides: tuple[int, int], owner: str) -> np.n
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError("Input y contains NaN or infinity; give pixels without a class a label, and name void_label.")
     if y.shape != (n_rows, *sides):
-        raise ValueError(f"y must have a label for each pixel of X, shape {(n_rows, *sides)}, got {y.shape}.")
+        raise ValueError(
+            f"y must have a label for each pixel of X, shape {(n_rows, *sides)}, got {y.shape}; "
+            "axes of X are (images, channels, height, width), or (images, height, width) of one channel."
+        )
     return y
 
 
 def classes_of(y: np.ndarray, void_label: Any) -> np.ndarray:
     """The labels that occur, in ascending order, without that of void pixels."""
-    found = np.unique(y)
+    try:
+        found = np.unique(y)
+    except TypeError as error:
+        raise ValueError(
+            "y must hold labels of one kind, such as integers or strings; give pixels without a class a label of that "
+            f"kind, too, and name void_label: {error}."
+        ) from error
     found = found if void_label is None else found[found != void_label]
     if not len(found):
         raise ValueError(f"y must have a pixel that is not void_label={void_label!r}, got none.")

@@ -195,6 +195,8 @@ def _given_of(column: Column, outcomes: Outcomes, condition: Any) -> Given:
     is_missing = [value is None or value is pd.NaT or value is pd.NA or value != value for value in values]
     if is_range:
         bounds = [fill if m else _encoded(column, v) for v, m, fill in zip(values, is_missing, _ENDS, strict=True)]
+        if bounds[0] > bounds[1]:
+            raise ValueError(f"column {column.name!r} must have the lowest before the highest, got {condition!r:.60}.")
         low, high, shares[: outcomes.n_observed] = _cut(outcomes, *bounds)
         return Given(shares, low, high)
     if any(is_missing) and outcomes.has_missing:

@@ -103,6 +103,9 @@ def class_labels(y: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
             )
         indicators = np.eye(values.shape[1], dtype=values.dtype)
         return values.argmax(axis=1), lambda labels: indicators[labels]
+    cells = values.ravel().tolist()
+    if missing := sum(cell is None or (isinstance(cell, float) and cell != cell) for cell in cells):
+        raise ValueError(f"y must have a class for each row, but {missing} are None or NaN; leave these rows out.")
     if values.ndim > 2 or is_continuous(labels := values.reshape(-1)):
         raise ValueError("Unknown label type: fit_resample balances classes, so y must be one column of these.")
     return labels, lambda labels: _in_form_of(y, labels.astype(values.dtype).reshape(-1, *values.shape[1:]))

@@ -26,7 +26,7 @@ def refuse_sparse(X: Any, owner: str) -> None:
 
 def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     """Flat rows, and the shape of a row if ``X`` has more than two axes, else None."""
-    _refuse_dates(X)
+    refuse_no_numbers(X)
     if isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) > 1:
         X = np.asarray(X)  # a list of images or series
     if getattr(X, "ndim", 2) <= 2:
@@ -35,8 +35,8 @@ def flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
 
 
-def _refuse_dates(X: Any) -> None:
-    """Refuse dates and times, which would be read as numbers of nanoseconds, by the names of their columns."""
+def refuse_no_numbers(X: Any) -> None:
+    """Refuse strings, and dates, which would be read as numbers of nanoseconds, by the names of their columns."""
     if hasattr(X, "columns") and hasattr(X, "dtypes"):  # pandas and polars
         kinds = [getattr(kind, "kind", "M" if getattr(kind, "is_temporal", bool)() else "") for kind in X.dtypes]
         if dates := [name for name, kind in zip(X.columns, kinds, strict=True) if kind in ("m", "M")]:
@@ -44,8 +44,26 @@ def _refuse_dates(X: Any) -> None:
                 f"X must hold numbers, got dates or times in {', '.join(map(repr, dates[:5]))}"
                 f"{' and others' if len(dates) > 5 else ''}; turn them into numbers, such as days since the first one."
             )
+        if strings := [name for name in X.columns if _holds_strings(X[name])]:
+            raise ValueError(
+                f"X must hold numbers, got strings in {', '.join(map(repr, strings[:5]))}"
+                f"{' and others' if len(strings) > 5 else ''}; turn them into numbers, for instance by OneHotEncoder."
+            )
     elif getattr(getattr(X, "dtype", None), "kind", "") in ("m", "M"):
         raise ValueError(f"X must hold numbers, got dates or times of dtype {X.dtype}; turn them into numbers.")
+
+
+def _holds_strings(column: Any) -> bool:
+    """Whether a column holds strings that are no numbers."""
+    if getattr(column, "ndim", 1) != 1 or getattr(getattr(column, "dtype", None), "kind", "O") in "biufc":
+        return False
+    try:
+        np.asarray(column).astype(float)
+    except ValueError:
+        return any(isinstance(value, str) for value in column)
+    except TypeError:
+        return False
+    return False
 
 
 def check_range(X: np.ndarray, name: str) -> None:

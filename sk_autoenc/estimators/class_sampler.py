@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_autoenc._compat import HasMethods, fit_context, safe_indexing
 from sk_autoenc.base.over_sampling import OverSamplerMixin
+from sk_autoenc.data.validation import refuse_no_numbers
 
 _SEEDS = np.iinfo(np.int32).max
 
@@ -20,7 +21,8 @@ class ClassSampler(OverSamplerMixin, MetaEstimatorMixin, BaseEstimator):
 
     The model is whatever has ``fit`` and ``sample``: :class:`VAETransformer`, :class:`GANSampler`, or scikit-learn's
     ``GaussianMixture`` and ``KernelDensity``, so these can be compared with :class:`ConditionalGANSampler` and with
-    imbalanced-learn's over-samplers.
+    imbalanced-learn's over-samplers. Rows are numbers. For a data frame with categories fit a
+    :class:`TabularSampler` to the frame with its classes as a column, and give this column to its ``sample``.
 
     Parameters
     ----------
@@ -89,11 +91,14 @@ class ClassSampler(OverSamplerMixin, MetaEstimatorMixin, BaseEstimator):
         self : object
             The fitted estimator.
         """
+        refuse_no_numbers(X)
         check_classification_targets(y)
         _, labels = validate_data(self, X, y, dtype=None, ensure_min_samples=2)
         classes, of_row, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if counts.min() < 2:
-            raise ValueError(f"A model needs 2 rows of each class, but y has 1 of {classes[counts.argmin()].item()!r}.")
+            raise ValueError(
+                f"A model needs 2 rows of each class, but y has 1 of {classes.tolist()[counts.argmin()]!r}."
+            )
         random = check_random_state(self.random_state)
         seeds = random.randint(_SEEDS, size=len(classes))
         table = X if hasattr(X, "columns") else np.asarray(X)
@@ -132,8 +137,8 @@ class ClassSampler(OverSamplerMixin, MetaEstimatorMixin, BaseEstimator):
         else:
             labels = np.repeat(check_array(y, ensure_2d=False, dtype=None), n_samples)
             if not np.isin(labels, self.classes_).all():
-                unknown = labels[~np.isin(labels, self.classes_)][0]
-                raise ValueError(f"y must hold classes of the training rows, {self.classes_}, got {unknown.item()!r}.")
+                unknown = labels[~np.isin(labels, self.classes_)].tolist()[0]
+                raise ValueError(f"y must hold classes of the training rows, {self.classes_}, got {unknown!r}.")
         return self._rows_of(labels, random), labels
 
     def _rows_of(self, labels: np.ndarray, random: np.random.RandomState | None = None) -> np.ndarray:

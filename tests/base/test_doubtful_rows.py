@@ -37,6 +37,15 @@ def test_an_array_of_dates_is_no_table(model):
         model.fit(dates)
 
 
+@pytest.mark.parametrize("model", [ReconstructionOutlierDetector(), GANSampler()], ids=str)
+def test_strings_are_refused_by_name(model):
+    X = pd.DataFrame({"size": rng.normal(size=50), "written": [str(n) for n in range(50)], "kind": ["a", None] * 25})
+    for column in (X["kind"], X["kind"].astype("category"), X["kind"].astype(object)):
+        for frame in (X.assign(kind=column), pl.DataFrame({"size": [0.5] * 50, "kind": ["a", None] * 25})):
+            with pytest.raises(ValueError, match=r"X must hold numbers, got strings in 'kind'; .*OneHotEncoder"):
+                model.fit(frame)
+
+
 def test_columns_of_few_values_are_named():
     X = pd.DataFrame(rng.normal(size=(120, 3)), columns=["age", "fare", "weight"])
     X["class"], X["sex"], X["rare"] = np.arange(120) % 3, np.arange(120) % 2, np.arange(120) < 3

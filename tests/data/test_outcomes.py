@@ -136,6 +136,7 @@ def test_rows_as_outcomes_come_back_and_conditions_say_what_may_be_drawn():
         ({"n": [1, 2]}, "column 'n' holds numbers; give one"),
         ({"n": "many"}, "column 'n' must hold numbers"),
         ({"n": (5000, 6000)}, "no training row can have"),
+        ({"n": (6, 5)}, "the lowest before the highest"),
     ):
         with pytest.raises(ValueError, match=message):
             rows.given(wrong)

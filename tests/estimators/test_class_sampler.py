@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import Pipeline
 
-from sk_autoenc import ClassSampler, VAETransformer
+from sk_autoenc import ClassSampler, VAETransformer, save
 
 X, y_iris = load_iris(return_X_y=True)
 VAE = VAETransformer(2, architecture=(8,), max_iter=3, device="cpu")
@@ -70,3 +70,22 @@ def test_what_it_cannot_take_is_refused_by_name():
         ClassSampler(IsolationForest()).fit(X, y_iris)
     with pytest.raises(ValueError, match=r"y must hold classes of the training rows, \[0 1 2\], got 7"):
         ClassSampler(KernelDensity()).fit(X, y_iris).sample(y=[0, 7])
+
+
+def test_what_no_model_can_learn_is_refused_by_name(tmp_path):
+    kinds = np.array(["s", "ve", "vi"], dtype=object)[y_iris]
+    alone = np.where(np.arange(len(X)) == 0, "alone", kinds)
+    with pytest.raises(ValueError, match="2 rows of each class, but y has 1 of 'alone'"):
+        ClassSampler(KernelDensity()).fit(X, alone)
+    with pytest.raises(ValueError, match="got 'other'"):
+        ClassSampler(KernelDensity()).fit(X, kinds).sample(y=np.array(["other"], dtype=object))
+    for unknown in (np.where(y_iris == 1, None, kinds), np.where(y_iris == 1, np.nan, y_iris)):
+        with pytest.raises(ValueError, match="y must have a class for each row, but 50 are None or NaN"):
+            ClassSampler(KernelDensity()).fit_resample(X, unknown)
+    frame = pd.DataFrame(X).assign(
+        place=pd.Categorical(["here", "there"] * 75), count=pd.array([1, None] * 75, "Int64")
+    )
+    with pytest.raises(ValueError, match="X must hold numbers, got strings in 'place'"):
+        ClassSampler(KernelDensity()).fit_resample(frame.rename(columns=str)[:120], kinds[:120])
+    with pytest.raises(ValueError, match="estimator is ClassSampler, whose parts may be of any library; use joblib"):
+        save(ClassSampler(KernelDensity()).fit(X, kinds), tmp_path / "model")

@@ -135,6 +135,13 @@ def test_one_class_is_predicted_everywhere():
         ({"augment": ("turn",)}, IMAGES, MASKS, "augment must hold"),
         ({"class_weight": {0: -1.0}}, IMAGES, MASKS, "0 or more"),
         ({}, IMAGES, np.where(MASKS == 5, np.nan, MASKS), "NaN"),
+        ({}, IMAGES, np.where(MASKS == 5, None, MASKS.astype(str)), "labels of one kind.*name void_label"),
+        (
+            {},
+            np.repeat(IMAGES.reshape(120, 8, 8, 1), 3, axis=3),
+            MASKS,
+            r"axes of X are \(images, channels, height, width\)",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(options, X, y, message):

@@ -150,3 +150,9 @@ def test_values_and_shares_of_sparse_rows_are_checked():
     with pytest.raises(ValueError, match="NaN"):
         clone(MODELS[0]).fit(wrong)
     assert isinstance(AAETransformer(likelihood="poisson", **CHEAP).fit(COUNTS).transform(COUNTS), np.ndarray)
+
+
+def test_few_sparse_rows_are_fitted_for_as_many_epochs_as_dense_ones():
+    model = AutoencoderTransformer(2, architecture=(8,), random_state=0, device="cpu")  # max_iter="auto", in folds
+    of_sparse, of_dense = (clone(model).fit(rows) for rows in (COUNTS[:48], COUNTS[:48].toarray()))
+    np.testing.assert_allclose(of_sparse.transform(COUNTS), of_dense.transform(COUNTS.toarray()), rtol=1e-2, atol=1e-2)
