@@ -160,6 +160,15 @@ def test_what_reads_rows_is_for_those_of_the_model(examples, path):
         load(path)
 
 
+@pytest.mark.parametrize("name", ["classes_", "class_weight_"])
+def test_a_segmenter_has_the_classes_of_what_reads_its_masks(name, examples, path):
+    content = examples["segmenter"].copy()
+    content.arrays[name] = content.arrays[name][:1]
+    content.write(path)
+    with pytest.raises(ValueError, match=f"SegNetSegmenter.{name} must be"):
+        load(path)
+
+
 def test_members_are_for_the_rows_of_their_detector(examples, path):
     content = changed(examples["detector_of_clones"], ("state", "n_features_in_"), 2)
     content = changed(content, ("state", "input_shape_"), {"tuple": [2]})

@@ -84,8 +84,8 @@ def cycle_turns(
     others = data.draw_other(len(batch), state.generator)
     x, y = batch.x, data.other[others]
     if module.classifier is not None:
-        rows, labels = data.draw_labelled(len(batch), state.generator)
-        yield "classifier", F.cross_entropy(module.classifier(rows), labels)
+        rows, labels = data.draw_labelled(len(batch), state.generator)  # none if all known classes are held out
+        yield "classifier", F.cross_entropy(module.classifier(rows), labels, reduction="sum") / max(1, len(rows))
     yield "critics", critic_loss(module, x, y, state, loss)
     forth, back, critics = *module.translators.values(), module.critics
     as_b, as_a = forth(x), back(y)

@@ -73,6 +73,11 @@ def _check_predictor(kind: type, plain: Plain) -> None:
     ):
         if found != fitted:
             raise ValueError(f"_data has {name}={found}, but it was {fitted} in the fit.")
+    for name in ("classes", "class_weight"):
+        if (fitted := plain.get(f"{name}_")) is not None:
+            found = getattr(data, name)
+            if found.dtype != fitted.dtype or not np.array_equal(found, fitted):
+                raise ValueError(f"{kind.__name__}.{name}_ must be the {name} of _data.")
 
 
 def storable_few_labels(*, optional: Mapping[str, Check] | None = None, **fields: Check):

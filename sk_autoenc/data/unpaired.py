@@ -105,10 +105,12 @@ class Unpaired(Rows):
         return self.other_index[places]
 
     def draw_labelled(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Rows of known classes of either domain, and these."""
+        """Rows of known classes of either domain, and these; no row if no class is known."""
         first, second = (self.labels[self.index] >= 0).nonzero()[:, 0], self.other_labels[self.other_index] >= 0
         first, second = self.index[first], self.other_index[second]
-        places = torch.randint(len(first) + len(second), (n,), generator=generator, device=self.data.device)
+        n_known = len(first) + len(second)
+        n = n if n_known else 0
+        places = torch.randint(max(1, n_known), (n,), generator=generator, device=self.data.device)
         of_first, of_second = places[places < len(first)], places[places >= len(first)] - len(first)
         rows = torch.cat([self.data[first[of_first]], self.other[second[of_second]]])
         return rows, torch.cat([self.labels[first[of_first]], self.other_labels[second[of_second]]])

@@ -316,9 +316,9 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
                     raise ValueError(f"{name} must be one class for each of {len(rows)} rows, got {len(labels)}.")
         if y is not None and y.shape != data.b.shape:
             raise ValueError(f"y must have rows of shape {data.b.shape} as in the fit that goes on, got {y.shape}.")
-        if y is not None and y.n_classes != data.n_classes:
+        if y is not None and y.n_classes > data.n_classes:
             raise ValueError(
-                f"labels_a and labels_b must hold {data.n_classes} classes as in the fit that goes on, got "
+                f"labels_a and labels_b must hold {data.n_classes} classes at most, as in the fit that goes on, got "
                 f"{y.n_classes}."
             )
         if data.have_one_shape:

@@ -29,7 +29,7 @@ BASELINES = ("mean", "copy", "bicubic", "filter", "ridge")
 #: Rows by which baselines are compared at most; below the second number, each is held out once in so many folds.
 _MOST_COMPARED, _FEW_COMPARED, _N_FOLDS = 3000, 600, 4
 
-#: Ridge regression needs no more rows or columns than this, whichever is less, nor more numbers as weights.
+#: Ridge regression reads no more columns than this, nor has more numbers as weights.
 _MOST_RIDGE, _MOST_WEIGHTS = 2048, 2**24
 
 #: Rows by which the penalty of ridge regression is chosen at most, and penalties, as shares of their total variance.
@@ -295,15 +295,19 @@ def neighbourhoods(maps: Tensor, size: Pair) -> Tensor:
 
 
 def fit_ridge(x: Tensor, y: Tensor, groups: np.ndarray | None = None) -> Fitted:
-    """Ridge regression of whole rows; its penalty has the lowest error on groups of rows left out one by one."""
+    """Ridge regression of whole rows; its penalty has the lowest error on groups of rows left out one by one.
+
+    Of many rows evenly spaced ones choose the penalty, as the first ones may be of one kind, or of one group.
+    """
     X, Y = x.double().numpy(), y.double().numpy()
-    tuned = slice(_MOST_TUNED)
+    tuned = np.linspace(0, len(X) - 1, min(len(X), _MOST_TUNED)).astype(int)
+    among = None if groups is None or len(np.unique(groups[tuned])) < 2 else groups[tuned]
     mean, target = X[tuned].mean(axis=0), Y[tuned].mean(axis=0)
     left, singular, axes = svd(X[tuned] - mean, full_matrices=False)
     penalties = _PENALTIES * max(float(np.square(singular).sum()), float(np.finfo(np.float32).tiny))
     projected = left.T @ (Y[tuned] - target)
     errors = [
-        np.square(left_out_errors(left, np.square(singular), projected, Y[tuned] - target, penalty, groups)).mean()
+        np.square(left_out_errors(left, np.square(singular), projected, Y[tuned] - target, penalty, among)).mean()
         for penalty in penalties
     ]
     penalty = float(penalties[int(np.argmin(errors))])
@@ -334,8 +338,12 @@ def left_out_errors(
     if groups is None:
         kept = 1 - 1 / n_rows - np.square(left) @ shrunk
         return errors / kept.clip(np.finfo(np.float32).eps)[:, None]
-    for group in np.unique(groups[:n_rows]):
-        of_group = np.flatnonzero(groups[:n_rows] == group)
-        hat = 1 / n_rows + (left[of_group] * shrunk) @ left[of_group].T
-        errors[of_group] = lstsq(np.eye(len(of_group)) - hat, errors[of_group])[0]
+    for group in np.unique(groups):
+        of_group = np.flatnonzero(groups == group)
+        root = np.column_stack([np.full(len(of_group), n_rows**-0.5), left[of_group] * np.sqrt(shrunk)])
+        alone = errors[of_group]
+        if len(root) <= root.shape[1]:
+            errors[of_group] = lstsq(np.eye(len(root)) - root @ root.T, alone)[0]
+        else:  # Woodbury's identity, as a group may have many more rows than there are columns
+            errors[of_group] += root @ lstsq(np.eye(root.shape[1]) - root.T @ root, root.T @ alone)[0]
     return errors

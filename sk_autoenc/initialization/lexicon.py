@@ -19,6 +19,9 @@ _MOST_PAIRS = 20_000_000
 #: What is tried for how much attention prefers the same place, and on how many rows.
 _NEARNESS, _N_TRIED = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0), 512
 
+#: Rows of which logits are in memory at once.
+_BLOCK = 32
+
 
 class _Positions(NamedTuple):
     """All pairs of a source token and a target token of one row."""
@@ -144,7 +147,8 @@ class LexiconStart(Start):
 
     def _log_prob(self, module: Any, source: torch.Tensor, target: torch.Tensor, nearness: float) -> float:
         module.attention.nearness.fill_(nearness)
-        return float(module(source).log_prob(target).double().sum())
+        blocks = zip(source.split(_BLOCK), target.split(_BLOCK), strict=True)
+        return sum(float(module(x).log_prob(y).double().sum()) for x, y in blocks)
 
     def refit(self, module: Any, rows: Rows) -> None:
         self.set(module, rows)

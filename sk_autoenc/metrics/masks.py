@@ -6,6 +6,9 @@ import numpy as np
 
 from sk_autoenc.data.validation import as_array
 
+#: Labels at most, as there is a count for each pair of them.
+_MOST_LABELS = 4096
+
 
 class SegmentationReport(NamedTuple):
     """What :func:`segmentation_report` finds; ``recall`` and ``iou`` have one entry for each of ``labels``."""
@@ -65,6 +68,8 @@ def segmentation_report(y_true: Any, y_pred: Any, *, labels: Any = None, void_la
     if not len(true):
         raise ValueError(f"y_true must have a pixel that is not void_label={void_label!r}, got none.")
     known = np.union1d(true, predicted) if labels is None else np.asarray(labels)
+    if len(known) > _MOST_LABELS:
+        raise ValueError(f"masks must have at most {_MOST_LABELS} labels, got {len(known)}; are they continuous?")
     confusion = _confusion(true, predicted, known)
     right, of_true, of_predicted = np.diagonal(confusion), confusion.sum(axis=1), confusion[:, :-1].sum(axis=0)
     with np.errstate(invalid="ignore"):

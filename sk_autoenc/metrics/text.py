@@ -48,7 +48,7 @@ def bleu_score(y_true: Any, y_pred: Any, *, tokenize: str = "13a", lowercase: bo
     Raises
     ------
     ValueError
-        If the lengths differ, there is nothing to compare, or ``tokenize`` is unknown.
+        If the lengths differ, there is nothing to compare, one is a single string, or ``tokenize`` is unknown.
 
     References
     ----------
@@ -63,6 +63,8 @@ def bleu_score(y_true: Any, y_pred: Any, *, tokenize: str = "13a", lowercase: bo
     """
     if tokenize not in _TOKENIZERS:
         raise ValueError(f"tokenize must be one of {sorted(_TOKENIZERS)}, got {tokenize!r:.60}.")
+    if isinstance(y_true, str) or isinstance(y_pred, str):
+        raise ValueError(f"y_true and y_pred must be sequences of strings, got {y_true!r:.60} and {y_pred!r:.60}.")
     references = [[given] if isinstance(given, str) else list(given) for given in y_true]
     made = list(y_pred)
     if len(references) != len(made) or not made or not all(references):

@@ -22,7 +22,7 @@ def beam_search(translator: Translator, x: Tensor, limits: Tensor, n_beams: int,
     """The sequences of the highest log-probability divided by ``length ** length_penalty`` that a beam search finds.
 
     At each step the ``n_beams`` best continuations of a row are kept. Those that end are results; a row is done when
-    it has ``n_beams`` results, or when its sequences have as many tokens as ``limits`` says. No row has an effect on
+    it has ``n_beams`` results. The last token that ``limits`` allows can be the end alone. No row has an effect on
     another.
 
     Parameters
@@ -55,12 +55,13 @@ def beam_search(translator: Translator, x: Tensor, limits: Tensor, n_beams: int,
         log_prob, shares, state = translator.step(memory, state, token, time)
         looked = shares.masked_fill(~is_place, -1.0).argmax(1).view(n, n_beams)
         n_outcomes = log_prob.shape[1]
-        total = (score[:, :, None] + log_prob.view(n, n_beams, n_outcomes)).flatten(1)
+        is_last = (limits == time + 1)[:, None]
+        refused = is_last[:, :, None] & (torch.arange(n_outcomes, device=x.device) != end)
+        total = (score[:, :, None] + log_prob.view(n, n_beams, n_outcomes)).masked_fill(refused, -torch.inf).flatten(1)
         best, chosen = total.topk(min(2 * n_beams, total.shape[1]), dim=1)
         beam, outcome = chosen // n_outcomes, chosen % n_outcomes
-        is_last = (limits == time + 1)[:, None]
         first = torch.arange(best.shape[1], device=x.device) < n_beams
-        ends = ((outcome == end) | is_last) & first & open_rows & best.isfinite()
+        ends = (outcome == end) & first & open_rows & best.isfinite()
         added = torch.stack([outcome, looked[places, beam]]).masked_fill(outcome == end, -1)
         continued = torch.cat([written[:, places, beam], added[..., None]], dim=3)  # (2, n, 2 * n_beams, time + 1)
         longer = (F.pad(part, (0, 1), value=-1) for part in (done.tokens, done.looked_at))
@@ -78,4 +79,5 @@ def beam_search(translator: Translator, x: Tensor, limits: Tensor, n_beams: int,
         source = (places * n_beams + beam.gather(1, alive)).flatten()
         state = tuple(part.index_select(0, source) for part in state)
         token = outcome.gather(1, alive).flatten()
-    return done
+    missing = done.log_prob.isneginf()[:, :, None]
+    return Hypotheses(done.tokens.masked_fill(missing, -1), done.looked_at.masked_fill(missing, -1), done.log_prob)

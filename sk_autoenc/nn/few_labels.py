@@ -237,7 +237,8 @@ class MovedImages:
         if self.layout.height == 1:  # a series
             down, angle = torch.zeros_like(down), torch.zeros_like(angle)
         cosine, sine = size * angle.cos(), size * angle.sin()
-        return torch.stack([cosine, -sine, across, sine, cosine, down], dim=1).view(n, 2, 3)
+        ratio = self.layout.height / self.layout.width  # units of both axes differ
+        return torch.stack([cosine, -sine * ratio, across, sine / ratio, cosine, down], dim=1).view(n, 2, 3)
 
 
 class InUnits:

@@ -181,6 +181,18 @@ def test_a_classifier_learns_and_holds_the_content():
     assert pickle.loads(pickle.dumps(both)).net_.module_.classifier is not None
 
 
+@pytest.mark.parametrize("labels_a", [None, np.arange(90) % 2, np.full(90, -1)])
+def test_a_chunk_may_lack_classes(labels_a):
+    model = CycleGANTransformer(**CHEAP).partial_fit(A, B, labels_a=np.arange(90) % 3)
+    assert np.isfinite(model.partial_fit(A, B, labels_a=labels_a).transform(A)).all()
+
+
+def test_all_known_classes_may_be_held_out():
+    labels = np.where(np.arange(90) == 4, 0, -1)  # one row, which one of the four folds holds out
+    model = CycleGANTransformer(**CHEAP, early_stopping=True).fit(A, B, labels_a=labels)
+    assert np.isfinite(model.transform(A)).all()
+
+
 # -- what it promises
 
 
@@ -261,7 +273,7 @@ def test_a_further_fit_needs_the_same_domains():
     model = CycleGANTransformer(**CHEAP, warm_start=True).fit(A, B)
     with pytest.raises(ValueError, match="y must have rows of shape"):
         model.fit(A, B[:, :2])
-    with pytest.raises(ValueError, match="labels_a and labels_b must hold 0 classes"):
+    with pytest.raises(ValueError, match="labels_a and labels_b must hold 0 classes at most"):
         model.fit(A, B, labels_a=np.arange(90) % 2)
     with pytest.raises(ValueError, match="X must have 3 columns, one for each of domain B, got 2"):
         model.inverse_transform(B[:, :2])

@@ -152,6 +152,16 @@ def test_moved_images_are_moved_and_nothing_else():
     assert (rows - 7).abs().max() > 0.5
 
 
+def test_turned_images_keep_their_angles_though_they_are_not_square():
+    move = MovedImages(ImageLayout(1, 8, 32, False), turns=True)
+    maps = move._transforms(50, torch.Generator().manual_seed(0), torch.zeros(1))[:, :, :2]
+    of_pixels = maps * torch.tensor([[1.0, 32 / 8], [8 / 32, 1.0]])  # from halves of the sides to pixels
+    turned = of_pixels @ of_pixels.mT  # a turn times a size
+    torch.testing.assert_close(turned[:, 0, 1], torch.zeros(50), atol=1e-6, rtol=0)
+    torch.testing.assert_close(turned[:, 0, 0], turned[:, 1, 1])
+    assert (of_pixels[:, 0, 1].abs() > 0.1).any()
+
+
 def test_a_callable_sees_rows_in_the_units_and_the_shape_of_x():
     seen = []
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 
 from sk_autoenc import Convolutional, EncoderDecoderRegressor
-from sk_autoenc.initialization.baselines import left_out_errors
+from sk_autoenc.initialization import baselines
+from sk_autoenc.initialization.baselines import fit_ridge, left_out_errors
 
 rng = np.random.default_rng(0)
 CHEAP = {"max_iter": 1, "random_state": 0, "early_stopping": False, "device": "cpu"}
@@ -97,6 +98,18 @@ def test_errors_of_groups_left_out_are_those_of_fits_without_them(penalty):
         np.testing.assert_allclose(found[out], expected)
     alone = left_out_errors(left, singular**2, left.T @ target, target, penalty, np.arange(30))
     np.testing.assert_allclose(left_out_errors(left, singular**2, left.T @ target, target, penalty, None), alone)
+
+
+def test_rows_of_all_groups_choose_the_penalty_though_the_first_group_is_large(monkeypatch):
+    """Targets are noise beside what is common to a group, so weights must be far smaller than those that fit best."""
+    groups = np.sort(np.r_[np.zeros(210, int), np.arange(1, 40).repeat(10)])
+    draw = np.random.default_rng(0)
+    X = draw.standard_normal((40, 30))[groups] + 0.3 * draw.standard_normal((len(groups), 30))
+    y = draw.standard_normal((40, 1))[groups]
+    X, y = (torch.from_numpy(part - part.mean(0)).float() for part in (X, y))
+    monkeypatch.setattr(baselines, "_MOST_TUNED", 200)
+    found = fit_ridge(X, y, groups).weight.norm()
+    assert found < 0.1 * torch.linalg.lstsq(X, y).solution.norm()
 
 
 def test_more_columns_than_rows_have_a_ridge_too():

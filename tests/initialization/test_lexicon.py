@@ -93,6 +93,14 @@ def test_the_start_is_the_lexicon_at_the_same_place(pairs, cell, attention):
     np.testing.assert_allclose(module.eval()(pairs.data).log_prob(pairs.target).detach(), expected, rtol=1e-4)
 
 
+def test_few_rows_at_once_have_logits_in_memory():
+    rows, seen, module = torch.tensor([[0, 1, 5], [2, 3, 5]] * 300), [], _translator()
+    module.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    LexiconStart(4, 4, is_shared=False).set(module, Pairs(rows, rows))
+    assert max(seen) <= 64
+    assert sum(seen) == 6 * 300
+
+
 def test_a_refit_forgets_what_the_network_has_learned(pairs):
     module, fresh = _translator(), _translator()
     for one in (module, fresh):

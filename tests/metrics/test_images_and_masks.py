@@ -131,5 +131,7 @@ def test_masks_that_cannot_be_compared_are_refused():
         segmentation_report([[[9]]], [[[0]]], void_label=9)
     with pytest.raises(ValueError, match="shape of y_true"):
         mean_iou_score([[[9]]], [[[0, 0]]])
+    with pytest.raises(ValueError, match="at most 4096 labels, got 4160; are they continuous"):
+        mean_iou_score(np.zeros((1, 64, 65)), np.linspace(0, 1, 64 * 65).reshape(1, 64, 65))
     with pytest.raises(ValueError, match="once"):
         mean_iou_score([[[0]]], [[[0]]], labels=[0, 0])

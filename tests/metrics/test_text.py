@@ -63,6 +63,7 @@ def test_by_hand():
         (["a"], ["a", "b"], {}, "one length above 0, with a reference or more each, got 1 and 2"),
         ([], [], {}, "got 0 and 0"),
         ([[]], ["a"], {}, "a reference or more"),
+        ("a b c d", "a b c d", {}, "must be sequences of strings, got 'a b c d'"),
         (["a"], [3], {}, "must hold strings, got 3"),
         (["a"], ["a"], {"tokenize": "words"}, r"tokenize must be one of \['13a', 'char', 'none'\], got 'words'"),
     ],
