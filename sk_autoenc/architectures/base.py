@@ -155,7 +155,8 @@ class Architecture(BaseEstimator, metaclass=ABCMeta):
 
         The last layer of ``network`` is linear: training starts at the linear map, with this layer's weights zero.
         """
-        network = BatchInvariantNetwork(*network)
+        if not isinstance(network, BatchInvariantNetwork):  # such as a decoder of series, which has more to it
+            network = BatchInvariantNetwork(*network)
         return LinearPlusNonlinear(linear(n_in, n_out), network) if linear_path else network
 
     def _with_code_activation(self, encoder: nn.Module) -> nn.Module:

@@ -314,10 +314,10 @@ def test_training_rows_without_a_finite_score_are_refused(contamination):
 
 def test_missing_values_are_refused_with_the_way_out():
     missing = np.where(X > 9, np.nan, X)
-    with pytest.raises(ValueError, match=r"X contains NaN.*make_pipeline\(SimpleImputer\(\), Reconstruction"):
+    with pytest.raises(ValueError, match=r"X contains NaN.*make_pipeline\(AutoencoderImputer\(\), Reconstruction"):
         ReconstructionOutlierDetector(n_steps=2).fit(missing)
     detector = ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(X)
-    with pytest.raises(ValueError, match=r"X contains NaN.*SimpleImputer"):
+    with pytest.raises(ValueError, match=r"X contains NaN.*AutoencoderImputer"):
         detector.predict(missing)
     assert len(make_pipeline(SimpleImputer(), detector).fit(missing).predict(missing)) == len(X)
 

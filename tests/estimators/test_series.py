@@ -71,7 +71,8 @@ def test_a_flat_row_is_one_channel(estimator):
     assert flat.reconstruct(X[:, 0]).shape == (90, 11)
 
 
-def test_one_timepoint_is_a_series(estimator):
+def test_one_timepoint_is_a_series_where_channels_are_said_to_come_first(estimator):
+    estimator.set_params(architecture__input_shape=(2, 1))
     assert np.isfinite(estimator.fit(X[:, :, :1]).transform(X[:, :, :1])).all()
 
 
