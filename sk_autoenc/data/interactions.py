@@ -36,9 +36,11 @@ class Interactions:
 
     def counted(self, X: Any) -> sparse.csr_array:
         """What counts of a CSR matrix, float32, without stored zeros."""
+        if not X.has_canonical_format:
+            X = X.copy()  # the caller's arrays stay as they are
+            X.sum_duplicates()
         values = X.data if self.threshold is None else X.data >= self.threshold
         counted = sparse.csr_array((values.astype(np.float32), X.indices.copy(), X.indptr.copy()), shape=X.shape)
-        counted.sum_duplicates()
         counted.eliminate_zeros()
         return counted
 

@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from sk_autoenc import MLP, AutoencoderRecommender, Convolutional, load, save
+from sk_autoenc.data.interactions import Interactions
 from sk_autoenc.estimators import recommender
 from sk_autoenc.estimators.recommender import blended, negative_bound
 from sk_autoenc.metrics import fold_in_split, ndcg_at_k
@@ -310,3 +311,9 @@ def test_bad_calls_name_what_is_wrong():
         with pytest.raises(ValueError, match=said):
             call()
     assert not hasattr(fitted, "partial_fit")
+
+
+def test_entries_of_one_cell_are_summed_before_they_are_compared_with_the_threshold():
+    twice = sparse.csr_array(([2.0, 2.0, 5.0, 5.0], [1, 1, 0, 0], [0, 2, 4]), shape=(2, 3))
+    assert Interactions(3, threshold=3.0).counted(twice).toarray().tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert twice.nnz == 4
