@@ -415,4 +415,5 @@ def _decimals_of(present: np.ndarray, precision: float) -> int | None:
 
 
 def _has_decimals(values: np.ndarray, decimals: int, precision: float) -> bool:
-    return bool((np.abs(values - np.round(values, decimals)) <= 2 * precision * np.abs(values)).all())
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest have no decimals
+        return bool((np.abs(values - np.round(values, decimals)) <= 2 * precision * np.abs(values)).all())

@@ -277,6 +277,8 @@ def _of_polars(series: Any) -> Cells:
     dtype, missing = series.dtype, series.is_null().to_numpy()
     made = ColumnType("polars", dtype.base_type().__name__, "empty")
     if dtype.is_integer() or dtype == pl.Boolean:
+        if dtype.is_integer() and not all(-(2**63) <= (end or 0) < 2**63 for end in (series.min(), series.max())):
+            raise ValueError("it holds integers above 2**63; leave identifiers out, or cast it to strings.")
         family, kind = ("boolean", pl.Boolean) if dtype == pl.Boolean else ("integer", pl.Int64)
         values = series.cast(kind).fill_null(False if family == "boolean" else 0).to_numpy()
         return Cells(values, missing, made._replace(family=family))

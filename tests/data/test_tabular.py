@@ -357,3 +357,15 @@ def test_types_of_polars_stand_in_files():
     frame = frame.with_columns(f=pl.lit(DATES[0]), g=pl.lit(DATES[0]).dt.date(), h=pl.col("a").cast(pl.UInt8))
     for column in Table().fit(frame).columns_:
         form.check(form.take(column.type))
+
+
+def test_integers_of_polars_that_are_too_large_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"column 'id': it holds integers above 2\*\*63"):
+        Table().fit(pl.DataFrame({"id": pl.Series([2**63 + 5, None], dtype=pl.UInt64)}))
+
+
+def test_numbers_near_the_largest_of_their_dtype_come_back():
+    frame = pd.DataFrame({"n": [1.7e308, 0.5, -1.7e308]})
+    table = Table().fit(frame)
+    assert table.columns_[0].decimals is None
+    pd.testing.assert_frame_equal(table.decode(table.encode(frame)), frame)
