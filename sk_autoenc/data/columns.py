@@ -176,8 +176,8 @@ class Column(NamedTuple):
     def _units(self, cells: Cells) -> np.ndarray:
         """Dates or durations as integers, in the unit of the fit."""
         found = cells.values.astype(f"{cells.values.dtype.kind}8[{self.type.unit}]")
-        is_finer = np.timedelta64(1, self.type.unit) < np.timedelta64(1, cells.type.unit)
-        if is_finer and ((found.astype(cells.values.dtype) != cells.values) & ~cells.missing).any():
+        is_finer = np.ones(1, found.dtype.str.replace("M", "m")) < np.ones(1, cells.values.dtype.str.replace("M", "m"))
+        if is_finer.all() and ((found.astype(cells.values.dtype) != cells.values) & ~cells.missing).any():
             raise ValueError(f"column {self.name!r} holds values too far off to be counted in {self.type.unit}.")
         return found.astype(np.int64)
 
