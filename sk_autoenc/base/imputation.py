@@ -154,9 +154,9 @@ class NeuralImputer(TransformerMixin, NeuralEstimator):
         -------
         ndarray of shape (n_samples, n_features_out), or DataFrame
             The rows; a data frame of the types of ``fit`` if that saw one with columns other than plain numbers.
-            Observed cells are the same bit for bit, and a row does not depend on the others. Columns without any
-            observed cell in ``fit`` are left out unless ``keep_empty_features``; indicators of missing cells follow
-            if ``add_indicator``.
+            Observed cells are the same bit for bit, as far as the types of ``fit`` can hold them, and a row does not
+            depend on the others. Columns without any observed cell in ``fit`` are left out unless
+            ``keep_empty_features``; indicators of missing cells follow if ``add_indicator``.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)

@@ -166,13 +166,20 @@ class Column(NamedTuple):
         if family in ("date", "duration"):
             if cells.type.family != family or (cells.type.zone is None) != (self.type.zone is None):
                 raise ValueError(f"column {self.name!r} must hold {_called(self.type)}, got {_called(cells.type)}.")
-            units = cells.values.astype(f"{'M' if family == 'date' else 'm'}8[{self.type.unit}]").astype(np.int64)
-            return _differences(units, self.offset) / self.unit_ticks
+            return _differences(self._units(cells), self.offset) / self.unit_ticks
         if cells.type.family not in _PLAIN:
             raise ValueError(f"column {self.name!r} must hold {_called(self.type)}, got {_called(cells.type)}.")
         if cells.values.dtype == np.int64:
             return _differences(cells.values, self.offset).astype(np.float64)
         return cells.values.astype(np.float64) - self.offset
+
+    def _units(self, cells: Cells) -> np.ndarray:
+        """Dates or durations as integers, in the unit of the fit."""
+        found = cells.values.astype(f"{cells.values.dtype.kind}8[{self.type.unit}]")
+        is_finer = np.ones(1, found.dtype.str.replace("M", "m")) < np.ones(1, cells.values.dtype.str.replace("M", "m"))
+        if is_finer.all() and ((found.astype(cells.values.dtype) != cells.values) & ~cells.missing).any():
+            raise ValueError(f"column {self.name!r} holds values too far off to be counted in {self.type.unit}.")
+        return found.astype(np.int64)
 
     def _level_numbers(self, cells: Cells) -> np.ndarray:
         """Numbers of the levels, NaN for those that are unknown."""
@@ -185,20 +192,21 @@ class Column(NamedTuple):
         return lookup[codes]
 
     def _is_allowed(self, values: np.ndarray) -> np.ndarray:
+        is_finite = np.isfinite(values)
         if self.kind == "positive":
-            return values > 0
+            return is_finite & (values > 0)
         if self.kind == "count":
-            return values >= -self.offset
+            return is_finite & (values >= -self.offset)
         if self.kind == "bounded":
             return (values >= self.low) & (values <= self.high)
-        return np.isfinite(values)
+        return is_finite
 
     def _refuse(self, cells: Cells, row: int) -> None:
         found = cells.levels[cells.values[row]] if cells.levels else cells.values[row]
         found = found.item() if isinstance(found, np.generic) else found
         if self.is_number:
-            wanted = _LIMITS.get(self.kind, f"within [{self.low:.6g}, {self.high:.6g}]")
-            wanted = f"numbers {wanted if self.kind != 'real' else 'that are finite'}"
+            limits = _LIMITS.get(self.kind, f"within [{self.low:.6g}, {self.high:.6g}]")
+            wanted = f"numbers {limits if np.isfinite(found) else 'that are finite'}"
         else:
             shown = ", ".join(map(repr, self.levels[:5])) + (", ..." if self.n_levels > 5 else "")
             wanted = f"levels of the training rows ({shown})"
@@ -223,9 +231,9 @@ class Column(NamedTuple):
     def _undo_numbers(self, values: np.ndarray, *, snap: bool) -> np.ndarray:
         family = self.type.family
         if snap:
-            values = values.clip(self.low, self.high)
             values = np.round(values) if self.decimals is None and self.tick else values
             values = values if self.decimals is None else np.round(values, self.decimals)
+            values = values.clip(self.low, self.high)  # afterwards: 0.1 + 0.2 is above 0.3
         if family == "float":
             return values + self.offset
         if family == "boolean":
@@ -324,6 +332,8 @@ def _with_levels(
     found, codes = _as_levels(cells, cells.type.unit)
     counts = np.bincount(codes[codes >= 0], minlength=len(found))
     occurring = [level for level, count in zip(found, counts, strict=True) if count]
+    if not occurring and levels is None and cells.type.family != "boolean":
+        return column._replace(kind="constant")
     if column.kind == "boolean":
         if cells.type.family not in ("boolean", "empty") and set(occurring) - {0, 1}:
             raise ValueError(f"it is declared a boolean, but holds {occurring[0]!r:.60}.")
@@ -405,4 +415,5 @@ def _decimals_of(present: np.ndarray, precision: float) -> int | None:
 
 
 def _has_decimals(values: np.ndarray, decimals: int, precision: float) -> bool:
-    return bool((np.abs(values - np.round(values, decimals)) <= 2 * precision * np.abs(values)).all())
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest have no decimals
+        return bool((np.abs(values - np.round(values, decimals)) <= 2 * precision * np.abs(values)).all())

@@ -19,8 +19,16 @@ Level = str | bool | int | float
 
 _UNITS = "s|ms|us|ns"
 
+#: Integers of polars.
+_SIZES = [f"{sign}Int{size}" for sign in ("", "U") for size in (8, 16, 32, 64, 128)]
+
 #: Name of pyarrow's strings, which pandas calls as it calls strings of its own that are kept by pyarrow.
 _ARROW_STRING = "ArrowDtype[string]"
+
+#: Dtypes of polars that a column may have; a name from a file must not reach anything else there.
+_OF_POLARS = frozenset(
+    f"Boolean String Categorical Enum Null Date Datetime Time Duration Float32 Float64 {' '.join(_SIZES)}".split()
+)
 
 #: What pandas calls the contents of a column of objects, and the family that they make.
 _OF_OBJECTS = {
@@ -54,7 +62,7 @@ def _check_type(kind: type, plain: dict[str, Any]) -> None:
 @by_state(
     {
         "library": text("pandas|polars|numpy"),
-        "dtype": text(r"[\w\[\], /+:-]{1,80}"),
+        "dtype": text(r"[\w\[\], /+:=-]{1,80}"),
         "family": text("|".join(FAMILIES)),
         "unit": or_none(text(f"{_UNITS}|D")),
         "zone": or_none(text(r"[\w/+:-]{1,60}")),
@@ -172,6 +180,8 @@ def _of_pandas(series: pd.Series) -> Cells:
     if family == "date":
         dates = pd.DatetimeIndex(series)
         zone = None if dates.tz is None else str(dates.tz)
+        if zone is not None and not _is_dtype(name):
+            raise ValueError(f"its time zone {zone} has no name of its own; convert it by dt.tz_convert('UTC').")
         values = dates.asi8.view(f"datetime64[{dates.unit}]")
         return Cells(values, missing, type_._replace(unit=dates.unit, zone=zone))
     if family == "duration":
@@ -211,6 +221,15 @@ def _family_of_pandas(series: pd.Series, missing: np.ndarray) -> tuple[str, bool
         raise ValueError(f"it holds objects of mixed or unknown types ({found}); convert it by astype(str).")
     first = int(missing.argmax())
     return _OF_OBJECTS[found], bool(missing.any()) and series.iloc[first] is None
+
+
+def _is_dtype(name: str) -> bool:
+    """Whether pandas knows a dtype by this name."""
+    try:
+        pd.api.types.pandas_dtype(name)
+    except TypeError:
+        return False
+    return True
 
 
 def _numbers(series: pd.Series, missing: np.ndarray, type_: ColumnType) -> Cells:
@@ -258,6 +277,8 @@ def _of_polars(series: Any) -> Cells:
     dtype, missing = series.dtype, series.is_null().to_numpy()
     made = ColumnType("polars", dtype.base_type().__name__, "empty")
     if dtype.is_integer() or dtype == pl.Boolean:
+        if dtype.is_integer() and not all(-(2**63) <= (end or 0) < 2**63 for end in (series.min(), series.max())):
+            raise ValueError("it holds integers above 2**63; leave identifiers out, or cast it to strings.")
         family, kind = ("boolean", pl.Boolean) if dtype == pl.Boolean else ("integer", pl.Int64)
         values = series.cast(kind).fill_null(False if family == "boolean" else 0).to_numpy()
         return Cells(values, missing, made._replace(family=family))
@@ -346,6 +367,10 @@ def _numbers_as_pandas(values: np.ndarray, missing: np.ndarray, type_: ColumnTyp
         return pd.Series(values, index=index, name=name, dtype=type_.dtype)
     dtype = pd.api.types.pandas_dtype(type_.dtype)
     made = pd.Series(values, index=index, name=name)
+    if isinstance(dtype, np.dtype) and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not made.between(limits.min, limits.max).all():
+            dtype = made.dtype  # a new row may hold a larger number than this dtype
     if not missing.any():
         return made.astype(dtype)
     if isinstance(dtype, np.dtype) and dtype.kind in "iub":  # no missing values: what pandas widens it to
@@ -360,6 +385,8 @@ def _numbers_as_pandas(values: np.ndarray, missing: np.ndarray, type_: ColumnTyp
 def _to_polars(values: np.ndarray, missing: np.ndarray, type_: ColumnType, name: Any, levels: Sequence[Level]) -> Any:
     import polars as pl
 
+    if type_.dtype not in _OF_POLARS:
+        raise ValueError(f"polars columns cannot have the dtype {type_.dtype!r:.60}.")
     name, holes = str(name), pl.Series(missing)
     if type_.family == "empty":
         return pl.Series(name, [None] * len(values), dtype=getattr(pl, type_.dtype))

@@ -168,7 +168,8 @@ class IncompleteRows:
             None if n == 0 else np.bincount(column[~np.isnan(column)].astype(int), minlength=n)
             for n, column in zip(self.n_levels, seen.T, strict=True)
         ]
-        self.shares = [None if of is None else of / max(of.sum(), 1) for of in counts]
+        # Levels of a category without any observed cell are equally frequent.
+        self.shares = [None if of is None else of / of.sum() if of.any() else of + 1 / len(of) for of in counts]
         self.frequent = _frequent_levels(counts, n_cells=int(is_number.sum()))
         return self
 

@@ -36,9 +36,11 @@ class Interactions:
 
     def counted(self, X: Any) -> sparse.csr_array:
         """What counts of a CSR matrix, float32, without stored zeros."""
+        if not X.has_canonical_format:
+            X = X.copy()  # the caller's arrays stay as they are
+            X.sum_duplicates()
         values = X.data if self.threshold is None else X.data >= self.threshold
         counted = sparse.csr_array((values.astype(np.float32), X.indices.copy(), X.indptr.copy()), shape=X.shape)
-        counted.sum_duplicates()
         counted.eliminate_zeros()
         return counted
 
@@ -49,9 +51,12 @@ class Interactions:
 
 
 def best_first(scores: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the ``k`` highest scores of each row, the highest first; every row by itself."""
+    """Columns of the ``k`` highest scores of each row, the highest first, of equal ones the lower column."""
     k = min(k, scores.shape[1])
-    chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    chosen.sort(axis=1)  # of equal scores the lower column first
+    least = np.partition(scores, -k, axis=1)[:, -k, None]
+    is_above, is_equal = scores > least, scores == least
+    n_wanted = k - is_above.sum(axis=1, keepdims=True)  # of equal scores the lower columns
+    is_chosen = is_above | (is_equal & (is_equal.cumsum(axis=1, dtype=np.int32) <= n_wanted))
+    chosen = is_chosen.nonzero()[1].reshape(len(scores), k)
     order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
     return np.take_along_axis(chosen, order, axis=1)

@@ -205,6 +205,8 @@ def _given_of(column: Column, outcomes: Outcomes, condition: Any) -> Given:
         raise ValueError(f"column {column.name!r} had no missing cells in fit, so none can be given.")
     codes = [_encoded(column, value) for value, missing in zip(values, is_missing, strict=True) if not missing]
     for code in codes:
+        if column.is_number and not _can_be(column, code):
+            continue
         shares[int(outcomes.encode(np.array([code]))[0])] = 1.0
     if not column.is_number:
         return Given(shares, low, high)
@@ -214,6 +216,13 @@ def _given_of(column: Column, outcomes: Outcomes, condition: Any) -> Given:
 
 
 _ENDS = (-np.inf, np.inf)
+
+
+def _can_be(column: Column, code: float) -> bool:
+    """Whether a number lies in the range of the training rows, and has no more decimals than these."""
+    ticks = code / column.tick if column.tick else 0.0
+    is_within = bool(np.isclose(code, np.clip(code, column.low, column.high), rtol=1e-6, atol=0))
+    return is_within and abs(ticks - np.round(ticks)) < 1e-3
 
 
 def _encoded(column: Column, value: Any) -> float:

@@ -71,7 +71,7 @@ class Outcomes(NamedTuple):
     scale : float
         Mean distance of values in the tails from the nearest bin, in the units of the edges.
     tail : float
-        Share of the tail of an outermost bin.
+        Share of an outermost bin that lies in its tail, or in its two tails if there is only one bin.
     has_missing : bool
         Whether a missing cell is an outcome.
     """
@@ -141,7 +141,8 @@ class Outcomes(NamedTuple):
         outermost = np.isin(outcomes - len(self.atoms), (0, self.n_bins - 1))
         found = np.log(widths[outcomes]) - np.where(outermost, math.log1p(-self.tail), 0.0)
         beyond = np.maximum(self.edges[0] - ticks, ticks - self.edges[-1])
-        found = np.where(beyond > 0, beyond / self.scale + math.log(self.scale / self.tail), found)
+        of_each_tail = self.tail if self.n_bins > 1 else self.tail / 2  # a single bin has both tails
+        found = np.where(beyond > 0, beyond / self.scale + math.log(self.scale / of_each_tail), found)
         unit = math.log(self.tick) if self.tick else 0.0
         return np.where(missing, 0.0, found + unit)
 

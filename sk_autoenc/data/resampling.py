@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.multiclass import type_of_target
 
 from sk_autoenc._compat import in_container_of
@@ -77,6 +78,8 @@ def dense(X: Any) -> Any:
 
 def with_rows(X: Any, added: np.ndarray) -> Any:
     """The rows of ``X`` and these below them, as a list, array or data frame like ``X``."""
+    if hasattr(X, "iloc"):
+        return _with_rows_of_pandas(X, added)
     dtype = np.asarray(X).dtype
     added = np.rint(added) if dtype.kind in "iub" else added
     both = np.concatenate([np.asarray(X), added.astype(dtype)])
@@ -84,9 +87,18 @@ def with_rows(X: Any, added: np.ndarray) -> Any:
         return both.tolist()
     if not hasattr(X, "columns"):
         return both
-    if hasattr(X, "iloc"):  # pandas, whose columns keep their dtypes
-        return type(X)(both, columns=X.columns).astype(X.dtypes.to_dict())
     return in_container_of(X, both)
+
+
+def _with_rows_of_pandas(X: Any, added: np.ndarray) -> Any:
+    """The same of a pandas frame, column by column: each keeps its dtype, and large integers stay exact."""
+    columns = []
+    for values, dtype in zip(added.T, X.dtypes, strict=True):
+        is_whole = pd.api.types.is_integer_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+        columns.append(pd.Series(np.rint(values) if is_whole else values).astype(dtype))
+    below = pd.concat(columns, axis=1)
+    below.columns = X.columns
+    return pd.concat([X, below], ignore_index=True)
 
 
 def class_labels(y: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:

@@ -91,7 +91,8 @@ class AutoencoderImputer(NeuralImputer):
     add_indicator : bool, default=False
         Whether :meth:`transform` adds a column of 0 and 1 for each column that had missing cells in ``fit``.
     keep_empty_features : bool, default=False
-        Whether columns without any observed cell in ``fit`` are filled with 0; otherwise they are left out.
+        Whether columns without any observed cell in ``fit`` are kept; otherwise they are left out. They are filled with
+        0, but stay missing in data frames that keep the types of their columns.
     architecture : sequence of int or MLP, default=(128, 128)
         Widths of the network's hidden layers, short for ``MLP(...)``.
     max_iter : int, default=100
@@ -294,7 +295,9 @@ class AutoencoderImputer(NeuralImputer):
         if request.seen_all and not request.is_first:
             return None
         chance = torch.rand(X.shape, generator=make_generator(request.seed, "split")).numpy()
-        hidden = (chance < self.validation_fraction) & ~np.isnan(X)
+        observed = ~np.isnan(X)
+        hidden = (chance < self.validation_fraction) & observed
+        hidden[:, ~(observed & ~hidden).any(axis=0)] = False  # a column keeps a cell, which tells its range
         return hidden if hidden.any() else None
 
     def _preprocessor(self, request: FitRequest, hidden: np.ndarray | None) -> IncompleteRows:

@@ -330,8 +330,8 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
             Nats, in the units of the table: levels, integers and dates have probabilities, floats have densities,
-            except for values that many training rows share, which have probabilities. So figures of two models can be
-            compared only if they treat columns alike.
+            except for values that many training rows share in columns without a fixed number of decimals, which have
+            probabilities. So figures of two models can be compared only if they treat columns alike.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)

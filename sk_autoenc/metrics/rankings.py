@@ -71,7 +71,7 @@ def ndcg_at_k(y_true: Any, y_score: Any, k: int = 100, *, exclude: Any = None) -
     k : int, default=100
         Length of the ranking.
     exclude : sparse matrix or array of shape (n_users, n_items) or None, default=None
-        Items that are not ranked: what the recommender was shown.
+        Items that are not ranked, and are no true items: what the recommender was shown.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def recall_at_k(y_true: Any, y_score: Any, k: int = 20, *, exclude: Any = None) 
     k : int, default=20
         Length of the ranking.
     exclude : sparse matrix or array of shape (n_users, n_items) or None, default=None
-        Items that are not ranked: what the recommender was shown.
+        Items that are not ranked, and are no true items: what the recommender was shown.
 
     Returns
     -------
@@ -131,15 +131,20 @@ def _hits(y_true: Any, y_score: Any, k: int, exclude: Any) -> tuple[np.ndarray, 
     scores = check_array(y_score, dtype=[np.float64, np.float32], input_name="y_score")
     if scores.shape != truth.shape:
         raise ValueError(f"y_score must have the shape {truth.shape} of y_true, got {scores.shape}.")
-    n_true = np.diff(truth.indptr)
+    is_true = np.zeros(truth.shape, dtype=bool)
+    is_true[truth.nonzero()] = True
+    if exclude is not None:
+        seen = _checked_entries(exclude, "exclude")
+        if seen.shape != truth.shape:
+            raise ValueError(f"exclude must have the shape {truth.shape} of y_true, got {seen.shape}.")
+        is_true[seen.nonzero()] = False
+    n_true = is_true.sum(axis=1)
     known = np.flatnonzero(n_true)
     if not len(known):
         raise ValueError("y_true must have one or more entries above 0: no user has a true item.")
-    truth, scores = truth[known], scores[known]
+    is_true, scores = is_true[known], scores[known]
     if exclude is not None:
-        scores[_checked_entries(exclude, "exclude")[known].nonzero()] = -np.inf
-    is_true = np.zeros(truth.shape, dtype=bool)
-    is_true[truth.nonzero()] = True
+        scores[seen[known].nonzero()] = -np.inf
     return np.take_along_axis(is_true, best_first(scores, k), axis=1), n_true[known]
 
 

@@ -316,7 +316,8 @@ def copy_share(synthetic: Tabular, train: Tabular, held_out: Tabular) -> CopySha
     >>> copy_share([[1, 2], [3, 4]], [[1, 2], [5, 6]], [[7, 8], [5, 6]])
     CopyShare(synthetic=0.5, held_out=0.5)
     """
-    _, (rows, *others) = _encoded(train=train, synthetic=synthetic, held_out=held_out)
+    _, parts = _encoded(train=train, synthetic=synthetic, held_out=held_out)
+    rows, *others = (part + 0.0 for part in parts)  # -0.0 equals 0.0, but has other bytes
     known = {row.tobytes() for row in rows}
     return CopyShare(*(float(np.mean([row.tobytes() in known for row in part])) for part in others))
 

@@ -140,3 +140,17 @@ def test_rows_as_outcomes_come_back_and_conditions_say_what_may_be_drawn():
     ):
         with pytest.raises(ValueError, match=message):
             rows.given(wrong)
+
+
+def test_a_single_bin_has_a_tail_on_each_side_and_a_proper_density():
+    values = np.random.default_rng(1).normal(size=15)
+    outcomes, _ = outcomes_of(values)
+    assert outcomes.n_bins == 1
+
+    def density(x):
+        return math.exp(-outcomes.log_width(np.array([x]))[0])
+
+    low, high = outcomes.edges
+    parts = [quad(density, *ends)[0] for ends in ((-np.inf, low), (low, high), (high, np.inf))]
+    assert sum(parts) == pytest.approx(1, abs=1e-6)
+    assert parts[0] == pytest.approx(parts[2])

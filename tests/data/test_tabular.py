@@ -1,6 +1,7 @@
 """Frames as floats and back: kinds of columns, dtypes, holes, levels that are unknown, and errors that name columns."""
 
 import copy
+import datetime
 
 import numpy as np
 import pandas as pd
@@ -293,3 +294,78 @@ def test_a_table_stands_in_files_and_refuses_what_cannot_be_one():
     for changed in ({"dtype": "int9"}, {"family": "list"}, {"dtype": "os.system"}, {"unit": "h"}, {"library": "os"}):
         with pytest.raises(ValueError, match="ColumnType"):
             type_.check({**type_.take(table.columns_[3].type), **changed})
+
+
+@pytest.mark.parametrize(("values", "kind"), [([0.25, 1.5], "positive"), ([1, 3], "count"), ([0.5, -1.25], "real")])
+def test_infinity_is_refused_by_name_or_missing(values, kind):
+    table, new = Table().fit(pd.DataFrame({"n": values})), pd.DataFrame({"n": [np.inf]})
+    assert table.columns_[0].kind == kind
+    with pytest.raises(ValueError, match=r"column 'n' .* that are finite, got inf"):
+        table.encode(new)
+    assert np.isnan(table.set_params(unseen="missing").encode(new)).all()
+
+
+def test_snapped_numbers_are_allowed_where_they_are_bounded():
+    table = Table({"n": "bounded"}).fit(pd.DataFrame({"n": [0.1 + 0.2, 0.7]}))  # a bit above 0.3
+    assert table.encode(table.decode(np.array([[0.0]]), snap=True)).tolist() == [[0.1 + 0.2]]
+
+
+def test_integers_that_a_dtype_cannot_hold_widen_it():
+    table = Table().fit(pd.DataFrame({"n": np.array([1, 2], dtype=np.uint8)}))
+    new = pd.DataFrame({"n": [300, 1]})
+    pd.testing.assert_frame_equal(table.decode(table.encode(new)), new)
+    assert table.decode(table.encode(new[1:])).dtypes["n"] == np.uint8
+
+
+@pytest.mark.parametrize("kind", ["boolean", "category", "ordered"])
+def test_a_declared_column_without_any_cell_is_constant(kind):
+    table = Table({"n": kind}).fit(pd.DataFrame({"n": [np.nan, np.nan], "m": [1, 2]}))
+    assert table.columns_[0].kind == "constant"
+    form = form_of(Column, "state")
+    form.check(form.take(table.columns_[0]))
+
+
+def test_dates_that_a_unit_cannot_count_are_refused():
+    table = Table().fit(pd.DataFrame({"day": DATES.astype("datetime64[ns]")}))
+    far = pd.DataFrame({"day": np.array(["3000-01-01"], dtype="datetime64[s]")})
+    with pytest.raises(ValueError, match="column 'day' holds values too far off to be counted in ns"):
+        table.encode(far)
+
+
+def test_a_time_zone_without_a_name_is_refused_in_the_fit():
+    zone = datetime.timezone(datetime.timedelta(hours=1), "a (zone)")
+    frame = pd.DataFrame({"day": DATES.dt.tz_localize(zone)})
+    with pytest.raises(ValueError, match=r"column 'day': its time zone .* convert it by dt.tz_convert\('UTC'\)"):
+        Table().fit(frame)
+
+
+@pytest.mark.parametrize("dtype", ["set_random_seed", "read_csv", "DataFrame"])
+def test_a_file_reaches_no_function_of_polars(dtype, monkeypatch):
+    def called(*arguments, **options):
+        raise AssertionError("called")
+
+    monkeypatch.setattr(pl, dtype, called)
+    form = form_of(ColumnType, "state")
+    plain = form.take(ColumnType("polars", dtype, "date", unit="s"))
+    with pytest.raises(ValueError, match="polars columns cannot have the dtype"):
+        form.check(plain)
+
+
+def test_types_of_polars_stand_in_files():
+    form = form_of(ColumnType, "state")
+    frame = pl.DataFrame({"a": [1], "b": ["x"], "c": [1.5], "d": [True], "e": [None]})
+    frame = frame.with_columns(f=pl.lit(DATES[0]), g=pl.lit(DATES[0]).dt.date(), h=pl.col("a").cast(pl.UInt8))
+    for column in Table().fit(frame).columns_:
+        form.check(form.take(column.type))
+
+
+def test_integers_of_polars_that_are_too_large_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"column 'id': it holds integers above 2\*\*63"):
+        Table().fit(pl.DataFrame({"id": pl.Series([2**63 + 5, None], dtype=pl.UInt64)}))
+
+
+def test_numbers_near_the_largest_of_their_dtype_come_back():
+    frame = pd.DataFrame({"n": [1.7e308, 0.5, -1.7e308]})
+    table = Table().fit(frame)
+    assert table.columns_[0].decimals is None
+    pd.testing.assert_frame_equal(table.decode(table.encode(frame)), frame)

@@ -419,3 +419,19 @@ def test_nan_elsewhere_is_answered_by_naming_the_imputer():
 
     with pytest.raises(ValueError, match="AutoencoderImputer"):
         AutoencoderTransformer().fit(X)
+
+
+def test_the_only_cell_of_a_column_is_not_hidden():
+    rows = np.random.default_rng(0).normal(size=(60, 14))
+    rows[1:, 4:] = NAN  # ten columns with a single cell, of which some would be hidden by chance
+    rows[0, 4:] = 1000.0
+    model = AutoencoderImputer(max_iter=2, random_state=0, device="cpu").fit(rows)
+    np.testing.assert_allclose(model.transform(rows)[:, 4:], 1000.0)
+
+
+def test_a_file_holds_a_category_without_any_cell(tmp_path):
+    frame = a_table()[0].assign(empty=pd.array([None] * 240, dtype="boolean"))
+    with pytest.warns(UserWarning, match="'empty'"):
+        model = AutoencoderImputer(max_iter=2, random_state=0, device="cpu").fit(frame)
+    save(model, tmp_path / "model.safetensors")
+    pd.testing.assert_frame_equal(load(tmp_path / "model.safetensors").transform(frame), model.transform(frame))

@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from sk_autoenc import MLP, AutoencoderRecommender, Convolutional, load, save
+from sk_autoenc.data.interactions import Interactions, best_first
 from sk_autoenc.estimators import recommender
 from sk_autoenc.estimators.recommender import blended, negative_bound
 from sk_autoenc.metrics import fold_in_split, ndcg_at_k
@@ -310,3 +311,24 @@ def test_bad_calls_name_what_is_wrong():
         with pytest.raises(ValueError, match=said):
             call()
     assert not hasattr(fitted, "partial_fit")
+
+
+def test_entries_of_one_cell_are_summed_before_they_are_compared_with_the_threshold():
+    twice = sparse.csr_array(([2.0, 2.0, 5.0, 5.0], [1, 1, 0, 0], [0, 2, 4]), shape=(2, 3))
+    assert Interactions(3, threshold=3.0).counted(twice).toarray().tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert twice.nnz == 4
+
+
+def test_of_equal_scores_the_lower_columns_come_first():
+    scores = np.zeros((2, 2000), dtype=np.float32)
+    scores[1, [1500, 7]] = 1.0
+    assert best_first(scores, 4).tolist() == [[0, 1, 2, 3], [7, 1500, 0, 1]]
+    assert best_first(np.full((1, 3), -np.inf), 5).tolist() == [[0, 1, 2]]
+
+
+def test_excluded_items_are_no_true_ones():
+    has, shown = sparse.csr_array([[1, 1, 0], [1, 0, 0]]), sparse.csr_array([[1, 0, 0], [1, 0, 0]])
+    scores = np.array([[3.0, 2.0, 1.0]] * 2)
+    assert ndcg_at_k(has, scores, k=3, exclude=shown).tolist() == [1.0]  # the second user has nothing to find
+    with pytest.raises(ValueError, match=r"exclude must have the shape \(2, 3\)"):
+        ndcg_at_k(has, scores, exclude=shown[:1])

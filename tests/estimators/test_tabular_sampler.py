@@ -89,6 +89,8 @@ def test_other_columns_follow_their_distribution_given_some():
         ({"sex": "x"}, "column 'sex' .* got 'x'"),
         ({"sex": ("f", "m")}, "column 'sex' must have a value, a list"),
         ({"children": None}, "column 'children' had no missing cells"),
+        ({"children": 99}, "no training row can have 99 in column 'children'"),
+        ({"children": 1.5}, "no training row can have 1.5 in column 'children'"),
         ({"since": "tomorrow"}, "given: "),
         ([1], "given must be a dict"),
     ],

@@ -114,3 +114,7 @@ def test_tables_that_cannot_be_compared_are_refused():
         column_similarity([[1.0, 2.0]], [[1.0, 2.0]])
     with pytest.raises(ValueError, match="n_bins"):
         pair_similarity(a_frame(5), a_frame(5), n_bins=1)
+
+
+def test_minus_zero_is_a_copy_of_zero():
+    assert copy_share([[-0.0], [1.0]], [[0.0], [5.0]], [[7.0], [8.0]]).synthetic == 0.5
