@@ -57,7 +57,7 @@ def test_columns_depend_on_each_other_as_in_the_training_rows(model):
     for sex in "fm":
         expected, found = (rows.loc[rows["sex"] == sex, "wage"] for rows in (FRAME, made))
         assert found.mean() == pytest.approx(expected.mean(), abs=1.0)
-        assert found.std() == pytest.approx(expected.std(), abs=1.0)
+        assert found.std() == pytest.approx(expected.std(), abs=1.7)  # 11 if columns were independent
     agrees = (made["wage"] > 40) == made["member"]
     assert agrees[made["wage"].notna()].mean() > 0.93
 
