@@ -67,8 +67,15 @@ html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 
 
 def quote_fitted_names(app, what, name, obj, options, lines):
-    """Quote names that end in an underscore in the types of parameters, lest they be read as links."""
-    lines[:] = [re.sub(r"\b(\w+_)(?=[,)])", r"``\1``", line) if " : " in line else line for line in lines]
+    """Quote names that end in an underscore in types, lest they be read as links."""
+    is_type = re.compile(r" : |^(nd)?array.* of shape \(")
+    lines[:] = [re.sub(r"\b(\w+_)(?=[,)])", r"``\1``", line) if is_type.search(line) else line for line in lines]
+
+
+def drop_references_to_scikit_learn(app, what, name, obj, options, lines):
+    """Methods that are scikit-learn's own refer to pages of its site."""
+    if (getattr(obj, "__module__", None) or "").startswith("sklearn."):
+        lines[:] = [re.sub(r":ref:`([^`<]+?)(\s*<[^`>]+>)?`", r"\1", line) for line in lines]
 
 
 def read_benchmarks(app, docname, source):
@@ -83,3 +90,4 @@ def read_benchmarks(app, docname, source):
 def setup(app):
     app.connect("source-read", read_benchmarks)
     app.connect("autodoc-process-docstring", quote_fitted_names, priority=100)  # before numpydoc
+    app.connect("autodoc-process-docstring", drop_references_to_scikit_learn)

@@ -118,10 +118,10 @@ def _function_of(estimator: Any, part: str) -> tuple[Callable[[Tensor], Tensor],
     if attribute is None:
         encode, decode = estimator.encoder_, estimator.decoder_
         return lambda rows: decode(encode(rows)), n_features
-    return getattr(estimator, attribute), n_codes(estimator) if part == "decoder" else n_features
+    return getattr(estimator, attribute), _n_codes(estimator) if part == "decoder" else n_features
 
 
-def n_codes(estimator: Any) -> int:
+def _n_codes(estimator: Any) -> int:
     """Number of columns of the codes."""
     return len(estimator.get_feature_names_out())
 
@@ -146,7 +146,7 @@ def register_converters() -> None:
 
 def _set_shapes(operator: Any) -> None:
     """The type and the shape of what a step returns: codes have the dtype of the rows."""
-    operator.outputs[0].type = type(operator.inputs[0].type)([None, n_codes(operator.raw_operator)])
+    operator.outputs[0].type = type(operator.inputs[0].type)([None, _n_codes(operator.raw_operator)])
 
 
 def _add_encoder(scope: Any, operator: Any, container: Any) -> None:

@@ -139,7 +139,7 @@ IMAGES = [
 #: Predictors of targets that are not the input, for flat rows.
 PREDICTORS = [
     EncoderDecoderRegressor(**_CHEAP),
-    EncoderDecoderRegressor(**_CHEAP, baseline="mean", loss="absolute_error", early_stopping=False),
+    EncoderDecoderRegressor(**_CHEAP, baseline="ridge", loss="absolute_error", early_stopping=False),
     EncoderDecoderRegressor(**_CHEAP, critic=(8,), output_range=None),
 ]
 

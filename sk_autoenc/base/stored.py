@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 
 from sk_autoenc import storage
 from sk_autoenc.architectures import Architecture, as_architecture
@@ -122,7 +123,7 @@ def without_choices(plain: Plain) -> Plain:
     if isinstance(strategy := plain.get("sampling_strategy"), dict):
         numbers = {name: n.item() if isinstance(n, np.generic) else n for name, n in strategy.items()}
         plain = {**plain, "sampling_strategy": numbers}
-    if not isinstance(plain.get("init", "random"), str):
+    if isinstance(plain.get("init"), FrozenEstimator):  # the model that it started from is not needed any more
         plain = {**plain, "init": "random"}
     return {**plain, "net_params": _numbers_for_optimizer(plain["net_params"])}
 
@@ -212,9 +213,9 @@ def check_curves(called: str, plain: Plain) -> None:
 
 def _check_autoencoder(kind: type, plain: Plain) -> None:
     n_components = plain.get("n_components_", asked := plain["_parameters"].n_components)
+    _check_fitted(kind, plain, asked if isinstance(asked, int) else n_components, likelihood_of(plain["_parameters"]))
     if isinstance(asked, int) and asked != n_components:
         raise ValueError(f"n_components_ is {n_components}, but n_components={asked} in the fit.")
-    _check_fitted(kind, plain, n_components, likelihood_of(plain["_parameters"]))
     for prior in (plain.get("prior_"), getattr(plain["_parameters"], "prior", None)):
         if isinstance(prior, PRIORS) and prior.n_components not in (None, n_components):
             raise ValueError(f"a prior has codes of length {prior.n_components:.6g}, the model of {n_components}.")
@@ -261,6 +262,15 @@ def check_sizes(
                 )
 
 
+def check_names_of_columns(called: str, plain: Plain, columns: Any) -> None:
+    """Refuse names of features that are not those of the columns of a table."""
+    names = [column.name for column in columns]
+    if all(isinstance(name, str) for name in names) and "feature_names_in_" not in plain:
+        raise ValueError(f"{called} lacks 'feature_names_in_'.")
+    if "feature_names_in_" in plain and names != list(plain["feature_names_in_"]):
+        raise ValueError(f"{called}.feature_names_in_ must be the names of the columns of the table.")
+
+
 def _check_of_table(parameters: Any, data: Any) -> None:
     """Refuse a table in a model whose parameters ask for another likelihood than that of tables."""
     wanted = getattr(parameters, "likelihood", None)
@@ -268,7 +278,7 @@ def _check_of_table(parameters: Any, data: Any) -> None:
         raise ValueError(f"_data is for a table, but likelihood={wanted!r:.60} in the fit.")
 
 
-def check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood: Likelihood) -> None:
+def check_data(parameters: Any, data: Any, plain: Plain, likelihood: Likelihood) -> None:
     """Refuse what reads rows if it is not that of the parameters of the fit."""
     if data.shape != plain["input_shape_"]:
         raise ValueError(f"_data is for rows of shape {data.shape}, but input_shape_ is {plain['input_shape_']}.")
@@ -276,6 +286,7 @@ def check_data(parameters: Any, data: RowPreprocessor, plain: Plain, likelihood:
     found = data.likelihood
     if data.is_table:
         _check_of_table(parameters, data)
+        check_names_of_columns(type(parameters).__name__, plain, data.table.columns_)
     elif type(found) is not type(likelihood):
         wanted = getattr(parameters, "likelihood", likelihood)
         raise ValueError(f"_data is for {found!r:.60}, but likelihood={wanted!r:.60} in the fit.")

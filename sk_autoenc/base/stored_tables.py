@@ -5,7 +5,15 @@ from typing import Any
 import numpy as np
 
 from sk_autoenc import storage
-from sk_autoenc.base.stored import check_curves, check_params, check_rows, check_sizes, same_class, storable_kind
+from sk_autoenc.base.stored import (
+    check_curves,
+    check_names_of_columns,
+    check_params,
+    check_rows,
+    check_sizes,
+    same_class,
+    storable_kind,
+)
 from sk_autoenc.data.columns import Column
 from sk_autoenc.data.incomplete import IncompleteRows
 from sk_autoenc.storage import Plain, instance, short
@@ -95,11 +103,7 @@ def _check_columns(called: str, plain: Plain) -> None:
         return
     if n_levels != tuple(column.n_levels for column in columns):
         raise ValueError(f"{called}._data must have the levels of columns_.")
-    names = [column.name for column in columns]
-    if all(isinstance(name, str) for name in names) and "feature_names_in_" not in plain:
-        raise ValueError(f"{called} lacks 'feature_names_in_'.")
-    if "feature_names_in_" in plain and names != list(plain["feature_names_in_"]):
-        raise ValueError(f"{called}.feature_names_in_ must be the names of columns_.")
+    check_names_of_columns(called, plain, columns)
 
 
 def _is_positive_definite(matrix: np.ndarray) -> bool:
@@ -126,4 +130,5 @@ def _check_table(kind: type, plain: Plain) -> None:
     check_curves(called, plain)
     if data.shape != plain["input_shape_"] or not data.draws_missing or data.max_bins != parameters.max_bins:
         raise ValueError(f"{called}._data is not what reads tables of this shape by these parameters.")
+    check_names_of_columns(called, plain, data.table.columns_)
     data.likelihood.check_fitted(plain["n_features_in_"])

@@ -30,6 +30,14 @@ def test_the_first_fit_of_a_process_imports_nothing_of_torch():
     assert found.stdout.strip() == "[]"
 
 
+@pytest.fixture(autouse=True)
+def default_handler():
+    """Processes in the background are started without one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupt_takes_effect_at_the_end_of_the_block():
     done = []
     with pytest.raises(KeyboardInterrupt), interrupt_delayed():  # noqa: PT012
