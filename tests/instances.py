@@ -147,7 +147,7 @@ PREDICTORS = [
 IMAGE_PREDICTORS = [
     EncoderDecoderRegressor(**_FOR_IMAGES, early_stopping=False),
     EncoderDecoderRegressor(**_FOR_IMAGES, skips=False, augment=("flip",)),
-    EncoderDecoderRegressor(**_FOR_IMAGES, critic="auto", critic_loss="hinge", baseline="filter"),
+    EncoderDecoderRegressor(**{**_FOR_IMAGES, "max_iter": 1}, critic="auto", critic_loss="hinge", baseline="filter"),
 ]
 SEGMENTERS = [
     SegNetSegmenter((3, 4), stem=1, max_iter=3, random_state=0, device="cpu", early_stopping=False),
