@@ -189,15 +189,15 @@ class GenerativeClassifier(FewLabelClassifier):
         rows = self._data.rows.to_rows(torch.cat(parts).numpy(), np.dtype(self._data.rows.dtype))
         return in_chosen_container(self, rows), self.classes_[drawn]
 
-    def inverse_transform(self, Z, y):
+    def inverse_transform(self, Z, y=None):
         """Decode codes to rows of the given classes: the mean of the decoder's distribution.
 
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_components_)
             Codes.
-        y : array-like of shape (n_samples,)
-            Classes.
+        y : array-like of shape (n_samples,) or None, default=None
+            Classes; None takes the mean over classes, by their shares of the training rows.
 
         Returns
         -------
@@ -206,9 +206,17 @@ class GenerativeClassifier(FewLabelClassifier):
         """
         check_is_fitted(self)
         codes = check_codes(Z, "Z", self.n_components_, type(self).__name__)
+        if y is None:
+            each = (self._decoded(codes, np.full(len(codes), place)) for place in range(len(self.classes_)))
+            made = sum(share * rows for share, rows in zip(self.class_prior_, each, strict=True))
+            return np.asarray(made, dtype=codes.dtype)
         places = self._places(y)
         if len(places) != len(codes):
             raise ValueError(f"y must have one class for each of the {len(codes)} codes, got {len(places)}.")
+        return self._decoded(codes, places)
+
+    def _decoded(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Rows of codes and of numbers of classes."""
         both = np.column_stack([codes, np.eye(len(self.classes_), dtype=codes.dtype)[places]])
         made = map_rows(partial(self._mean_of, self.n_components_), both, self.device_)
         return self._data.rows.to_rows(made, codes.dtype)

@@ -162,3 +162,13 @@ def test_the_network_replaces_the_baseline_where_held_out_labels_say_so():
     assert weak.is_baseline_
     assert not strong.is_baseline_
     assert strong.score(X, y) > 0.95
+
+
+def test_without_a_class_a_code_is_decoded_to_the_mean_over_classes():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(60, 3)), np.arange(60) % 3 // 2
+    model = VAEClassifier(2, architecture=(8,), max_iter=3, random_state=0, device="cpu").fit(rows, labels)
+    codes = rng.normal(size=(5, 2))
+    first, second = (model.inverse_transform(codes, np.full(5, name)) for name in (0, 1))
+    shares = model.class_prior_
+    np.testing.assert_allclose(model.inverse_transform(codes), shares[0] * first + shares[1] * second, rtol=1e-6)
