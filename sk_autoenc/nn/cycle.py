@@ -6,8 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-#: After so many steps the averages reach half of them back, at most.
-_RAMP = 10
+from sk_autoenc.nn import averages
 
 
 class Translator(nn.Module):
@@ -102,20 +101,13 @@ class CycleGan(nn.Module):
         for translator in (*self.translators.values(), *self.averages.values()):
             cast(Translator, translator).become_identity()
 
-    @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Move the averages towards the translators, faster while they are young."""
-        self.age += 1
-        share = 1 - (self.age / (self.age + _RAMP)).clamp_max(decay)
-        averaged: list[Tensor] = [*self.averages.parameters()]
-        current: list[Tensor] = [*self.translators.parameters()]
-        torch._foreach_lerp_(averaged, current, [share] * len(averaged))  # type: ignore[list-item]
+        averages.follow(self.averages, self.translators, self.age, decay)
 
-    @torch.no_grad()
     def restart_averages(self) -> None:
         """Make the averages equal to the translators."""
-        for averaged, current in zip(self.averages.parameters(), self.translators.parameters(), strict=True):
-            averaged.copy_(current)
+        averages.restart(self.averages, self.translators)
 
 
 class ReplayBuffer:

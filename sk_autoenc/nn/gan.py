@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sk_autoenc.nn import averages
 from sk_autoenc.nn.blocks import Activation, Linear
 
 #: Frequencies at which a critic of few columns also reads sine and cosine of each.
@@ -12,9 +13,6 @@ FREQUENCIES = (1.0, 2.0, 4.0)
 
 #: Slope of the leaky ReLU for negative values, which the initial weights allow for.
 _SLOPE = 0.2
-
-#: After so many steps the average reaches half of them back, at most.
-_RAMP = 10
 
 
 class MixtureMap(nn.Module):
@@ -213,17 +211,10 @@ class GenerativeAdversarialNetwork(nn.Module):
         start = self.mixture(code)
         return start + network(torch.cat([start, code, *conditions], dim=1))
 
-    @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Move the average towards the generator, faster while it is young."""
-        self.age += 1
-        share = 1 - (self.age / (self.age + _RAMP)).clamp_max(decay)
-        averaged: list[Tensor] = [*self.average.parameters()]
-        current: list[Tensor] = [*self.generator.parameters()]
-        torch._foreach_lerp_(averaged, current, [share] * len(averaged))  # type: ignore[list-item]
+        averages.follow(self.average, self.generator, self.age, decay)
 
-    @torch.no_grad()
     def restart_average(self) -> None:
         """Make the average equal to the generator."""
-        for averaged, current in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-            averaged.copy_(current)
+        averages.restart(self.average, self.generator)
