@@ -435,7 +435,8 @@ class SegNetSegmenter(NeuralPredictor):
     def score(self, X, y):
         """Mean intersection over union of the classes, from all pixels of all images together.
 
-        Void pixels are left out, and so are classes that occur neither in ``y`` nor in the prediction.
+        Void pixels are left out, and so are classes that occur neither in ``y`` nor in the prediction. A class that
+        the fit did not have counts as 0.
 
         Parameters
         ----------
@@ -449,8 +450,7 @@ class SegNetSegmenter(NeuralPredictor):
         float
             From 0 to 1.
         """
-        predicted = self.predict(X)
-        return mean_iou_score(y, predicted, labels=self.classes_, void_label=self._parameters.void_label)
+        return mean_iou_score(y, self.predict(X), void_label=self._parameters.void_label)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from sk_autoenc import SegNetSegmenter
 from sk_autoenc.estimators.segnet import class_weights, cross_entropy
-from sk_autoenc.metrics import mean_iou_score
+from sk_autoenc.metrics import mean_iou_score, segmentation_report
 
 rng = np.random.default_rng(0)
 IMAGES = load_digits().images[:120, None] / 16
@@ -57,6 +57,14 @@ def test_void_pixels_teach_nothing_and_are_not_predicted():
     images = IMAGES.copy()
     expected = mean_iou_score(masks[:, 2:], model.predict(images)[:, 2:], labels=[0, 2, 5])
     assert model.score(IMAGES, masks) == pytest.approx(expected)
+
+
+def test_a_class_that_the_fit_did_not_have_scores_zero():
+    model = SegNetSegmenter(**CHEAP).fit(IMAGES, MASKS)
+    strange = np.where(MASKS == 5, 7, MASKS)
+    report = segmentation_report(strange, model.predict(IMAGES))
+    assert report.iou[report.labels == 7] == 0
+    assert model.score(IMAGES, strange) == pytest.approx(report.mean_iou)
 
 
 def test_probabilities_sum_to_one_and_agree_with_labels():
