@@ -28,9 +28,6 @@ from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.run import Result
 from sk_autoenc.training.selection import Selection
 
-#: With more rows than this, labelled or not, one part of the labels is held out in place of four folds.
-_MANY_ROWS = 5000
-
 #: Standard errors by which held-out labels must speak for the network: the one-standard-error rule.
 _SIGNIFICANT = 1.0
 
@@ -138,11 +135,12 @@ class FewLabelPredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neura
     def _splits_of_labels(self, request: FitRequest, targets: Targets | None) -> tuple[Split, ...]:
         """Labels to train on, with all rows that have none, and labels to hold out.
 
-        None are held out where they are too few; four folds where rows or labels are few; else one part.
+        None are held out where they are too few; else four folds, so that every label helps to decide; one part where
+        there are many.
         """
         if targets is None or not self.early_stopping or (known := np.flatnonzero(targets.known)).size < MIN_ROWS:
             return ()
-        is_large = len(targets.values) > _MANY_ROWS or len(known) >= FEW_ROWS
+        is_large = len(known) >= FEW_ROWS
         if not request.is_first and (request.seen_all or not is_large):
             return ()
         generator = make_generator(request.seed, "split")

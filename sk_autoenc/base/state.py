@@ -59,19 +59,21 @@ class FittedState(BaseEstimator):
     def _rolled_back_on_error(self, fresh: bool):
         """If ``fit`` fails, the estimator predicts as before, or is unfitted; moments of optimizers are not restored.
 
-        A Ctrl-C in training does not come here, because ``run`` keeps the best weights; any other does.
+        A Ctrl-C in training does not come here, because ``run`` keeps the best weights; any other does. It is no fault
+        of the data, so the model of an earlier fit comes back.
         """
-        before = {} if fresh else dict(vars(self))
+        before = dict(vars(self))
         weights = {} if fresh else {k: v.clone() for k, v in self.net_.plain_module.state_dict().items()}
         n_epochs = 0 if fresh else len(self.net_.history)
         try:
             # The caller may have switched gradients off, or set another device for new tensors.
             with torch.inference_mode(False), torch.enable_grad(), cpu_by_default():
                 yield
-        except BaseException:
+        except BaseException as error:
             self._forget()
-            if not fresh:
+            if not fresh or isinstance(error, KeyboardInterrupt):
                 self.__dict__.update(before)
+            if not fresh:
                 self.net_.plain_module.load_state_dict(weights)
                 del self.net_.history[n_epochs:]
                 self.net_.n_recorded_ = n_epochs

@@ -277,12 +277,15 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         self : object
             The fitted detector.
         """
+        before = dict(vars(self))
         self._forget()
         try:
             with cpu_by_default():
                 self._fit(X, y)
-        except BaseException:
+        except BaseException as error:
             self._forget()
+            if isinstance(error, KeyboardInterrupt):  # no fault of the data: the earlier model comes back
+                self.__dict__.update(before)
             raise
         return self
 

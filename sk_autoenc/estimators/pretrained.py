@@ -305,10 +305,10 @@ class PretrainedClassifier(FewLabelClassifier, FineTunedPredictor):
     weight_decay : float, default=0.01
         Decay of the weights.
     early_stopping : bool, default=True
-        Whether labels are held out to compare the network with the baseline. With at most 5000 rows and fewer than 600
-        labels, four folds of the labels are held out in turn. Otherwise one part of them is, and learned in a last
+        Whether labels are held out to compare the network with the baseline. With fewer than 600 labels, four folds of
+        them are held out in turn, each by a network of its own. Otherwise one part of them is, and learned in a last
         phase. With fewer than 40 labels nothing can be compared, and the baseline is the result. False keeps the
-        network.
+        network, in a fifth of the time.
     validation_fraction : float, default=0.25
         Share of the labels that is held out where these are no folds.
     warm_start : bool, default=False
@@ -422,10 +422,10 @@ class PretrainedRegressor(FewLabelRegressor, FineTunedPredictor):
     weight_decay : float, default=0.01
         Decay of the weights.
     early_stopping : bool, default=True
-        Whether labels are held out to compare the network with the baseline. With at most 5000 rows and fewer than 600
-        labels, four folds of the labels are held out in turn. Otherwise one part of them is, and learned in a last
+        Whether labels are held out to compare the network with the baseline. With fewer than 600 labels, four folds of
+        them are held out in turn, each by a network of its own. Otherwise one part of them is, and learned in a last
         phase. With fewer than 40 labels nothing can be compared, and the baseline is the result. False keeps the
-        network.
+        network, in a fifth of the time.
     validation_fraction : float, default=0.25
         Share of the labels that is held out where these are no folds.
     warm_start : bool, default=False

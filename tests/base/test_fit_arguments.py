@@ -9,7 +9,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-from sk_autoenc import AAETransformer, AutoencoderTransformer, GANSampler, NegativeBinomial, VAETransformer
+from sk_autoenc import (
+    AAETransformer,
+    AutoencoderTransformer,
+    GANSampler,
+    NegativeBinomial,
+    ReconstructionOutlierDetector,
+    VAETransformer,
+)
 from sk_autoenc.data.splits import N_FOLDS, make_splits, split_groups
 from sk_autoenc.data.validation import check_groups
 
@@ -136,14 +143,35 @@ def test_ctrl_c_outside_training_leaves_the_model_of_before(monkeypatch):
         raise KeyboardInterrupt
 
     options = {"architecture": (4,), "max_iter": 2, "random_state": 0}
-    fresh, again = AutoencoderTransformer(1, **options), AutoencoderTransformer(1, **options, warm_start=True).fit(X)
+    fresh, refit = AutoencoderTransformer(1, **options), AutoencoderTransformer(1, **options).fit(X)
+    again = AutoencoderTransformer(1, **options, warm_start=True).fit(X)
     before = again.transform(X)
     monkeypatch.setattr(AutoencoderTransformer, "_describe", press)
-    for model in (fresh, again):
+    for model in (fresh, refit, again):
         with pytest.raises(KeyboardInterrupt):
-            model.fit(X)
+            model.fit(2 * X)
     assert not hasattr(fresh, "net_")
-    np.testing.assert_array_equal(again.transform(X), before)
+    for model in (refit, again):
+        np.testing.assert_array_equal(model.transform(X), before)
+
+
+def test_an_error_in_a_new_fit_leaves_no_earlier_model():
+    model = AutoencoderTransformer(1, architecture=(4,), max_iter=2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.fit(np.full_like(X, np.nan))
+    assert not hasattr(model, "net_")
+
+
+def test_ctrl_c_leaves_an_earlier_detector(monkeypatch):
+    def press(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    model = ReconstructionOutlierDetector(random_state=0).fit(X)
+    before = model.score_samples(X)
+    monkeypatch.setattr(ReconstructionOutlierDetector, "_begin_tasks", press)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(2 * X)
+    np.testing.assert_array_equal(model.score_samples(X), before)
 
 
 def test_likelihoods_take_nothing_from_rows_that_are_held_out():
