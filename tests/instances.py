@@ -77,12 +77,12 @@ CONDITIONAL_SAMPLERS = [
 #: Models of few labels. The encoders that they train are cheap, too.
 _ENCODER = AutoencoderTransformer(**_CHEAP, init="random", early_stopping=False)
 _FINE_TUNING = {"max_iter": 3, "batch_size": 32, "learning_rate": 0.02, "random_state": 0, "device": "cpu"}
-_FEW_LABELS = {**_CHEAP, "max_iter": 10, "learning_rate": 0.01, "batch_size": 32}
+_FEW_LABELS = {**_CHEAP, "max_iter": 4, "learning_rate": 0.03, "batch_size": 32}
 CLASSIFIERS = [
     PretrainedClassifier(_ENCODER, **_FINE_TUNING),
     PretrainedClassifier(
         VAETransformer(**_CHEAP, early_stopping=False),
-        **{**_FINE_TUNING, "max_iter": 20},
+        **{**_FINE_TUNING, "max_iter": 6, "learning_rate": 0.05},
         baseline="graph",
         early_stopping=False,
     ),
