@@ -32,7 +32,7 @@ from sk_autoenc.likelihoods import (
 from sk_autoenc.persistence import load, save
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "MLP",

@@ -160,6 +160,13 @@ def test_threads_give_the_same_numbers(any_estimator):
             assert_same(result, expected)
 
 
+def test_threads_may_share_a_fitted_model(any_estimator):
+    model, expected = fitted(any_estimator), expected_outputs(any_estimator)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for result in pool.map(lambda _: outputs(model, X), range(8)):
+            assert_same(result, expected)
+
+
 def test_processes_give_the_same_numbers(estimator):
     grid = {"n_components": [1, 2]}
     serial, parallel = (GridSearchCV(estimator, grid, cv=2, n_jobs=jobs, refit=False).fit(X) for jobs in (None, 2))
