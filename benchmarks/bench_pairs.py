@@ -119,7 +119,7 @@ def larger(options) -> dict:
     train, test = person < (2 if options.quick else 32), person >= (38 if options.quick else 32)
     data = coarse[train], fine[train], coarse[test], fine[test]
     rivals = {name: baseline(name, *data, architecture=Convolutional((4,))) for name in ("bicubic", "filter")}
-    return {**rivals, **ours(options, 40, *data, augment=("flip",), learning_rate=0.004)}
+    return {**rivals, **ours(options, 150, *data, augment=("flip",), learning_rate=0.004)}
 
 
 def faces(options) -> dict:
@@ -213,13 +213,13 @@ def films(n: int, seed: int) -> np.ndarray:
 
 def frames(options) -> dict:
     """The sixth frame from five."""
-    train, test = films(60 if options.quick else 3000, 0), films(40 if options.quick else 500, 1)
+    train, test = films(60 if options.quick else 8000, 0), films(40 if options.quick else 500, 1)
     data = train[:, :5], train[:, 5:], test[:, :5], test[:, 5:]
     rivals = {
         "last frame": figures_of(data[3], data[2][:, -1:]),
         "filter": baseline("filter", *data, architecture=Convolutional((4,))),
     }
-    return {**rivals, **ours(options, 8, *data, learning_rate=0.004)}
+    return {**rivals, **ours(options, 12, *data, learning_rate=0.004)}
 
 
 def small_tasks(rng: np.random.Generator) -> dict:
