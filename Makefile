@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test fuzz lint docs report clean
+.PHONY: demo test coverage fuzz lint docs report clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo ## digits: PCA and its relatives beside the autoencoder; a table and pictures
@@ -14,6 +14,10 @@ test: export OMP_NUM_THREADS = 1
 test: .venv/ready-tests ## the tests
 	$(BIN)/python -m pytest -n 2
 	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -n 2 tests/test_common.py -k array_api
+
+coverage: export OMP_NUM_THREADS = 1
+coverage: .venv/ready-coverage ## the tests, and which lines and branches they run
+	$(BIN)/python -m pytest -n 2 --cov=sk_autoenc --cov-branch --cov-report=term:skip-covered
 
 fuzz: export OMP_NUM_THREADS = 1
 fuzz: .venv/ready-tests ## 5000 hostile files of every kind: refused, or opened as what they say
