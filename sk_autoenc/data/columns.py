@@ -49,6 +49,9 @@ _FEWEST_TEXTS = 20
 #: The level that rare strings become.
 OTHER = "other"
 
+#: The number of a level that the fit did not see, where it is kept.
+UNKNOWN = -1.0
+
 
 def _is_level_list(value: Any, where: str) -> None:
     if not isinstance(value, list) or not all(map(is_level, value)) or len(set(value)) < len(value):
@@ -150,11 +153,15 @@ class Column(NamedTuple):
         """Cells as floats, NaN where they are missing; ``(n,)``, float64.
 
         ``unseen`` says what levels become that the fit did not know, and numbers that the kind does not allow:
-        ``"error"`` refuses them by name, ``"missing"`` makes them NaN.
+        ``"error"`` refuses them by name, ``"missing"`` makes them NaN, and ``"kept"`` makes such levels −1 and leaves
+        such numbers what they are, if they are finite.
         """
         values = self._numbers(cells) if self.is_number else self._level_numbers(cells)
         wrong = ~cells.missing & (~self._is_allowed(values) if self.is_number else np.isnan(values))
-        if unseen == "error" and wrong.any():
+        if unseen == "kept":
+            values[wrong & np.isnan(values)] = UNKNOWN
+            wrong &= np.isinf(values)
+        if unseen != "missing" and wrong.any():
             self._refuse(cells, int(wrong.argmax()))
         values[cells.missing | wrong] = np.nan
         return values

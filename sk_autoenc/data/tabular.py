@@ -113,7 +113,7 @@ class Table(BaseEstimator):
         ]
         return self
 
-    def encode(self, X):
+    def encode(self, X, *, unseen=None):
         """Rows as floats.
 
         Parameters
@@ -121,6 +121,9 @@ class Table(BaseEstimator):
         X : DataFrame, or ndarray with two axes
             Rows with the columns of ``fit``, in the same order; types may differ where values fit. Arrays
             have no names.
+        unseen : {"error", "missing", "kept"} or None, default=None
+            Replaces the parameter ``unseen``; with ``"kept"`` levels that ``fit`` did not see become -1, and finite
+            numbers stay.
 
         Returns
         -------
@@ -135,7 +138,7 @@ class Table(BaseEstimator):
             raise ValueError(f"X must have the columns of fit, but {reason}.")
         made = np.empty((len(X), len(names)))
         for position, column in enumerate(self.columns_):
-            made[:, position] = column.encode(cells_of(X, position, column.name), unseen=self.unseen)
+            made[:, position] = column.encode(cells_of(X, position, column.name), unseen=unseen or self.unseen)
         return made
 
     def decode(self, values, *, snap=False, like=None):
@@ -216,6 +219,11 @@ def is_table(X: Any, *, columns: Mapping | str = "auto") -> bool:
         return not all(kinds) or any(X.null_count().row(0)) or any(X[n].is_nan().any() for n in _floats(X))
     kinds = [pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype) for dtype in X.dtypes]
     return not all(kinds) or bool(X.isna().to_numpy().any())
+
+
+def has_types(X: Any) -> bool:
+    """Whether rows are a data frame with columns that are no numbers; missing cells do not matter."""
+    return library_of(X) not in (None, "numpy") and is_table(X.head(0))
 
 
 def _floats(X: Any) -> list[str]:

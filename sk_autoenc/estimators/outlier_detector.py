@@ -14,10 +14,12 @@ from sk_autoenc._compat import Interval, StrOptions, fit_context
 from sk_autoenc.architectures import MLP
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.density import DensityAutoencoder
+from sk_autoenc.data.indicators import TableScaling
 from sk_autoenc.data.scaling import Scaling, fit_robust_scaling
 from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.outliers.base import EnsembleDetector
 from sk_autoenc.outliers.batched_networks import step_blocks
+from sk_autoenc.outliers.conditionals import ConditionalSurprise
 from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble, draw_without_replacement
 from sk_autoenc.outliers.progress import Progress
 from sk_autoenc.outliers.scores import N_REFERENCE_ROWS, CodeDistance, NeighborsAndHistogram, SquaredResiduals
@@ -253,7 +255,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._allows_unequal_lengths
+        tags.input_tags.allow_nan = self._allows_unequal_lengths or self.autoencoder is None
         return tags
 
     # -- fit
@@ -299,14 +301,17 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         order = torch.randperm(len(rows), generator=make_generator(self._seed, "split")).numpy()
         n_held_out = self._n_held_out(len(rows))
         sample = rows[order[n_held_out : n_held_out + MAX_ROWS]]
-        scaling = None if self._series_shape else fit_robust_scaling(sample)
         self._medians = self._medians_of_series(sample) if self._series_shape else _lower_medians(_first(sample))
+        sample = self._filled(sample)
+        scaling = None if self._series_shape else self._fit_scaling(sample)
         if self.autoencoder is None:
             assert scaling is not None  # series of unequal lengths come with an autoencoder
             self._ensemble: Any = self._fit_networks(sample, scaling, progress)
         else:
             self._ensemble = self._fit_clones(sample, scaling, with_categories_of(rows, self.autoencoder), progress)
         self._measure = self._fit_measure(sample)
+        if self._table_rows is not None and self.residual_ == "neighbors":
+            self._conditionals = self._fit_conditionals(sample)
         self.max_samples_ = self._n_own_rows(len(sample))
         self.offset_ = self._find_offset(rows, sample)
         if not np.isfinite(self.offset_):
@@ -318,6 +323,29 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         if n_held_out:
             self._calibrate(rows[order[:n_held_out]])
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
+
+    def _fit_scaling(self, sample: np.ndarray) -> Any:
+        """What standardises rows; of a table, numbers and indicators of levels."""
+        if self._table_rows is None:
+            return fit_robust_scaling(sample)
+        if self.autoencoder is not None or self.residual_ == "squared":
+            name = "autoencoder" if self.autoencoder is not None else "residual"
+            raise ValueError(
+                f"{name} must be {'None' if name == 'autoencoder' else 'another measure'} for data frames with columns "
+                f"that are no numbers, whose cells have no differences, got {getattr(self, name)!r:.80}; encode these "
+                "columns before, for instance by OneHotEncoder."
+            )
+        self._table_rows.fit(sample, np.arange(len(sample)))
+        return TableScaling.fit(sample, [column.n_levels for column in self._table_rows.table.columns_])
+
+    def _fit_conditionals(self, sample: np.ndarray) -> ConditionalSurprise:
+        """How well cells of a row go together, in the units in which distances are."""
+        assert self._table_rows is not None
+        made = ConditionalSurprise.fit(self._table_rows, sample, make_generator(self._seed, "conditionals"))
+        first = _first(sample)
+        (distances,) = map_blocks(lambda block: [self._parts(block).sum(1)], first)
+        made.calibrate(first, torch.from_numpy(distances))
+        return made
 
     def _begin_tasks(self, X: Any, y: Any) -> tuple[Any, Progress]:
         """The context of ``fit`` for scikit-learn's callbacks, and the object that reports its parts."""
@@ -410,8 +438,8 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         most = n_rows if self.novelty else max(2, n_rows // 2)
         return min(_SETTINGS[self.novelty]["max_samples"], most, n_rows)
 
-    def _fit_networks(self, sample: np.ndarray, scaling: Scaling, progress: Progress) -> NetworkEnsemble:
-        n, d = sample.shape
+    def _fit_networks(self, sample: np.ndarray, scaling: Any, progress: Progress) -> NetworkEnsemble:
+        n, d = len(sample), sample.shape[1] if self._table_rows is None else len(scaling.owner)
         code = max(1, min(d // 2, math.ceil(math.sqrt(d)))) if self.n_components == "auto" else self.n_components
         ensemble, self.loss_curve_ = NetworkEnsemble.fit(
             sample,

@@ -234,7 +234,7 @@ class TabularSampler(NeuralEstimator, BaseEstimator):
             data=data,
             splits=self._splits(request),
             selection=RowLosses(self.n_iter_no_change, self.tol, NATS),
-            keeps_start_unevaluated=True,
+            keeps_start_unevaluated=self.early_stopping and not request.is_chunk,
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
             verbose=self.verbose,

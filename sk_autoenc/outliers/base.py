@@ -10,9 +10,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
+from sk_autoenc.base.tables import read_table
+from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.series import is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.tabular import Table, has_types
 from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape, refuse_sparse
+from sk_autoenc.likelihoods.mixed import Mixed
 from sk_autoenc.nn.defaults import cpu_by_default
+from sk_autoenc.outliers.conditionals import MAX_BINS, ConditionalSurprise
 from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble
 from sk_autoenc.outliers.scores import CodeDistance, NeighborsAndHistogram, SquaredResiduals
 from sk_autoenc.training.inference import map_blocks
@@ -24,7 +29,10 @@ _ADDITIVE = {"neighbors": NeighborsAndHistogram, "robust": SquaredResiduals, "sq
 _OCCLUDED_AT_ONCE = 1024
 
 #: Fitted state without a trailing underscore.
-_PRIVATE_STATE = ("_seed", "_medians", "_ensemble", "_measure", "_series_shape", "_may_be_empty")
+_PRIVATE_STATE = (
+    *("_seed", "_medians", "_ensemble", "_measure", "_series_shape", "_may_be_empty"),
+    *("_table_rows", "_conditionals"),
+)
 
 
 class EnsembleDetector(OutlierMixin, BaseEstimator):
@@ -44,6 +52,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
     _medians: np.ndarray  # the lower median of each feature, a value that occurs in the training rows
     _series_shape: tuple[int, int] | None = None  # channels and longest length of series of unequal lengths
     _may_be_empty: bool = False  # whether such series may have length 0
+    _table_rows: OutcomeRows | None = None  # of data frames with columns that are no numbers: what encodes them
+    _conditionals: ConditionalSurprise | None = None  # and how well their cells go together, if that is measured
 
     @property
     def series_shape_(self) -> tuple[int, int] | None:
@@ -151,7 +161,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         ==========================================  ==========================================================
 
         A row with an infinite outlyingness has the part infinity where the median would make the outlyingness finite.
-        If no single median does, all its parts are infinite. Cells after the end of a series have the part 0.
+        If no single median does, all its parts are infinite. Cells after the end of a series have the part 0. So have
+        missing cells of tables, whose own parts are shared equally by the observed cells of the row.
 
         Parameters
         ----------
@@ -161,25 +172,29 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray or data frame of shape (n_samples, n_features)
-            The parts, higher for a more unusual value, in the dtype of ``X``. For a data frame they are a data frame
-            with the same names, for a list of series of unequal lengths a list of arrays.
+            The parts, higher for a more unusual value, in the dtype of ``X``, or float64 if it has columns that are no
+            numbers. For a data frame they are a data frame with the same names, for a list of series of unequal lengths
+            a list of arrays.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
         if self.residual_ in _ADDITIVE:
-            (parts,) = map_blocks(lambda block: [self._parts(block)], rows)
+            (parts,) = map_blocks(lambda block: [self._parts(block)], self._filled(rows))
+            parts = _of_observed(parts, np.isnan(rows))
         else:
             parts = self._parts_by_occlusion(rows)
         found = cast_within(parts, rows.dtype)
         if self._series_shape is not None and is_list_of_series(X):
             shape = (*np.shape(next(iter(X)))[:-1], self._series_shape[-1])
             return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
-        _, axes = flattened(as_array(X))
+        axes = None if self._table_rows is not None else flattened(as_array(X))[1]
         return in_container_of(X, found.reshape(-1, *(axes or rows.shape[1:])))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
         if self._series_shape is not None or (reset and self._allows_unequal_lengths):
             return self._validate_series(X, reset=reset)
+        if has_types(X) if reset else self._table_rows is not None:
+            return self._validate_table(X, reset=reset)
         if is_list_of_series(X) and len({np.shape(case) for case in X}) > 1:
             raise ValueError(
                 "autoencoder must have architecture=Recurrent(unequal_lengths=True) for series of unequal lengths, got "
@@ -188,15 +203,27 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
-        if np.isnan(X.min()):
+        has_missing = bool(np.isnan(X.min()))
+        if has_missing and self.autoencoder is not None:
             name = type(self).__name__
             raise ValueError(
-                f"X contains NaN, and {name} takes no missing values; put an imputer before it, for instance "
-                f"make_pipeline(AutoencoderImputer(), {name}())."
+                f"X contains NaN, and {name} with autoencoder={self.autoencoder!r} takes no missing values; put an "
+                f"imputer before it, for instance make_pipeline(AutoencoderImputer(), {name}(...)), or use "
+                "autoencoder=None."
             )
-        check_range(X, "X")
+        check_range(np.nan_to_num(X) if has_missing else X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
+
+    def _validate_table(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Encoded rows, float64: NaN where a cell is missing, −1 for levels that ``fit`` did not see."""
+        X = read_table(self, X, reset=reset)
+        if reset:
+            table = Table().fit(X)
+            self.input_shape_ = (len(table.columns_),)
+            self._table_rows = OutcomeRows(Mixed(), self.input_shape_, "float64", table=table, max_bins=MAX_BINS)
+        assert self._table_rows is not None
+        return self._table_rows.table.encode(X, unseen="kept")
 
     @property
     def _allows_unequal_lengths(self) -> bool:
@@ -221,8 +248,14 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
 
         The ``score_samples`` of a clone may be NaN, which counts as the lowest score.
         """
-        (scores,) = map_blocks(lambda block: [self._score_block(block)], X)
+        (scores,) = map_blocks(lambda block: [self._score_block(block)], self._filled(X))
         return np.where(np.isnan(scores), -np.inf, scores)
+
+    def _filled(self, X: np.ndarray) -> np.ndarray:
+        """Rows of numbers with the median in missing cells; series, and tables of other columns, as they are."""
+        if self._series_shape is not None or self._table_rows is not None or not np.isnan(X.min(initial=0.0)):
+            return X
+        return np.where(np.isnan(X), np.nan_to_num(self._medians), X)
 
     def _score_block(self, X: np.ndarray) -> Tensor:
         """Scores, ``(n,)``, float64."""
@@ -234,7 +267,11 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
 
     def _parts(self, X: np.ndarray) -> Tensor:
         """Outlyingness by feature, ``(n, n_features)``, float64."""
-        return self._measure.parts(self._ensemble.standardize(X), self._ensemble.reconstruct(X))
+        parts = self._measure.parts(self._ensemble.standardize(X), self._ensemble.reconstruct(X))
+        if self._table_rows is None:
+            return parts
+        parts = self._ensemble.scaling.of_columns(parts)
+        return parts if self._conditionals is None else self._conditionals.combined(parts, X)
 
     def _parts_by_occlusion(self, X: np.ndarray) -> np.ndarray:
         """The change of the score when a feature takes its median, and an equal share of the rest of the score."""
@@ -270,6 +307,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         for name in ("_ensemble", "_measure"):
             if (fitted := state.get(name)) is not None:
                 state[name] = {key: v.numpy().copy() if isinstance(v, Tensor) else v for key, v in fitted.state.items()}
+        if self._conditionals is not None:
+            state["_conditionals"] = self._conditionals.state
         return state
 
     @cpu_by_default()
@@ -282,3 +321,15 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         if self._measure is not None:
             arrays = {name: torch.from_numpy(np.array(value)) for name, value in self._measure.items()}
             self._measure = _ADDITIVE.get(self.residual_, CodeDistance).from_state(arrays)
+        if self._conditionals is not None:
+            assert self._table_rows is not None
+            self._conditionals = ConditionalSurprise.from_state(self._table_rows, self._conditionals)
+
+
+def _of_observed(parts: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Parts where those of a row's missing cells are shared equally by its observed ones, if it has some."""
+    if not missing.any():
+        return parts
+    missing = missing & ~missing.all(axis=1, keepdims=True)
+    to_share = np.where(missing, parts, 0.0).sum(axis=1, keepdims=True)
+    return np.where(missing, 0.0, parts + to_share / (~missing).sum(axis=1, keepdims=True))

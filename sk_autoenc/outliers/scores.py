@@ -28,7 +28,7 @@ _CELLS_AT_ONCE = 2**17
 _ROUNDING = 1e-6
 
 
-def _above_zero(values: Tensor, fallback: Tensor) -> Tensor:
+def above_zero(values: Tensor, fallback: Tensor) -> Tensor:
     """Values, with the fallback where they are zero, and 1 where that is zero, too."""
     return torch.where(values > 1e-9, values, torch.where(fallback > 1e-9, fallback, 1.0))
 
@@ -85,7 +85,7 @@ class NeighborDistance:
         measure = cls(prototypes, sigma, torch.zeros(len(chosen), len(ks), dtype=torch.float32), torch.tensor(ks))
         squares = measure._squares(first, of_first)
         distances = torch.cat([some.sum(-1) for _, some in squares])  # (n_members, n, n_ks)
-        measure.unit = _above_zero(distances.median(1).values, distances.mean(1))
+        measure.unit = above_zero(distances.median(1).values, distances.mean(1))
         return measure, (distances / measure.unit[:, None]).amax(2).mean(0)
 
     @property
@@ -237,7 +237,7 @@ class NeighborsAndHistogram:
         histogram = HistogramScore.fit(clipped)
         scores = torch.stack([distances.double(), histogram.parts(clipped[: len(distances)]).sum(1)])
         quantile = scores.sort(dim=1).values[:, int(0.9 * (scores.shape[1] - 1))]
-        quantile = _above_zero(quantile, scores.mean(1))
+        quantile = above_zero(quantile, scores.mean(1))
         return cls(distance, histogram, torch.stack([1 / quantile[0], histogram_weight / quantile[1]]))
 
     @property

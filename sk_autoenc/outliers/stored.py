@@ -7,8 +7,11 @@ import numpy as np
 
 from sk_autoenc import storage
 from sk_autoenc.base.autoencoder import BaseAutoencoder, length_of_fitted_codes
-from sk_autoenc.base.stored import COMMON, COMMON_OPTIONAL, check_rows
+from sk_autoenc.base.stored import COMMON, COMMON_OPTIONAL, check_names_of_columns, check_rows
+from sk_autoenc.data.indicators import TableScaling
+from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.scaling import Scaling
+from sk_autoenc.outliers.conditionals import ConditionalSurprise
 from sk_autoenc.storage import Check, Plain, array, by_params, by_state, check_names, instance, integer, short
 
 _STATE: dict[str, Check] = {
@@ -24,9 +27,14 @@ _STATE: dict[str, Check] = {
     "_measure": storage.or_none(storage.weights),
     "_series_shape": storage.or_none(storage.shape),
     "_may_be_empty": storage.flag,
+    "_table_rows": storage.or_none(instance(OutcomeRows)),
+    "_conditionals": storage.or_none(storage.weights),
 }
 
-_OPTIONAL = (*COMMON_OPTIONAL, "loss_curve_", "calibration_scores_", "_series_shape")
+_OPTIONAL = (
+    *COMMON_OPTIONAL,
+    *("loss_curve_", "calibration_scores_", "_series_shape", "_table_rows", "_conditionals"),
+)
 
 
 def storable_detector(kind: Any) -> Any:
@@ -76,7 +84,8 @@ def _check_fitted(kind: type, plain: Plain) -> None:
     """Refuse values that are right one by one, but not together."""
     check_rows(kind.__name__, plain)
     n_features, parts, series = plain["n_features_in_"], plain["_ensemble"], plain.get("_series_shape")
-    array("f4 f8", n_features, finite=series is None)(plain["_medians"], "_medians")
+    rows = plain.get("_table_rows")
+    array("f4 f8", n_features, finite=False)(plain["_medians"], "_medians")
     if series is not None and (len(series) != 2 or int(np.prod(series)) != n_features):
         raise ValueError(f"_series_shape is {series}, but rows have {n_features} cells.")
     if np.isnan(plain.get("calibration_scores_", np.zeros(0))).any():
@@ -85,19 +94,41 @@ def _check_fitted(kind: type, plain: Plain) -> None:
         check_names(parts, "_ensemble", required={"scaling", "sizes", "weights"})
         if "loss_curve_" not in plain:
             raise ValueError(f"{kind.__name__} lacks 'loss_curve_'.")
-        n_members = _check_networks(parts["sizes"], parts["weights"], n_features)
+        n_read = n_features if rows is None else _check_table(kind.__name__, plain, rows, parts["scaling"])
+        n_members = _check_networks(parts["sizes"], parts["weights"], n_read)
         codes = [parts["sizes"][-1]] * n_members
     else:
         check_names(parts, "_ensemble", required={"scaling", "members"})
+        n_read = n_features
+        if rows is not None:
+            raise ValueError(f"{kind.__name__} with an autoencoder reads no data frames of mixed columns.")
         codes = _check_clones(parts["members"], n_features, plain["residual_"])
-    if series is None:
+    if series is None and rows is None:
         scaling = parts["scaling"]
         instance(Scaling)(scaling, "_ensemble['scaling']")
         array("f8", n_features)(scaling.center, "_ensemble['scaling'].center")
         array("f8", n_features, above=0.0)(np.broadcast_to(scaling.scale, n_features), "_ensemble['scaling'].scale")
-    elif plain["residual_"] not in ("log_likelihood", "latent"):
+    elif series is not None and plain["residual_"] not in ("log_likelihood", "latent"):
         raise ValueError(f"residual_={plain['residual_']!r} does not go with series of unequal lengths.")
-    _check_measure(plain["residual_"], plain["_measure"], n_features, codes)
+    _check_measure(plain["residual_"], plain["_measure"], n_read, codes)
+
+
+def _check_table(called: str, plain: Plain, rows: OutcomeRows, scaling: Any) -> int:
+    """Refuse what reads a table if it is not for its columns; returns how many numbers networks read."""
+    columns, conditionals = rows.table.columns_, plain.get("_conditionals")
+    instance(TableScaling)(scaling, "_ensemble['scaling']")
+    check_names_of_columns(called, plain, columns)
+    if rows.shape != plain["input_shape_"] or scaling.cells.n_levels != tuple(column.n_levels for column in columns):
+        raise ValueError(f"{called}: what reads rows must have the columns and levels of _table_rows.")
+    if (conditionals is not None) != (plain["residual_"] == "neighbors"):
+        raise ValueError(f"{called}._conditionals must be there for residual_='neighbors', and only then.")
+    if conditionals is not None:
+        rows.likelihood.check_fitted(len(columns))
+        wanted = ConditionalSurprise.untrained(rows).state
+        check_names(conditionals, "_conditionals", required=wanted)
+        for name, value in wanted.items():
+            array(value.dtype.str[1:], *value.shape)(conditionals[name], f"_conditionals[{name!r}]")
+    return len(scaling.owner)
 
 
 def _check_networks(sizes: Any, arrays: Any, n_features: int) -> int:

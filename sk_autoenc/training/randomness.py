@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-PURPOSES = ("initialization", "split", "shuffling", "noise", "validation", "sampling", "prior")
+PURPOSES = ("initialization", "split", "shuffling", "noise", "validation", "sampling", "prior", "conditionals")
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:

@@ -1,0 +1,72 @@
+"""Encoded tables as standardised numbers and scaled indicators, without missing cells, so that rows can be compared."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sk_autoenc.data.incomplete import IncompleteRows
+from sk_autoenc.data.scaling import fit_robust_scaling
+from sk_autoenc.storage import by_state, instance
+
+
+@by_state(
+    {"cells": instance(IncompleteRows)},
+    take=lambda scaling: {"cells": scaling.cells},
+    make=lambda plain: TableScaling(plain["cells"]),
+)
+class TableScaling:
+    r"""Encoded rows of a table as numbers that a network compares, each column with a variance of about 1.
+
+    Numbers are standardised robustly. A category with the shares :math:`p_l` becomes the indicators
+    :math:`(1_l - p_l) / \sqrt{\sum_l p_l (1 - p_l)}` of its frequent levels, so that it counts as one column, however
+    many levels it has. A missing cell is 0, the mean.
+
+    Parameters
+    ----------
+    cells : IncompleteRows
+        Fitted; standardises numbers and knows the levels that have an indicator.
+    """
+
+    def __init__(self, cells: IncompleteRows):
+        self.cells = cells
+
+    @classmethod
+    def fit(cls, X: np.ndarray, n_levels: Sequence[int]) -> Self:
+        """Fit to encoded rows in random order, NaN where a cell is missing."""
+        cells = IncompleteRows(n_levels, "float64").fit(X, np.arange(len(X)))
+        assert cells.center is not None
+        assert cells.scale is not None
+        for column in np.flatnonzero(cells.is_number):
+            present = X[~np.isnan(X[:, column])][:, [column]]
+            if len(present):
+                robust = fit_robust_scaling(present)
+                cells.center[column], cells.scale[column] = robust.center[0], np.atleast_1d(robust.scale)[0]
+        return cls(cells)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """The column of the table that each number belongs to."""
+        return np.repeat(np.arange(self.cells.n_features), np.maximum(self.cells.n_indicators, 1))
+
+    def apply_clipped(self, X: np.ndarray, limit: float) -> np.ndarray:
+        """Numbers of encoded rows, clipped to ±limit; ``(n, len(owner))``, float64."""
+        with np.errstate(over="ignore"):
+            made = self.cells.to_network(X).astype(np.float64)
+        begin = 0
+        for levels, shares in zip(self.cells.frequent, self.cells.shares, strict=True):
+            end = begin + (1 if levels is None else len(levels))
+            if levels is not None and shares is not None:
+                share = shares[levels]
+                made[:, begin:end] = (made[:, begin:end] - share) / (np.sqrt((share * (1 - share)).sum()) or 1.0)
+            begin = end
+        made[np.isnan(made)] = 0.0
+        return made.clip(-limit, limit, out=made)
+
+    def of_columns(self, parts: Tensor) -> Tensor:
+        """Sums of a tensor's parts over the numbers of each column; ``(n, len(owner)) -> (n, n_columns)``."""
+        return parts.new_zeros(len(parts), self.cells.n_features).index_add_(
+            1, parts.new_tensor(self.owner).long(), parts
+        )
