@@ -86,8 +86,8 @@ class NeuralImputer(TransformerMixin, NeuralEstimator):
         if len(self.empty_features_) and not self.keep_empty_features:
             names = feature_names_in(self)[self.empty_features_].tolist()
             warnings.warn(
-                f"X: the columns {names} have no observed cell, so they are left out; keep_empty_features=True fills "
-                "them with 0.",
+                f"X: the columns {names} have no observed cell, so they are left out; keep_empty_features=True keeps "
+                "them, and fills those of numbers with 0.",
                 stacklevel=6,
             )
 
@@ -161,8 +161,11 @@ class NeuralImputer(TransformerMixin, NeuralEstimator):
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
         said = self._map(self._said, self._data.to_network(rows))
-        filled = np.where(np.isnan(rows), self._data.as_rows(said).astype(rows.dtype), rows)
-        return self._as_given(filled, rows, like=X)
+        made = self._data.as_rows(said).astype(rows.dtype)
+        if hasattr(self, "columns_"):  # only filled cells are rounded, as observed ones stay what they are
+            whole = [column.is_number and column.type.family == "integer" for column in self.columns_]
+            made[:, whole] = np.round(made[:, whole])
+        return self._as_given(np.where(np.isnan(rows), made, rows), rows, like=X)
 
     def sample_imputations(self, X, n_draws=5, random_state=None):
         """Fill missing cells with draws, for multiple imputation.
@@ -270,7 +273,9 @@ class NeuralImputer(TransformerMixin, NeuralEstimator):
         if not hasattr(self, "columns_"):
             parts = [filled[:, kept], *([told.astype(rows.dtype)] if self._parameters.add_indicator else [])]
             return np.hstack(parts)
-        frame = self._table().decode(filled, like=like)
+        table = self._table()
+        table.columns_ = [_with_zero(column) for column in self.columns_]
+        frame = table.decode(filled, like=like)
         frame = frame[[frame.columns[i] for i in kept]]
         if not self._parameters.add_indicator:
             return frame
@@ -298,6 +303,12 @@ def _has_types(X: Any, columns: Any) -> bool:
         return False
     has_own = any(not isinstance(dtype, np.dtype) for dtype in X.dtypes) and hasattr(X, "iloc")
     return has_own or is_table(X.head(0), columns=columns)
+
+
+def _with_zero(column: Column) -> Column:
+    """A column of numbers without any observed cell as one of zeros; any other column as it is."""
+    is_empty = column.kind == "constant" and not column.levels
+    return column._replace(levels=[0]) if is_empty and column.type.family in ("float", "integer") else column
 
 
 def _is_nan(missing_values: Any) -> bool:

@@ -38,7 +38,7 @@ class OverSamplerMixin(ABC):
     sampling_strategy_: dict[Any, int]
 
     @abstractmethod
-    def _rows_of(self, labels: np.ndarray) -> np.ndarray:
+    def _rows_of(self, labels: np.ndarray) -> Any:
         """A drawn row for each of these classes, the same at every call after a fit."""
 
     def fit_resample(self, X, y):

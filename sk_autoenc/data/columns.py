@@ -228,10 +228,16 @@ class Column(NamedTuple):
         """Floats as a column of the type of the training rows.
 
         ``snap`` moves numbers to values that the column can have: within the range of the training rows, with their
-        decimals. Without it, :meth:`encode` is undone exactly. Numbers of levels are rounded to the nearest.
+        decimals. Without it, :meth:`encode` is undone exactly, and a column of integers that gets fractions becomes one
+        of floats. Numbers of levels are rounded to the nearest.
         """
         missing = np.isnan(values)
         filled = np.where(missing, self.low, values)
+        if not snap and self.is_number and self.type.family == "integer" and (filled != np.round(filled)).any():
+            wider = self.type._replace(
+                family="float", dtype="Float64" if self.type.library == "polars" else "float64", has_none=True
+            )
+            return column_of(filled + self.offset, missing, wider, self.name, self.levels, index)
         made = self._undo_numbers(filled, snap=snap) if self.is_number else self._undo_levels(filled, missing)
         return column_of(made, missing, self.type, self.name, self.levels, index)
 

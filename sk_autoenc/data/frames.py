@@ -434,3 +434,15 @@ def with_columns(frame: Any, columns: dict[str, np.ndarray]) -> Any:
 
         return frame.with_columns([pl.Series(name, values) for name, values in columns.items()])
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
+
+
+def together(parts: list[Any], order: np.ndarray) -> Any:
+    """Rows of several data frames, or of several arrays, one below the other and then in this order."""
+    library = library_of(parts[0])
+    if library == "polars":
+        import polars as pl
+
+        return pl.concat(parts, how="vertical")[order]
+    if library == "pandas":
+        return pd.concat(parts, ignore_index=True).iloc[order].reset_index(drop=True)
+    return np.concatenate(parts)[order]

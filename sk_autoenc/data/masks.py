@@ -28,6 +28,8 @@ def check_masks(y: Any, n_rows: int, sides: tuple[int, int], owner: str) -> np.n
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
     y = np.asarray(as_array(y))
+    if y.dtype == object and (plain := np.asarray(y.tolist())).dtype.kind in "biu":
+        y = plain  # integers of a data frame, say; files hold no objects but strings
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError("Input y contains NaN or infinity; give pixels without a class a label, and name void_label.")
     if y.shape != (n_rows, *sides):

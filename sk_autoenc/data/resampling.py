@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from sk_autoenc._compat import in_container_of
 from sk_autoenc.data.conditions import is_continuous
+from sk_autoenc.data.frames import library_of, together
 
 Strategy = float | str | Mapping[Any, int] | Callable[[np.ndarray], Mapping[Any, int]]
 
@@ -76,8 +77,10 @@ def dense(X: Any) -> Any:
     return X.sparse.to_dense() if hasattr(X, "iloc") and hasattr(X, "sparse") else X
 
 
-def with_rows(X: Any, added: np.ndarray) -> Any:
+def with_rows(X: Any, added: Any) -> Any:
     """The rows of ``X`` and these below them, as a list, array or data frame like ``X``."""
+    if library_of(added) in ("pandas", "polars"):
+        return together([X, added], np.arange(len(X) + len(added)))
     if hasattr(X, "iloc"):
         return _with_rows_of_pandas(X, added)
     dtype = np.asarray(X).dtype

@@ -150,8 +150,8 @@ class Table(BaseEstimator):
             As :meth:`encode` gives them, or near such values. Levels are rounded to the nearest.
         snap : bool, default=False
             Whether numbers are moved to values that columns can have: into the range of the training rows, and to the
-            decimals of their column. Without it, :meth:`encode` is undone exactly, except that columns of integers are
-            rounded.
+            decimals of their column. Without it, :meth:`encode` is undone exactly, and columns of integers that get
+            fractions become columns of floats.
         like : DataFrame or None, default=None
             A pandas data frame, whose index the rows get.
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_autoenc._compat import HasMethods, fit_context, safe_indexing
 from sk_autoenc.base.over_sampling import OverSamplerMixin
+from sk_autoenc.data.frames import library_of, together
 from sk_autoenc.data.validation import refuse_no_numbers
 
 _SEEDS = np.iinfo(np.int32).max
@@ -91,9 +92,11 @@ class ClassSampler(OverSamplerMixin, MetaEstimatorMixin, BaseEstimator):
         self : object
             The fitted estimator.
         """
-        refuse_no_numbers(X)
+        if not get_tags(self.estimator).input_tags.categorical:  # TabularSampler reads data frames of any columns
+            refuse_no_numbers(X)
         check_classification_targets(y)
-        _, labels = validate_data(self, X, y, dtype=None, ensure_min_samples=2)
+        finite = not get_tags(self.estimator).input_tags.allow_nan
+        _, labels = validate_data(self, X, y, dtype=None, ensure_min_samples=2, ensure_all_finite=finite)
         classes, of_row, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if counts.min() < 2:
             raise ValueError(
@@ -125,8 +128,8 @@ class ClassSampler(OverSamplerMixin, MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features) or (n * n_samples, n_features)
-            Rows.
+        X : ndarray of shape (n_samples, n_features) or (n * n_samples, n_features), or DataFrame
+            Rows, as the models draw them; a :class:`TabularSampler` that saw data frames draws such.
         y : ndarray of shape (n_samples,) or (n * n_samples,)
             Their classes.
         """
@@ -141,14 +144,15 @@ class ClassSampler(OverSamplerMixin, MetaEstimatorMixin, BaseEstimator):
                 raise ValueError(f"y must hold classes of the training rows, {self.classes_}, got {unknown!r}.")
         return self._rows_of(labels, random), labels
 
-    def _rows_of(self, labels: np.ndarray, random: np.random.RandomState | None = None) -> np.ndarray:
+    def _rows_of(self, labels: np.ndarray, random: np.random.RandomState | None = None) -> Any:
         random = np.random.RandomState(self._seed) if random is None else random
-        rows = np.empty((len(labels), self.n_features_in_))
+        parts, places = [], []
         for name, model in zip(self.classes_, self.estimators_, strict=True):
             seed, (chosen,) = int(random.randint(_SEEDS)), np.nonzero(labels == name)
             if len(chosen):
-                rows[chosen] = _drawn(model, len(chosen), seed)
-        return rows
+                parts.append(_drawn(model, len(chosen), seed))
+                places.append(chosen)
+        return together(parts, np.argsort(np.concatenate(places)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -161,8 +165,9 @@ def _seeded(model: Any, seed: int) -> Any:
     return model.set_params(random_state=seed) if "random_state" in model.get_params(deep=False) else model
 
 
-def _drawn(model: Any, n_samples: int, seed: int) -> np.ndarray:
+def _drawn(model: Any, n_samples: int, seed: int) -> Any:
     """Rows alone; mixtures of scikit-learn also return the component and draw by the seed of their fit."""
     takes_seed = "random_state" in inspect.signature(model.sample).parameters
     drawn = model.sample(n_samples, random_state=seed) if takes_seed else model.sample(n_samples)
-    return np.asarray(drawn[0] if isinstance(drawn, tuple) else drawn)
+    drawn = drawn[0] if isinstance(drawn, tuple) else drawn
+    return drawn if library_of(drawn) in ("pandas", "polars") else np.asarray(drawn)

@@ -92,7 +92,7 @@ class AutoencoderImputer(NeuralImputer):
         Whether :meth:`transform` adds a column of 0 and 1 for each column that had missing cells in ``fit``.
     keep_empty_features : bool, default=False
         Whether columns without any observed cell in ``fit`` are kept; otherwise they are left out. They are filled with
-        0, but stay missing in data frames that keep the types of their columns.
+        0; in data frames that keep the types of their columns only those of numbers are, and others stay missing.
     architecture : sequence of int or MLP, default=(128, 128)
         Widths of the network's hidden layers, short for ``MLP(...)``.
     max_iter : int, default=100

@@ -168,8 +168,17 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
     where most of them lie. Standardised values are clipped to ±50, so all values beyond have the same score. p-values
     are those of split conformal prediction [3]_.
 
-    Missing values are refused: put a :class:`~sklearn.impute.SimpleImputer` before the detector. Only series of unequal
-    lengths may have NaN, after their ends.
+    The networks read data frames with categories, strings, booleans and dates, and missing cells; with ``autoencoder``
+    set, only numbers without missing cells. In rows of numbers a missing cell is read as the median. In data frames
+    with other columns, a category counts as one column, whose missing cells lie at the mean. There ``"neighbors"``
+    also adds how little the cells of a row go together:
+
+    .. math:: \sum_{j \text{ observed}} \bigl(-\log p(x_j \mid x_{-j}) - m_j\bigr)
+
+    where one network gives the probability of each cell given all others of its row, numbers in 20 bins, and
+    :math:`m_j` is the mean of training rows. It and the distance each have the unit between their 0.1- and 0.9-quantile
+    among training rows; the outlyingness is the root of the sum of their squares, with a weight of 2 for the former. A
+    level that no training row has counts as one row in n + 1.
 
     scikit-learn's callbacks (``set_callbacks``) see one task for each tenth of the networks' steps, or for each clone.
     If a callback stops the fit, the training of the networks ends; clones are all fitted.
@@ -266,8 +275,8 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Training rows, in any units. They may hold outliers, unless ``novelty=True``. Images and series may have
+        X : array-like or data frame of shape (n_samples, n_features) or (n_samples, ...)
+            Training rows, in any units, perhaps with missing cells. They may hold outliers, unless ``novelty=True``. Images and series may have
             axes of their own, which the autoencoders of this library read. With
             ``Recurrent(unequal_lengths=True)`` in ``autoencoder``, series may differ in length: as a list, or with NaN
             after their ends.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -10,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import Pipeline
 
-from sk_autoenc import ClassSampler, VAETransformer, save
+from sk_autoenc import ClassSampler, TabularSampler, VAETransformer, save
 
 X, y_iris = load_iris(return_X_y=True)
 VAE = VAETransformer(2, architecture=(8,), max_iter=3, device="cpu")
@@ -89,3 +90,17 @@ def test_what_no_model_can_learn_is_refused_by_name(tmp_path):
         ClassSampler(KernelDensity()).fit_resample(frame.rename(columns=str)[:120], kinds[:120])
     with pytest.raises(ValueError, match="estimator is ClassSampler, whose parts may be of any library; use joblib"):
         save(ClassSampler(KernelDensity()).fit(X, kinds), tmp_path / "model")
+
+
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+def test_data_frames_of_mixed_columns_are_resampled_as_such(library):
+    columns = {"kind": ["a", "b", None, "a"] * 15, "n": [1, 2, 3, 4] * 15, "x": [0.5, None, 1.5, 2.0] * 15}
+    frame, y = library.DataFrame(columns), np.repeat([0, 1], [40, 20])
+    model = ClassSampler(TabularSampler(max_iter=1, random_state=0), random_state=0)
+    rows, labels = model.fit_resample(frame, y)
+    assert np.bincount(labels).tolist() == [40, 40]
+    assert type(rows) is type(frame)
+    assert list(rows.dtypes) == list(frame.dtypes)
+    assert set(rows["kind"][60:].drop_nulls() if library is pl else rows["kind"][60:].dropna()) <= {"a", "b"}
+    drawn, classes = model.sample(3, random_state=0, y=[1, 0])
+    assert (drawn.shape, classes.tolist()) == ((6, 3), [1, 1, 1, 0, 0, 0])

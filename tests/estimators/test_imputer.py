@@ -435,3 +435,25 @@ def test_a_file_holds_a_category_without_any_cell(tmp_path):
         model = AutoencoderImputer(max_iter=2, random_state=0, device="cpu").fit(frame)
     save(model, tmp_path / "model.safetensors")
     pd.testing.assert_frame_equal(load(tmp_path / "model.safetensors").transform(frame), model.transform(frame))
+
+
+def test_observed_fractions_stay_in_columns_of_integers_and_empty_columns_of_numbers_become_0():
+    columns = {"n": pd.array([1, 2, 3, None] * 10, dtype="Int64"), "k": ["a", "b", None, "a"] * 10}
+    empty = {"none": np.full(40, np.nan), "nothing": pd.Series([None] * 40, dtype=object)}
+    imputer = AutoencoderImputer(max_iter=1, random_state=0, keep_empty_features=True)
+    made = imputer.fit(pd.DataFrame({**columns, **empty})).transform(
+        pd.DataFrame({"n": [2.5, None], "k": ["a", None], "none": [np.nan] * 2, "nothing": [None] * 2})
+    )
+    assert made["n"][0] == 2.5
+    assert made["n"][1] in (1, 2, 3)
+    assert made["none"].tolist() == [0, 0]
+    assert made["nothing"].isna().all()
+
+
+def test_columns_that_were_constant_or_empty_go_by_unseen():
+    frame = pd.DataFrame({"x": np.arange(40) / 7, "one": ["a"] * 40, "none": np.full(40, np.nan)})
+    new = pd.DataFrame({"x": [0.5], "one": ["b"], "none": [3.0]})
+    with pytest.raises(ValueError, match="column 'one' is of the kind 'constant'"):
+        AutoencoderImputer(max_iter=1, random_state=0).fit(frame).transform(new)
+    made = AutoencoderImputer(max_iter=1, random_state=0, unseen="missing").fit(frame).transform(new)
+    assert made["one"].tolist() == ["a"]

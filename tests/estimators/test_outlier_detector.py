@@ -312,11 +312,11 @@ def test_training_rows_without_a_finite_score_are_refused(contamination):
         detector.fit(X)
 
 
-def test_missing_values_are_refused_with_the_way_out():
+def test_missing_values_are_refused_by_clones_with_the_way_out():
     missing = np.where(X > 9, np.nan, X)
     with pytest.raises(ValueError, match=r"X contains NaN.*make_pipeline\(AutoencoderImputer\(\), Reconstruction"):
-        ReconstructionOutlierDetector(n_steps=2).fit(missing)
-    detector = ReconstructionOutlierDetector(n_steps=2, random_state=0).fit(X)
+        ReconstructionOutlierDetector(PCA(1)).fit(missing)
+    detector = ReconstructionOutlierDetector(PCA(1), n_estimators=1, random_state=0).fit(X)
     with pytest.raises(ValueError, match=r"X contains NaN.*AutoencoderImputer"):
         detector.predict(missing)
     assert len(make_pipeline(SimpleImputer(), detector).fit(missing).predict(missing)) == len(X)

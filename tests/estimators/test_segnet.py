@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from sk_autoenc import SegNetSegmenter
+from sk_autoenc import SegNetSegmenter, load, save
 from sk_autoenc.estimators.segnet import class_weights, cross_entropy
 from sk_autoenc.metrics import mean_iou_score, segmentation_report
 
@@ -161,3 +161,11 @@ def test_further_fits_refuse_labels_that_the_first_did_not_know():
     model = SegNetSegmenter(**CHEAP).fit(IMAGES, MASKS)
     with pytest.raises(ValueError, match="the classes of the fit"):
         model.partial_fit(IMAGES, MASKS + 1)
+
+
+def test_masks_of_integers_as_objects_stand_in_files(tmp_path):
+    model = SegNetSegmenter((3,), stem=1, max_iter=1, random_state=0, device="cpu", early_stopping=False)
+    model.fit(IMAGES[:20], MASKS[:20].astype(object))
+    assert model.classes_.dtype.kind == "i"
+    save(model, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "model.safetensors").predict(IMAGES[:2]), model.predict(IMAGES[:2]))

@@ -188,3 +188,11 @@ def test_two_fits_agree_bit_for_bit(instance):
     one, other = (clone(instance).fit(FRAME) for _ in range(2))
     pd.testing.assert_frame_equal(one.sample(30, random_state=0), other.sample(30, random_state=0))
     np.testing.assert_array_equal(one.score_samples(FRAME), other.score_samples(FRAME))
+
+
+def test_without_held_out_rows_and_in_chunks_the_trained_network_is_kept():
+    model = TabularSampler(**SMALL, max_iter=5, early_stopping=False).fit(FRAME)
+    assert not model.independent_
+    assert len(model.loss_curve_) == 5
+    assert model.loss_curve_[-1] < model.loss_curve_[0] - 0.1
+    assert not TabularSampler(**SMALL).partial_fit(FRAME).independent_
