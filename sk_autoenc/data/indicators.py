@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sk_autoenc.data.incomplete import IncompleteRows

@@ -276,8 +276,8 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features) or (n_samples, ...)
-            Training rows, in any units, perhaps with missing cells. They may hold outliers, unless ``novelty=True``. Images and series may have
-            axes of their own, which the autoencoders of this library read. With
+            Training rows, in any units, perhaps with missing cells. They may hold outliers, unless ``novelty=True``.
+            Images and series may have axes of their own, which the autoencoders of this library read. With
             ``Recurrent(unequal_lengths=True)`` in ``autoencoder``, series may differ in length: as a list, or with NaN
             after their ends.
         y : None
