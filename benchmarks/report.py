@@ -43,6 +43,7 @@ SCRIPTS = {
     "recommender": "Recommendations",
     "imputation": "Missing cells",
     "tables": "Synthetic tables",
+    "frames": "Data frames as arrays",
     "translation": "Translation",
     "pairs": "Images from images",
     "segmentation": "A class for each pixel",
@@ -89,7 +90,7 @@ opens with numpy or pandas alone; `X` holds rows, `y` labels, and splits are tho
 | `fashion_mnist/fashion_mnist.npz` | the same |
 | `olivetti/olivetti.npz` | faces: `X` (400, 64, 64), uint8, and `y`, the person from 0 to 39 |
 | `adbench/<number>_<name>.npz` | tables of ADBench: `X` (rows, features) and `y`, 1 for an anomaly |
-| `tables/<name>.csv.gz` | `penguins`, `mpg`, `diamonds`, `adult`, `credit_g`, `ames_housing`, `titanic`; with a header |
+| `tables/<name>.csv.gz` | `penguins`, `mpg`, `diamonds`, `adult`, `credit_g`, `ames_housing`, `titanic` |
 | `ucr/<name>.npz` | UCR series: `X_train`, `y_train`, `X_test`, `y_test`; series (n, channels, times) |
 | `ecg5000/ecg5000.npz` | heart beats: `X_train`, `y_train`, `X_test`, `y_test`; 140 values, `y` 1 for abnormal |
 | `nab/nab.csv.gz` | NAB series, long format: `series`, `value`, `in_anomaly_window` |

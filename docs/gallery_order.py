@@ -9,7 +9,7 @@ ORDER = {
         "plot_beta",
         "plot_adversarial",
     ],
-    "outliers": ["plot_outliers", "plot_heart_beats", "plot_server_metric"],
+    "outliers": ["plot_outliers", "plot_mixed_table", "plot_heart_beats", "plot_server_metric"],
     "images": ["plot_inpainting", "plot_vae_manifold", "plot_negatives"],
     "pairs": ["plot_clean_digits", "plot_larger_digits", "plot_masks"],
     "series": ["plot_beat_features", "plot_molecules"],
