@@ -28,8 +28,6 @@ def check_masks(y: Any, n_rows: int, sides: tuple[int, int], owner: str) -> np.n
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
     y = np.asarray(as_array(y))
-    if y.dtype == object and (plain := np.asarray(y.tolist())).dtype.kind in "biu":
-        y = plain  # integers of a data frame, say; files hold no objects but strings
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError("Input y contains NaN or infinity; give pixels without a class a label, and name void_label.")
     if y.shape != (n_rows, *sides):
@@ -49,6 +47,8 @@ def classes_of(y: np.ndarray, void_label: Any) -> np.ndarray:
             "y must hold labels of one kind, such as integers or strings; give pixels without a class a label of that "
             f"kind, too, and name void_label: {error}."
         ) from error
+    if found.dtype == object and (plain := np.asarray(found.tolist())).dtype.kind in "biu":
+        found = plain  # files hold no objects but strings
     found = found if void_label is None else found[found != void_label]
     if not len(found):
         raise ValueError(f"y must have a pixel that is not void_label={void_label!r}, got none.")
