@@ -31,6 +31,7 @@ RANKS = {
     "base": 5,
     "estimators": 8,
     "inspection": 9,
+    "composites": 1,
     "persistence": 9,
     "onnx_export": 9,
     "__init__": 10,
