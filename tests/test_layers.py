@@ -17,6 +17,7 @@ EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.rel
 #: Rank of each module or package; a file imports from lower ranks, or from its own package.
 RANKS = {
     "_compat": 0,
+    "_messages": 0,
     "losses": 0,
     "storage": 0,
     "data": 1,

@@ -1,7 +1,6 @@
 """ReconstructionOutlierDetector: its parameters and its ``fit``; members, measures and methods are in ``outliers/``."""
 
 import math
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
+from sk_autoenc._messages import names_its_class, warn
 from sk_autoenc.architectures import MLP
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.density import DensityAutoencoder
@@ -258,6 +258,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
 
     # -- fit
 
+    @names_its_class
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Learn what is usual among the rows of ``X``.
@@ -334,10 +335,9 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         """Score the held-out rows, with which p-values compare."""
         self.calibration_scores_ = np.sort(self._score(held_out))
         if len(held_out) < MIN_CALIBRATION_ROWS:
-            warnings.warn(
+            warn(
                 f"calibration_fraction={self.calibration_fraction} holds out {len(held_out)} rows, so p-values are at "
                 f"least {1 / (1 + len(held_out)):.3g}; a p-value of 0.05 needs {MIN_CALIBRATION_ROWS} held-out rows.",
-                stacklevel=5,
             )
 
     def _check_configuration(self) -> str:
@@ -461,11 +461,10 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         sample = sample[: _N_SCALE_ROWS if self.residual_ == "robust" else N_REFERENCE_ROWS]
         rows, reconstructions = self._ensemble.standardize(sample), self._reconstruct(sample)
         if _are_equal(_first(rows), reconstructions[:, :N_REFERENCE_ROWS], sample.dtype):
-            warnings.warn(
+            warn(
                 f"autoencoder={self.autoencoder!r} reconstructs training rows up to rounding errors, so "
                 f"residual={self.residual!r} is a rounding error; use fewer components, or residual='neighbors' or "
                 "'latent'.",
-                stacklevel=5,
             )
         if self.residual_ == "robust":
             return SquaredResiduals.fit(rows, reconstructions)
