@@ -16,17 +16,17 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def names_its_class(fit):
+def names_its_class(method):
     """Let a call with an unknown argument name the public class, not the one that defines the method."""
-    signature = inspect.signature(fit)
+    signature = inspect.signature(method)
 
-    @functools.wraps(fit)
+    @functools.wraps(method)
     def checked(self, *args, **kwargs):
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:
             hint = "; rows cannot be weighted here, repeat them instead" if "sample_weight" in kwargs else ""
-            raise TypeError(f"{type(self).__name__}.{fit.__name__}: {error}{hint}.") from None
-        return fit(self, *args, **kwargs)
+            raise TypeError(f"{type(self).__name__}.{method.__name__}: {error}{hint}.") from None
+        return method(self, *args, **kwargs)
 
     return checked

@@ -166,6 +166,9 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
     where most of them lie. Standardised values are clipped to ±50, so all values beyond have the same score. p-values
     are those of split conformal prediction [3]_.
 
+    Rows may be a sparse matrix. Only the rows that are learnt from become dense, and rows that are scored, some at a
+    time.
+
     Missing values are refused: put a :class:`~sklearn.impute.SimpleImputer` before the detector. Only series of unequal
     lengths may have NaN, after their ends.
 
@@ -253,6 +256,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = not self._allows_unequal_lengths
         tags.input_tags.allow_nan = self._allows_unequal_lengths
         return tags
 

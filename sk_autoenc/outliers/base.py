@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from sk_autoenc._compat import in_container_of
 from sk_autoenc.data.series import is_list_of_series, lengths_of, padded, trimmed
-from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape, refuse_sparse
+from sk_autoenc.data.sparse import DenseOnDemand
+from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape
 from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.outliers.ensembles import CloneEnsemble, NetworkEnsemble
 from sk_autoenc.outliers.scores import CodeDistance, NeighborsAndHistogram, SquaredResiduals
@@ -165,7 +167,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             with the same names, for a list of series of unequal lengths a list of arrays.
         """
         check_is_fitted(self)
-        rows = self._validate(X, reset=False)
+        rows = np.asarray(self._validate(X, reset=False))
         if self.residual_ in _ADDITIVE:
             (parts,) = map_blocks(lambda block: [self._parts(block)], rows)
         else:
@@ -174,7 +176,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         if self._series_shape is not None and is_list_of_series(X):
             shape = (*np.shape(next(iter(X)))[:-1], self._series_shape[-1])
             return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
-        _, axes = flattened(as_array(X))
+        axes = None if issparse(X) else flattened(as_array(X))[1]
         return in_container_of(X, found.reshape(-1, *(axes or rows.shape[1:])))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
@@ -185,7 +187,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
                 "autoencoder must have architecture=Recurrent(unequal_lengths=True) for series of unequal lengths, got "
                 f"{self.autoencoder!r}."
             )
-        refuse_sparse(X, type(self).__name__)
+        if issparse(X):
+            return self._validate_sparse(X, reset=reset)
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
         if np.isnan(X.min()):
@@ -197,6 +200,13 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
+
+    def _validate_sparse(self, X: Any, *, reset: bool) -> Any:
+        """Rows of a sparse matrix, of which blocks alone become dense."""
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset)
+        check_range(X, "X")
+        keep_shape(self, X.shape[1:], X.shape[1:], reset=reset)
+        return DenseOnDemand(X)
 
     @property
     def _allows_unequal_lengths(self) -> bool:
