@@ -66,6 +66,12 @@ def test_unknown_arguments_of_fit_name_the_public_class(kind):
                 getattr(model, method)(X, nothing=1)
 
 
+@pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
+def test_unknown_parameters_name_the_public_class(kind):
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}\.__init__.*nothing"):
+        kind(nothing=1)
+
+
 class Terminal:
     """A stream of text that says that it is a terminal."""
 
