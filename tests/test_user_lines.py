@@ -68,7 +68,7 @@ def test_unknown_arguments_of_fit_name_the_public_class(kind):
 
 @pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
 def test_unknown_parameters_name_the_public_class(kind):
-    with pytest.raises(TypeError, match=rf"^{kind.__name__}\.__init__.*nothing"):
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}\b"):
         kind(nothing=1)
 
 
