@@ -16,6 +16,7 @@ README = FOLDER / "README.md"
 SCRIPTS = {
     "defaults": "A fit at default parameters",
     "speed": "Speed of training",
+    "gallery_swaps": "One word changed in scikit-learn's gallery",
     "transform": "Speed of `transform`",
     "memory": "Memory of `fit`",
     "floor": "The linear floor",

@@ -18,8 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from sk_autoenc.composites import Composite, is_composite, put_together, take_apart
 from sk_autoenc.storage import Form, form_of, is_registered, named, short
 
 _FORMAT = "2"
@@ -47,9 +49,11 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator of this library, with parameters of plain values; ``callbacks`` cannot be stored, nor can
-        what is not of this library, such as the PCA of a detector, or an object of a derived class. Requests for
-        metadata are not stored, and of ``net_params`` only ``optimizer__*``: a compiled model opens uncompiled.
+        A fitted estimator of this library, or a Pipeline, ColumnTransformer, FeatureUnion or search of scikit-learn
+        that holds some; these need the extra ``skops``. Parameters have plain values; ``callbacks`` cannot be stored,
+        nor can objects of derived classes, or the PCA of a detector. Of scikit-learn's objects, those can be stored
+        that skops trusts, which are linear models, scalers and encoders, but no trees. Requests for metadata and
+        ``memory`` are not stored, and of ``net_params`` only ``optimizer__*``: a compiled model opens uncompiled.
     path : path-like
         A new file, or a regular file to replace. It is written beside its place and then renamed, so that an
         error leaves the old file as it was.
@@ -60,6 +64,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
         If something of the estimator cannot be stored, or if ``path`` is a folder, a link, or a device.
     OSError
         If the file cannot be written.
+    ImportError
+        If ``skops`` is not installed, for objects of scikit-learn: ``pip install "sk-autoenc[skops]"``.
 
     See Also
     --------
@@ -78,17 +84,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"path={str(path)!r} is a folder, a link or a device; name a new file or a regular one.")
-    if form_of(type(estimator), "state") is None or not isinstance(estimator, BaseEstimator):
-        if type(estimator).__module__.startswith(f"{__package__}."):
-            raise ValueError(f"estimator is {type(estimator).__name__}, whose parts may be of any library; use joblib.")
-        raise ValueError(
-            f"estimator must be one of this library, and of no derived class, got {type(estimator).__name__}; save the "
-            f"steps of a Pipeline one by one, or use joblib. (Its class is {type(estimator).__module__}."
-            f"{type(estimator).__qualname__}.)"
-        )
-    check_is_fitted(estimator)
     arrays: dict[str, np.ndarray] = {}
-    config = json.dumps(_encode_object(estimator, "state", "", arrays))
+    config = json.dumps(_encode_file(estimator, arrays))
     _check_size(config, len(arrays), "estimator")
     metadata = {"format": _FORMAT, "config": config, "sha256": _checksum(config, arrays)}
     _write(path, to_safetensors(arrays, metadata=metadata))
@@ -149,6 +146,39 @@ def load(path: str | os.PathLike) -> Any:
 # -- objects as JSON and arrays
 
 
+def _encode_file(estimator: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A fitted estimator as the JSON of a file."""
+    if is_composite(estimator):
+        check_is_fitted(estimator)
+        composite = take_apart(estimator)
+        arrays.update({f"composite.{name}": content for name, content in composite.files.items()})
+        parts = [
+            _encode_object(part, "state" if _is_fitted(part) else "params", f"parts.{i}.", arrays)
+            for i, part in enumerate(composite.parts)
+        ]
+        return {"composite": composite.nodes, "parts": parts}
+    if form_of(type(estimator), "state") is None or not isinstance(estimator, BaseEstimator):
+        if type(estimator).__module__.startswith(f"{__package__}."):
+            raise ValueError(f"estimator is {type(estimator).__name__}, whose parts may be of any library; use joblib.")
+        raise ValueError(
+            f"estimator must be one of this library, and of no derived class, got {type(estimator).__name__}; use "
+            f"joblib. (Its class is {type(estimator).__module__}.{type(estimator).__qualname__}.)"
+        )
+    check_is_fitted(estimator)
+    return _encode_object(estimator, "state", "", arrays)
+
+
+def _is_fitted(part: Any) -> bool:
+    """Whether an object has a fitted state to store."""
+    if form_of(type(part), "state") is None or not isinstance(part, BaseEstimator):
+        return form_of(type(part), "params") is None
+    try:
+        check_is_fitted(part)
+    except NotFittedError:
+        return False
+    return True
+
+
 def _encode_object(value: Any, form: str, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """An object of a registered class as JSON: its class, and its parameters or its state."""
     kind = type(value)
@@ -196,6 +226,8 @@ class _Decoder:
 
     def estimator(self, content: Any) -> Any:
         """The fitted estimator that a whole file is."""
+        if isinstance(content, dict) and content.keys() == {"composite", "parts"}:
+            return self._composite(content["composite"], content["parts"])
         if not isinstance(content, dict) or content.keys() != {"class", "state"}:
             raise ValueError("the file must hold a class and its state.")
         found = self._object(content, "state", 0)
@@ -204,6 +236,18 @@ class _Decoder:
         if self.arrays:
             raise ValueError(f"the file has the array {min(self.arrays)!r:.60}, which belongs nowhere.")
         return found
+
+    def _composite(self, nodes: Any, parts: Any) -> Any:
+        """An estimator of scikit-learn that holds some of this library's."""
+        if not isinstance(parts, list):
+            raise ValueError(f"parts must be a list, got {short(parts)}.")
+        found = [self._value(part, 0) for part in parts]
+        if not all(map(is_registered, found)):
+            raise ValueError("parts must be objects of this library.")
+        files = {name.removeprefix("composite."): content for name, content in self.arrays.items()}
+        if len(files) < len(self.arrays) or not all(f"composite.{name}" in self.arrays for name in files):
+            raise ValueError("the file has an array that belongs nowhere.")
+        return put_together(Composite(nodes, files, found))
 
     def _object(self, content: dict[str, Any], form: str, level: int) -> Any:
         how, values = named(content["class"], form), content[form]

@@ -17,6 +17,7 @@ EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.rel
 #: Rank of each module or package; a file imports from lower ranks, or from its own package.
 RANKS = {
     "_compat": 0,
+    "_messages": 0,
     "losses": 0,
     "storage": 0,
     "data": 1,
@@ -31,6 +32,7 @@ RANKS = {
     "base": 5,
     "estimators": 8,
     "inspection": 9,
+    "composites": 1,
     "persistence": 9,
     "onnx_export": 9,
     "__init__": 10,

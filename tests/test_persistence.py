@@ -3,6 +3,7 @@
 import pickle
 import resource
 import signal
+import sys
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import GradientNormClipping
 
@@ -151,9 +153,18 @@ def test_an_array_without_axes_stays_one(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "model").score_samples(X), saved.score_samples(X))
 
 
-def test_pipelines_are_told_how_to_be_kept(tmp_path):
-    with pytest.raises(ValueError, match="got Pipeline; save the steps of a Pipeline one by one"):
+def test_pipelines_need_an_extra_and_a_fit(model, tmp_path, monkeypatch):
+    """The rest about them is in ``test_composites.py``."""
+    with pytest.raises(NotFittedError):
         save(make_pipeline(AutoencoderTransformer(1)), tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    with pytest.raises(ImportError, match=r"pip install .sk-autoenc\[skops\]"):
+        save(make_pipeline(model), tmp_path / "model")
+
+
+def test_classes_of_others_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"got Series.*pandas.*Series"):
+        save(pd.Series([1.0]), tmp_path / "model")
 
 
 def test_requests_for_metadata_are_left_out(tmp_path):

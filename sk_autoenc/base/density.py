@@ -1,7 +1,6 @@
 """Models with a density: the log-density of a row by importance sampling, and its lower bound."""
 
 import math
-import warnings
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from sk_autoenc._messages import warn
 from sk_autoenc.base.generative import GenerativeAutoencoder
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.sparse import dense_blocks
@@ -224,11 +224,10 @@ class DensityAutoencoder(GenerativeAutoencoder):
         known = getattr(self, "feature_names_in_", None)
         names = [f"column {column}" if known is None else repr(known[column]) for column in columns[:8]]
         called = ", ".join(names) + (f" and {len(columns) - 8} others" if len(columns) > 8 else "")
-        warnings.warn(
+        warn(
             f"X has columns of 2 to {_FEW_VALUES} values that are read as real numbers ({called}): their density has "
             "no bound, so scores measure how narrow it has become, and samples lie between the values. Use "
             "likelihood='bernoulli' for rows of 0 and 1, 'categorical' for numbered categories, or leave them out.",
-            stacklevel=6,
         )
 
     @cpu_by_default()

@@ -5,9 +5,6 @@ on a copy of the parameters, never on the fitted estimator. ``_describe`` turns 
 """
 
 import contextlib
-import functools
-import inspect
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ from sklearn.utils.validation import validate_data
 from skorch.callbacks import Callback
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
+from sk_autoenc._messages import names_its_class, warn
 from sk_autoenc.base.state import FittedState
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.splits import Split, make_splits
@@ -95,24 +93,8 @@ def bound_to_rows(architecture: Any, request: FitRequest, name: str = "architect
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if request.X is not None and request.data is None and (doubt := bound.doubt(request.shape)) is not None:
-        warnings.warn(doubt, stacklevel=2)
+        warn(doubt)
     return bound
-
-
-def names_its_class(fit):
-    """Let a call with an unknown argument name the public class, not the one that defines the method."""
-    signature = inspect.signature(fit)
-
-    @functools.wraps(fit)
-    def checked(self, *args, **kwargs):
-        try:
-            signature.bind(self, *args, **kwargs)
-        except TypeError as error:
-            hint = "; rows cannot be weighted here, repeat them instead" if "sample_weight" in kwargs else ""
-            raise TypeError(f"{type(self).__name__}.{fit.__name__}: {error}{hint}.") from None
-        return fit(self, *args, **kwargs)
-
-    return checked
 
 
 class NeuralEstimator(CallbackSupportMixin, FittedState):
@@ -280,12 +262,11 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             self._kept_start, self._seen_all = result.kept_start, self._seen_all or result.seen_all
             self._describe(result, rows, whole=not is_chunk)
         if result.fell_behind:
-            warnings.warn(
+            warn(
                 "Training made the network worse than the linear model at which it started, on the training rows "
                 "themselves, so the linear model is the result (linear_ is True). Lower "
                 f"learning_rate={self.learning_rate}, or remove columns that others determine.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         if result.interrupted:  # the model has the best weights so far
             raise KeyboardInterrupt

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.baseline import SHARES, stratified_folds
 from sk_autoenc.data.dataset import Rows
@@ -204,6 +205,7 @@ class FewLabelPredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neura
 
     # -- public
 
+    @names_its_class
     def fit(self, X, y):
         """Train on the rows of ``X`` and the targets of some of them.
 
@@ -223,6 +225,7 @@ class FewLabelPredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neura
         return super().fit(X, y)
 
     @available_if(_no_chunks)
+    @names_its_class
     def partial_fit(self, X, y=None):
         """Not available, because the graph needs all rows."""
 

@@ -1,7 +1,6 @@
 """What fitted imputers do: fill missing cells with their means, or with draws."""
 
 import math
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import feature_names_in, in_chosen_container
+from sk_autoenc._messages import warn
 from sk_autoenc.base.estimator import NeuralEstimator
 from sk_autoenc.data.columns import Column
 from sk_autoenc.data.frames import with_columns
@@ -85,10 +85,9 @@ class NeuralImputer(TransformerMixin, NeuralEstimator):
             raise ValueError("X must have an observed cell, but all its cells are missing.")
         if len(self.empty_features_) and not self.keep_empty_features:
             names = feature_names_in(self)[self.empty_features_].tolist()
-            warnings.warn(
+            warn(
                 f"X: the columns {names} have no observed cell, so they are left out; keep_empty_features=True keeps "
                 "them, and fills those of numbers with 0.",
-                stacklevel=6,
             )
 
     @property

@@ -1,6 +1,5 @@
 """Inpainting: missing or hidden cells of rows are filled with the network's reconstructions."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -8,6 +7,7 @@ from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import in_chosen_container, in_container_of
+from sk_autoenc._messages import warn
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.data.validation import as_array, check_range, flattened, refuse_sparse
 
@@ -100,18 +100,16 @@ class InpaintingAutoencoder(BaseAutoencoder):
         assert_all_finite(seen, input_name="X")
         check_range(seen, "X")
         if getattr(self, "linear_", False) and hidden.any():
-            warnings.warn(
+            warn(
                 "inpaint: the result of fit is PCA (linear_ is True), which was not trained on hidden cells. Try more "
                 "rows, another n_components, or init='random'.",
-                stacklevel=2,
             )
         elif max_passes == 1 and kind not in _REPLACING_KINDS and hidden.any():
-            warnings.warn(
+            warn(
                 f"inpaint: the network was trained with noise={self._parameters.noise} and noise_kind="
                 f"{self._parameters.noise_kind!r}, so it has not learned to reconstruct rows without some cells. Fit "
                 "with noise=0.3 and noise_kind='masking', or 'block' for images; after normal noise, set "
                 "max_passes=200.",
-                stacklevel=2,
             )
         filled = self._fill(seen, hidden, max_passes).reshape(-1, *shape)
         chosen = in_chosen_container(self, filled, like=X)

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import InputTags, Tags
 
 from sk_autoenc._compat import feature_names_in
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.data.resampling import class_labels, dense, rows_to_add, with_rows
 
 
@@ -41,6 +42,7 @@ class OverSamplerMixin(ABC):
     def _rows_of(self, labels: np.ndarray) -> Any:
         """A drawn row for each of these classes, the same at every call after a fit."""
 
+    @names_its_class
     def fit_resample(self, X, y):
         """Train, and add drawn rows to classes that have few, as imbalanced-learn's over-samplers do.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.base.estimator import NeuralEstimator
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.training.inference import map_rows
@@ -35,6 +36,7 @@ class NeuralPredictor(NeuralEstimator):
 
     # -- public
 
+    @names_its_class
     def fit(self, X, y, *, groups=None):
         """Train on rows and their targets.
 
@@ -55,6 +57,7 @@ class NeuralPredictor(NeuralEstimator):
         """
         return super().fit(X, y, groups=groups)
 
+    @names_its_class
     def partial_fit(self, X, y):
         """Train for one epoch, at a constant rate and without early stopping.
 

@@ -1,7 +1,6 @@
 """What models that only draw can do: rows from latent codes, and figures that say how good these are."""
 
 import math
-import warnings
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import StrOptions, in_chosen_container
+from sk_autoenc._messages import warn
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.observed import VALUES
@@ -129,12 +129,11 @@ class NeuralSampler(NeuralEstimator):
         share = distance / between
         if coverage >= _COVERED and share <= _APART:
             return
-        warnings.warn(
+        warn(
             f"The generator has collapsed, or has not learned yet: samples cover {coverage:.0%} of the rows (97 % if "
             f"they are distributed like these), and their energy distance is {distance:.3g}, {share:.0%} of that of "
             f"the rows' mean. {self._remedy()}",
             ConvergenceWarning,
-            stacklevel=4,
         )
 
     def _remedy(self) -> str:

@@ -1,6 +1,5 @@
 """Fitted state: rollback after a failed fit, checks before a further fit, and plain arrays for pickles."""
 
-import warnings
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from sklearn.base import BaseEstimator, clone
 
+from sk_autoenc._messages import warn
 from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.training.builder import resolve_device, same_value
 from sk_autoenc.training.nets import ObjectiveNet
@@ -115,7 +115,7 @@ class FittedState(BaseEstimator):
             resolve_device(self.device_)
         except ValueError:
             message = f"The model was fitted on device={self.device_!r}, which does not exist here; it uses the CPU."
-            warnings.warn(message, stacklevel=2)
+            warn(message)
             self.device_ = "cpu"
         with torch.inference_mode(False), cpu_by_default():
             plan = self._plan_for_loading()

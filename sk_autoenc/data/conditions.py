@@ -1,12 +1,12 @@
 """Rows with targets that a generator is told: classes as indicators, numbers standardised, any number of columns."""
 
-import warnings
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils import assert_all_finite
 
+from sk_autoenc._messages import warn
 from sk_autoenc.data.dataset import Pairs, Rows
 from sk_autoenc.data.observed import SAMPLED, SampledRows, check_sampled
 from sk_autoenc.storage import Check, Plain, array, by_state, check_names, flag, number, short, strings
@@ -234,11 +234,9 @@ def _warn_of_far_targets(numbers: np.ndarray, known: np.ndarray) -> None:
     low, high = float(known.min()), float(known.max())
     margin = (high - low) / 4
     if len(far := numbers[(numbers < low - margin) | (numbers > high + margin)]):
-        warnings.warn(
+        warn(
             f"y holds {far[0]:g}, far outside the targets of the fit, which are in [{low:g}, {high:g}]; rows that are "
             "drawn for it are a guess.",
-            UserWarning,
-            stacklevel=4,
         )
 
 

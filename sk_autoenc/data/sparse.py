@@ -161,6 +161,30 @@ class Scaled:
         return ((block.dense().to(center.dtype) - center) * (1 / self.scale)).float()
 
 
+class DenseOnDemand:
+    """Rows of a sparse matrix for code that reads arrays: what is taken out by an index is dense."""
+
+    ndim = 2
+
+    def __init__(self, rows: Any):
+        self.rows = sparse.csr_array(rows)
+        self.shape, self.dtype = self.rows.shape, self.rows.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        found = self.rows[[index] if isinstance(index, int) else index].toarray()
+        return found[0] if isinstance(index, int) else found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.rows.toarray().astype(dtype or self.dtype, copy=False)
+
+    def min(self, **_: Any) -> Any:
+        """The smallest value, NaN if there is one."""
+        return self.rows.min() if self.rows.size else 0.0
+
+
 def dense_blocks(X: Any) -> Iterator[np.ndarray]:
     """The rows of a matrix, some at a time, as arrays; an array is one block."""
     if not sparse.issparse(X):

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import Interval, fit_context
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.data.subwords import Cutter, learn_pieces, words_of
 from sk_autoenc.storage import MOST_CELLS, by_params, by_state, integer, output_config, strings
 
@@ -121,6 +122,7 @@ class Vocabulary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.unknown = unknown
         self.subwords = subwords
 
+    @names_its_class
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn the tokens of the training strings.

@@ -1,7 +1,6 @@
 """The adversarial autoencoder: its turns above, the estimator below."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Integral, Real
@@ -16,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc._messages import warn
 from sk_autoenc.architectures import MLP, Architecture, checked_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
@@ -395,10 +395,9 @@ class AAETransformer(GenerativeAutoencoder):
             remedy = f"a wider critic, a larger n_critic than {parameters.n_critic}, encoder='gaussian', or"
         else:
             return
-        warnings.warn(
+        warn(
             f"{problem}. Samples will not look like rows. Try {remedy} a larger max_iter than {parameters.max_iter}.",
             ConvergenceWarning,
-            stacklevel=2,
         )
 
     def _measure_mismatch(self, rows: Rows) -> float:

@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_autoenc._compat import HasMethods, fit_context, safe_indexing
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.base.over_sampling import OverSamplerMixin
 from sk_autoenc.data.frames import library_of, together
 from sk_autoenc.data.validation import refuse_no_numbers
@@ -76,6 +77,7 @@ class ClassSampler(OverSamplerMixin, MetaEstimatorMixin, BaseEstimator):
         self.sampling_strategy = sampling_strategy
         self.random_state = random_state
 
+    @names_its_class
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
         """Train a model on the rows of each class.

@@ -7,6 +7,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import StrOptions, in_chosen_container
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.gan import FEW_COLUMNS, AdversarialSampler, Sizes
 from sk_autoenc.base.over_sampling import OverSamplerMixin
@@ -276,6 +277,7 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
 
     # -- public
 
+    @names_its_class
     def fit(self, X, y):
         """Train on the rows of ``X`` and their targets.
 
@@ -293,6 +295,7 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
         """
         return super().fit(X, y)
 
+    @names_its_class
     def partial_fit(self, X, y):
         """Train for one epoch, at a constant rate; the first call must have every class.
 

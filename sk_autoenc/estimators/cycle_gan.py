@@ -9,6 +9,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sk_autoenc._compat import Interval, StrOptions, in_chosen_container
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.cycle import (
     IdentityStart,
@@ -410,6 +411,7 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
 
     # -- public
 
+    @names_its_class
     def fit(self, X, y, *, labels_a=None, labels_b=None):
         """Train on rows of both domains.
 
@@ -430,6 +432,7 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
         """
         return super().fit(X, self._domain(y, labels_a, labels_b))
 
+    @names_its_class
     def partial_fit(self, X, y, *, labels_a=None, labels_b=None):
         """Train for one epoch, at a constant rate; the first call sets scales and, by its classes, their number.
 

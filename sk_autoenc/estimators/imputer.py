@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.base.imputation import NeuralImputer
@@ -348,6 +349,7 @@ class AutoencoderImputer(NeuralImputer):
 
     # -- public
 
+    @names_its_class
     def fit(self, X, y=None):
         """Fit to a table with missing cells.
 

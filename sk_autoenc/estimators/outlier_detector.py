@@ -1,7 +1,6 @@
 """ReconstructionOutlierDetector: its parameters and its ``fit``; members, measures and methods are in ``outliers/``."""
 
 import math
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions, fit_context
+from sk_autoenc._messages import names_its_class, warn
 from sk_autoenc.architectures import MLP
 from sk_autoenc.base.autoencoder import BaseAutoencoder
 from sk_autoenc.base.density import DensityAutoencoder
@@ -180,6 +180,9 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
     among training rows; the outlyingness is the root of the sum of their squares, with a weight of 2 for the former. A
     level that no training row has counts as one row in n + 1.
 
+    Rows may be a sparse matrix. Only the rows that are learnt from become dense, and rows that are scored, some at a
+    time.
+
     scikit-learn's callbacks (``set_callbacks``) see one task for each tenth of the networks' steps, or for each clone.
     If a callback stops the fit, the training of the networks ends; clones are all fitted.
 
@@ -264,11 +267,13 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = not self._allows_unequal_lengths
         tags.input_tags.allow_nan = self._allows_unequal_lengths or self.autoencoder is None
         return tags
 
     # -- fit
 
+    @names_its_class
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Learn what is usual among the rows of ``X``.
@@ -371,10 +376,9 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         """Score the held-out rows, with which p-values compare."""
         self.calibration_scores_ = np.sort(self._score(held_out))
         if len(held_out) < MIN_CALIBRATION_ROWS:
-            warnings.warn(
+            warn(
                 f"calibration_fraction={self.calibration_fraction} holds out {len(held_out)} rows, so p-values are at "
                 f"least {1 / (1 + len(held_out)):.3g}; a p-value of 0.05 needs {MIN_CALIBRATION_ROWS} held-out rows.",
-                stacklevel=5,
             )
 
     def _check_configuration(self) -> str:
@@ -498,11 +502,10 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         sample = sample[: _N_SCALE_ROWS if self.residual_ == "robust" else N_REFERENCE_ROWS]
         rows, reconstructions = self._ensemble.standardize(sample), self._reconstruct(sample)
         if _are_equal(_first(rows), reconstructions[:, :N_REFERENCE_ROWS], sample.dtype):
-            warnings.warn(
+            warn(
                 f"autoencoder={self.autoencoder!r} reconstructs training rows up to rounding errors, so "
                 f"residual={self.residual!r} is a rounding error; use fewer components, or residual='neighbors' or "
                 "'latent'.",
-                stacklevel=5,
             )
         if self.residual_ == "robust":
             return SquaredResiduals.fit(rows, reconstructions)

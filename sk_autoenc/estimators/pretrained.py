@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.architectures import as_architecture
 from sk_autoenc.base.autoencoder import BaseAutoencoder, preprocessor_of
 from sk_autoenc.base.estimator import FitRequest
@@ -111,6 +112,7 @@ class FineTunedPredictor(FewLabelPredictor):
         "layer_decay": [Interval(Real, 0, 1, closed="right")],
     }
 
+    @names_its_class
     def __init__(
         self,
         autoencoder,

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions, in_chosen_container
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.base.stored_tables import storable_recommender
@@ -443,6 +444,7 @@ class AutoencoderRecommender(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     # -- public
 
     @property
+    @names_its_class
     def partial_fit(self):
         raise AttributeError(
             f"{type(self).__name__} has no partial_fit, since EASE needs all users at once; fit takes sparse matrices."

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
 from sk_autoenc.base.stored_targets import storable_translator
 from sk_autoenc.data.dataset import Batch, Rows
@@ -316,6 +317,7 @@ class SequenceTranslator(NeuralEstimator):
 
     # -- public
 
+    @names_its_class
     def fit(self, X, y, *, groups=None):
         """Learn from pairs of strings.
 
@@ -335,6 +337,7 @@ class SequenceTranslator(NeuralEstimator):
         """
         return super().fit(X, y, groups=groups)
 
+    @names_its_class
     def partial_fit(self, X, y):
         """Train for one epoch, at a constant rate; the first call learns the vocabularies and the lexicon.
 

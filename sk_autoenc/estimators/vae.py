@@ -1,7 +1,6 @@
 """The variational autoencoder: ELBO and importance-weighted bound above, the estimator below."""
 
 import math
-import warnings
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -12,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from sk_autoenc._compat import Interval, StrOptions
+from sk_autoenc._messages import warn
 from sk_autoenc.architectures import Architecture
 from sk_autoenc.base.density import DensityAutoencoder, kl_per_component, posterior_of
 from sk_autoenc.base.estimator import FitRequest
@@ -520,13 +520,12 @@ class VAETransformer(DensityAutoencoder):
         by_name = isinstance(parameters.prior, str)
         self.kl_per_component_ = kl_per_component(posterior, NormalPrior() if by_name else parameters.prior)
         if self.kl_per_component_.sum() < _COLLAPSED:
-            warnings.warn(
+            warn(
                 "Codes have collapsed: they carry no information about rows (the KL of all components together is "
                 f"{self.kl_per_component_.sum():.2g} nats, below {_COLLAPSED}). If rows have structure, "
                 f"try {'free_bits=0.5, ' if by_name else ''}n_warmup_epochs, or a smaller beta than "
                 f"{parameters.beta:g}.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         if parameters.prior == "gaussian_mixture" or (parameters.prior == "auto" and whole):
             self.prior_ = parameters._fitted_prior(posterior, self._seed)

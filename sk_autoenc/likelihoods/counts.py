@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.likelihoods.discrete import IntegerValued
 from sk_autoenc.storage import by_params
 
@@ -81,6 +82,7 @@ class NegativeBinomial(IntegerValued):
 
     _name, _inflated = "negative_binomial", False
 
+    @names_its_class
     def __init__(self, dispersion: Sequence[float] | None = None):
         self.dispersion = dispersion
 

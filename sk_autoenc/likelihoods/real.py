@@ -10,6 +10,7 @@ from scipy.linalg import solve_triangular
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from sk_autoenc._messages import names_its_class
 from sk_autoenc.likelihoods.base import Likelihood
 from sk_autoenc.nn.noise import GaussianNoise, NoiseOutput, StudentNoise, draw_student, student_log_prob
 from sk_autoenc.storage import by_params
@@ -58,6 +59,7 @@ class Gaussian(Likelihood):
 
     takes_negative, may_be_missing, has_linear_model, is_batchable = True, True, True, True
 
+    @names_its_class
     def __init__(self, variance: str | float = "row", *, correlated: bool | str = "auto"):
         self.variance = variance
         self.correlated = correlated

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -13,8 +14,9 @@ from sk_autoenc._compat import in_container_of
 from sk_autoenc.base.tables import read_table
 from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.series import is_list_of_series, lengths_of, padded, trimmed
+from sk_autoenc.data.sparse import DenseOnDemand
 from sk_autoenc.data.tabular import Table, has_types
-from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape, refuse_sparse
+from sk_autoenc.data.validation import as_array, cast_within, check_range, flattened, keep_shape
 from sk_autoenc.likelihoods.mixed import Mixed
 from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.outliers.conditionals import MAX_BINS, ConditionalSurprise
@@ -177,7 +179,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             a list of arrays.
         """
         check_is_fitted(self)
-        rows = self._validate(X, reset=False)
+        rows = np.asarray(self._validate(X, reset=False))
         if self.residual_ in _ADDITIVE:
             (parts,) = map_blocks(lambda block: [self._parts(block)], self._filled(rows))
             parts = _of_observed(parts, np.isnan(rows))
@@ -187,7 +189,7 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
         if self._series_shape is not None and is_list_of_series(X):
             shape = (*np.shape(next(iter(X)))[:-1], self._series_shape[-1])
             return trimmed(found.reshape(-1, *shape), np.array([np.shape(case)[-1] for case in X]))
-        axes = None if self._table_rows is not None else flattened(as_array(X))[1]
+        axes = None if issparse(X) or self._table_rows is not None else flattened(as_array(X))[1]
         return in_container_of(X, found.reshape(-1, *(axes or rows.shape[1:])))
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
@@ -200,7 +202,8 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
                 "autoencoder must have architecture=Recurrent(unequal_lengths=True) for series of unequal lengths, got "
                 f"{self.autoencoder!r}."
             )
-        refuse_sparse(X, type(self).__name__)
+        if issparse(X):
+            return self._validate_sparse(X, reset=reset)
         X, shape = flattened(as_array(X))
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan")
         has_missing = bool(np.isnan(X.min()))
@@ -224,6 +227,13 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             self._table_rows = OutcomeRows(Mixed(), self.input_shape_, "float64", table=table, max_bins=MAX_BINS)
         assert self._table_rows is not None
         return self._table_rows.table.encode(X, unseen="kept")
+
+    def _validate_sparse(self, X: Any, *, reset: bool) -> Any:
+        """Rows of a sparse matrix, of which blocks alone become dense."""
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset)
+        check_range(X, "X")
+        keep_shape(self, X.shape[1:], X.shape[1:], reset=reset)
+        return DenseOnDemand(X)
 
     @property
     def _allows_unequal_lengths(self) -> bool:

@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -189,8 +191,8 @@ def fit_callbacks(
 
 
 def print_line(text: str) -> None:
-    """Print, although the net has ``verbose=0``."""
-    print(text)
+    """Print, although the net has ``verbose=0``; skorch's colours only on a terminal."""
+    print(text if sys.stdout.isatty() else re.sub(r"\x1b\[\d*m", "", text), flush=True)
 
 
 def _silent(text: str) -> None:

@@ -1,7 +1,6 @@
 """skorch callbacks of one fit: stopping, the guard against NaN, schedules, the bridge to scikit-learn's callbacks."""
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,8 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from sk_autoenc._messages import warn
+
 
 class StopTraining(Exception):
     """A callback stops training. skorch raises KeyboardInterrupt for this, which is also the signal of Ctrl-C."""
@@ -18,11 +19,10 @@ class StopTraining(Exception):
 
 def warn_of_divergence(epoch: int, learning_rate: float) -> None:
     """Warn that training has stopped because a loss is not finite."""
-    warnings.warn(
+    warn(
         f"The loss is not finite in epoch {epoch} with learning_rate={learning_rate:g}. Training has stopped at "
         "the weights of the epoch before. Try a smaller learning_rate, or look for extreme values in X.",
         ConvergenceWarning,
-        stacklevel=3,
     )
 
 

@@ -88,3 +88,14 @@ def test_a_network_that_improves_on_its_start_is_kept_without_a_warning():
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Training made the network worse")
             assert not kind(1, early_stopping=False, **{**CHEAP, "max_iter": 15}).fit(curve).linear_
+
+
+@pytest.mark.parametrize("width", [1e-7, 1e-4])
+def test_the_floor_of_the_noise_is_in_units_of_the_column(width):
+    """Clumps that are finer than the floor get the density of clumps as wide as it, in any unit."""
+    side = np.resize([-1.0, 1.0], 90)[:, None]
+    clumps = side + width * np.random.default_rng(0).standard_normal((90, 1))
+    highest = -0.5 * np.log(2 * np.pi * 1e-6)  # of normal noise at the floor, where codes tell the clumps apart
+    for unit in (1.0, 1e5):
+        model = VAETransformer(1, **CHEAP, n_score_samples=8, early_stopping=False).fit(unit * clumps)
+        assert model.score(unit * clumps) + np.log(unit) <= highest

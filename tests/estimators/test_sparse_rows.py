@@ -17,7 +17,6 @@ from sk_autoenc import (
     AutoencoderTransformer,
     Convolutional,
     GANSampler,
-    ReconstructionOutlierDetector,
     VAETransformer,
     load,
     save,
@@ -129,7 +128,6 @@ def test_texts_and_categories_go_through_pipelines():
         AutoencoderTransformer(**{**CHEAP, "architecture": Convolutional((2,), input_shape=(1, 12))}),
         AutoencoderTransformer(**CHEAP, likelihood="categorical"),
         GANSampler(**CHEAP),
-        ReconstructionOutlierDetector(),
     ],
     ids=lambda m: type(m).__name__,
 )

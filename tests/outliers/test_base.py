@@ -8,12 +8,14 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
 from sk_autoenc import AutoencoderTransformer, ReconstructionOutlierDetector, load, save
 from sk_autoenc.data.validation import cast_within
+from sk_autoenc.training.inference import LARGE_BLOCK
 from tests.instances import DETECTORS, describe
 from tests.outliers.data import NORMAL, PLANTED, X
 
@@ -275,3 +277,36 @@ def test_a_fit_that_fails_leaves_no_half_state():
     with pytest.raises(NotFittedError):
         found.score_samples(X)
     assert not hasattr(found, "n_features_in_")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"contamination": 0.1},
+        {"calibration_fraction": 0.2, "residual": "robust"},
+        {"autoencoder": PCA(2), "contamination": 0.1},
+    ],
+    ids=str,
+)
+def test_sparse_rows_score_as_dense_ones_do_and_only_blocks_of_them_are_made_dense(parameters, monkeypatch):
+    rows = sparse.random_array((1500, 12), density=0.2, rng=np.random.default_rng(0), format="csr")
+    dense = rows.toarray()
+    monkeypatch.setattr("sk_autoenc.estimators.outlier_detector.MAX_ROWS", 200)
+    of_dense = ReconstructionOutlierDetector(n_steps=3, random_state=0).set_params(**parameters).fit(dense)
+    sizes, toarray = [], sparse.csr_array.toarray
+
+    def watched(self, *args, **kwargs):
+        sizes.append(self.shape[0])
+        return toarray(self, *args, **kwargs)
+
+    monkeypatch.setattr(sparse.csr_array, "toarray", watched)
+    model = clone(of_dense).fit(rows)
+    for form in (sparse.csr_array, sparse.csc_matrix):
+        np.testing.assert_array_equal(model.score_samples(form(rows)), of_dense.score_samples(dense))
+    np.testing.assert_array_equal(model.predict(rows), of_dense.predict(dense))
+    assert sizes
+    assert max(sizes) <= LARGE_BLOCK
+    np.testing.assert_array_equal(model.explain(rows[:3]), of_dense.explain(dense[:3]))
+    rows.data[0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        model.predict(rows)
