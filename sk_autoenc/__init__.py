@@ -1,6 +1,7 @@
 """Autoencoders and generative networks as scikit-learn estimators."""
 
 from sk_autoenc.architectures import MLP, Convolutional, Recurrent
+from sk_autoenc.data.streamed import Streamed
 from sk_autoenc.data.vocabulary import Vocabulary
 from sk_autoenc.estimators.aae import AAETransformer
 from sk_autoenc.estimators.aae_classifier import AAEClassifier
@@ -61,6 +62,7 @@ __all__ = [
     "Recurrent",
     "SegNetSegmenter",
     "SequenceTranslator",
+    "Streamed",
     "StudentT",
     "SwissRollPrior",
     "TabularSampler",

@@ -12,12 +12,14 @@ from torch import Tensor
 from sk_autoenc._compat import in_chosen_container
 from sk_autoenc.architectures import Architecture, architecture_object, as_architecture
 from sk_autoenc.base.estimator import FitRequest, NeuralEstimator
+from sk_autoenc.base.streams import averaged_over_blocks, by_block, reads_streams
 from sk_autoenc.base.tables import read_table
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import check_lengths, is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.data.sparse import dense_blocks
+from sk_autoenc.data.streamed import Streamed, Survey
 from sk_autoenc.data.tabular import Table, is_table
 from sk_autoenc.data.validation import cast_within, check_codes, check_range
 from sk_autoenc.likelihoods import Likelihood, as_likelihood, likelihood_class
@@ -48,6 +50,7 @@ def preprocessor_of(model: "BaseAutoencoder") -> RowPreprocessor:
     return model._data
 
 
+@reads_streams("transform")
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralEstimator):
     """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
@@ -102,6 +105,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     def _known_rows(self, request: FitRequest, likelihood: Likelihood) -> np.ndarray:
         """Rows from which a likelihood takes what is open: those that train, or all if it must know every value."""
         assert request.X is not None
+        if not likelihood.resolves_by_rows:
+            return request.X[:0]
         splits = self._splits(request)
         return request.X if likelihood.knows_values or len(splits) != 1 else request.X[splits[0][0].numpy()]
 
@@ -196,6 +201,23 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             self._data.likelihood.check(X)  # the encoder has weights only for the categories of the fit
         return X
 
+    def _validate_stream(self, X: Streamed, seed: int, *, reset: bool) -> Survey:
+        if self._is_table(next(iter(X), None)):
+            raise ValueError(
+                "X must hold numbers in every cell, if it is a stream: a table of mixed columns, or with missing cells, "
+                "must be in memory."
+            )
+        if likelihood_of(self._current).knows_values:
+            raise ValueError(
+                f"likelihood must not depend on which values occur, if X is a stream, got {self._likelihood_name!r}."
+            )
+        return super()._validate_stream(X, seed, reset=reset)
+
+    def _check_block(self, X: np.ndarray) -> None:
+        likelihood_of(self._current).check(X)
+
+    _reads_streams = True
+
     def _is_table(self, X) -> bool:
         """Whether these rows are read by a table: by ``likelihood="auto"``, if an array cannot hold them."""
         is_auto = isinstance(self.likelihood, str) and self.likelihood == "auto"
@@ -274,14 +296,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Streamed
             Rows.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components)
+        ndarray of shape (n_samples, n_components), or Streamed
             Codes, in units of the scaled rows and the dtype of ``X`` (float64 unless that is float32). A row's code
-            does not depend on the other rows of ``X``.
+            does not depend on the other rows of ``X``. Of :class:`Streamed` rows a stream of blocks of codes.
         """
         check_is_fitted(self)
         return self._encode(self._validate(X, reset=False))
@@ -324,6 +346,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
         rows = map_rows(lambda z: in_one_thread(likelihood.mean, module.decode(z)), codes, self.device_)
         return self._data.to_rows(rows, codes.dtype)
 
+    @by_block
     def reconstruct(self, X):
         """Encode and decode the rows of ``X``.
 
@@ -359,6 +382,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
 
         return self._data.to_rows(map_rows(expected, X, self.device_, self._data.prepare), X.dtype)
 
+    @by_block
     def score_samples(self, X):
         """How well each row is reconstructed; higher is better.
 
@@ -394,6 +418,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             return found - data.log_scale(X)
         return found if data.scaling is None else likelihood.unscaled_score(found, data.shared_scale, data.n_scaled(X))
 
+    @averaged_over_blocks
     def score(self, X, y=None):
         """Mean of :meth:`score_samples`, for model selection.
 

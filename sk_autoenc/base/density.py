@@ -13,6 +13,7 @@ from torch.quasirandom import SobolEngine
 
 from sk_autoenc._messages import warn
 from sk_autoenc.base.generative import GenerativeAutoencoder
+from sk_autoenc.base.streams import averaged_over_blocks, by_block
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.data.sparse import dense_blocks
 from sk_autoenc.data.splits import MIN_ROWS
@@ -144,6 +145,7 @@ def columns_of_few_values(rows: Rows, is_scaled: np.ndarray) -> np.ndarray:
 class DensityAutoencoder(GenerativeAutoencoder):
     """An autoencoder with a posterior and a prior of codes, which give the log-density of a row."""
 
+    @by_block
     def score_samples(self, X, n_samples=None):
         """Log-density of each row in nats, estimated by importance sampling from its posterior.
 
@@ -168,6 +170,7 @@ class DensityAutoencoder(GenerativeAutoencoder):
         """
         return self._estimates(X, n_samples, bound=False).log_prob
 
+    @averaged_over_blocks
     def score(self, X, y=None, n_samples=None):
         """Mean log-density of the rows in nats, for model selection.
 

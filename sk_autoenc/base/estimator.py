@@ -23,6 +23,7 @@ from sk_autoenc._messages import names_its_class, warn
 from sk_autoenc.base.state import FittedState
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.splits import Split, make_splits
+from sk_autoenc.data.streamed import Streamed, Survey, as_streamed, survey
 from sk_autoenc.data.validation import as_array, check_groups, check_range, flattened, keep_shape, refuse_sparse
 from sk_autoenc.training.builder import (
     OPTIMIZERS,
@@ -52,7 +53,9 @@ class FitRequest:
     seed : int
         Seeds every draw.
     X : ndarray or None
-        Validated rows; None if a model is loaded.
+        Validated rows; None if a model is loaded. Of a stream those that are in memory.
+    stream : Survey or None
+        The stream, if the rows are one that is not in memory.
     y : object
         Targets, for estimators that have them.
     groups : ndarray or None
@@ -75,6 +78,7 @@ class FitRequest:
 
     seed: int
     X: np.ndarray | None = None
+    stream: Survey | None = None
     y: Any = None
     groups: np.ndarray | None = None
     shape: tuple[int, ...] = ()
@@ -84,6 +88,13 @@ class FitRequest:
     is_first: bool = True
     is_chunk: bool = False
     seen_all: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows; 1 if a model is loaded."""
+        if self.stream is not None:
+            return self.stream.n_rows
+        return 1 if self.X is None else self.X.shape[0]  # sparse rows have no length
 
 
 def bound_to_rows(architecture: Any, request: FitRequest, name: str = "architecture") -> Any:
@@ -139,6 +150,11 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
 
         Arrays with more axes are flattened. ``input_shape_`` keeps the shape of a row, in which rows are returned.
         """
+        if (stream := as_streamed(X)) is not None:
+            raise TypeError(
+                f"X must be rows in memory for {type(self).__name__}, got {stream!r}; AutoencoderTransformer, "
+                "VAETransformer and AAETransformer read streams in fit, partial_fit, transform and scores."
+            )
         if not self._reads_sparse:
             refuse_sparse(X, type(self).__name__)
         X, shape = flattened(as_array(X))
@@ -149,6 +165,17 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             check_range(X, "X")
         keep_shape(self, shape or X.shape[1:], X.shape[1:], reset=reset)
         return X
+
+    #: Whether rows may be a stream.
+    _reads_streams = False
+
+    def _validate_stream(self, X: Streamed, seed: int, *, reset: bool) -> Survey:
+        """The first pass over a stream, whose first block sets number, names and shape of the columns."""
+        self._validate(next(iter(X), np.empty((0, 1))), reset=reset)
+        return survey(X, seed, self._check_block)
+
+    def _check_block(self, X: np.ndarray) -> None:
+        """Refuse rows of a stream that the model does not take."""
 
     @property
     def _reads_sparse(self) -> bool:
@@ -166,7 +193,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Training rows, which may have more axes, such as images. float32 and float64 are kept; other numbers
-            become float64.
+            become float64. Transformers also take :class:`Streamed` rows.
         y : None
             Ignored.
         groups : array-like of shape (n_samples,) or None, default=None
@@ -222,11 +249,15 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 self._check_continuation()
             check_net_params(self.net_params)
             parameters = self._copy_of_parameters()
-            X = self._validate(X, reset=fresh)
+            seed = draw_seed(self.random_state) if fresh else self._seed
+            stream = as_streamed(X) if self._reads_streams else None
+            found = None if stream is None else self._validate_stream(stream, seed, reset=fresh)
+            X = self._validate(X, reset=fresh) if found is None else found.rows
             is_first = fresh or (self._kept_start and not is_chunk)
             request = FitRequest(
-                seed=draw_seed(self.random_state) if fresh else self._seed,
+                seed=seed,
                 X=X,
+                stream=None if found is None or found.is_whole else found,
                 y=y,
                 groups=check_groups(groups, X.shape[0]),
                 shape=self.input_shape_,
@@ -243,8 +274,15 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 # Nothing is fitted to rows that are held out from the final network.
                 chosen = plan.splits[0][0].numpy() if len(plan.splits) == 1 else np.arange(X.shape[0])
                 plan.data.fit(X, chosen, y)
-            batch.size = plan.optimizer.rows_per_step(X.shape[0])
-            rows = plan.data.dataset(X, self.device_, y)
+                if request.stream is not None:
+                    moments = request.stream.moments.without(X[: len(X) - len(chosen)])  # held-out rows come first
+                    plan.data.fit_moments(moments.mean, moments.variance)
+            batch.size = plan.optimizer.rows_per_step(request.n_rows)
+            rows = (
+                plan.data.dataset(X, self.device_, y)
+                if request.stream is None
+                else plan.data.streamed(request.stream, self.device_)
+            )
             self._parameters, self._data, self._seed = parameters, plan.data, request.seed
             net = None if is_first else self.net_
             if net is not None and self._kept_start:
@@ -260,7 +298,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 observer=observer,
             )
             self._kept_start, self._seen_all = result.kept_start, self._seen_all or result.seen_all
-            self._describe(result, rows, whole=not is_chunk)
+            self._describe(result, rows.sample(), whole=not is_chunk)
         if result.fell_behind:
             warn(
                 "Training made the network worse than the linear model at which it started, on the training rows "
@@ -283,9 +321,11 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         return self._make_splits(request)
 
     def _make_splits(self, request: FitRequest) -> tuple[Split, ...]:
-        assert request.X is not None
+        if request.stream is not None:
+            is_seen = request.seen_all and not request.is_first
+            return () if is_seen else (request.stream.split(self.validation_fraction),)
         return make_splits(
-            request.X.shape[0],  # sparse rows have no length
+            request.n_rows,
             self.validation_fraction,
             make_generator(request.seed, "split"),
             is_first=request.is_first,
@@ -303,7 +343,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         if self._most_epochs is None or not isinstance(self.max_iter, str):
             return self.max_iter
         splits = self._splits(request)
-        n_rows = len(splits[0][0]) if len(splits) == 1 else 1 if request.X is None else request.X.shape[0]
+        n_rows = request.n_rows - (len(splits[0][1]) if len(splits) == 1 else 0)
         return self._optimizer_options().epochs_of(n_rows, self._most_epochs)
 
     def _phases(self, request: FitRequest, *, final: Phase | None = None, **first: Any) -> tuple[Phase, ...]:

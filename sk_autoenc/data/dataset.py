@@ -1,8 +1,8 @@
 """Rows on the device as datasets, and whole batches of them with named fields."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,12 +20,19 @@ class Batch:
         return len(self.x)
 
 
+#: Which rows of a batch one process computes: a function of their numbers.
+Part = Callable[[Tensor], Tensor]
+
+
 class Rows(Dataset):
     """Some rows of a tensor, by index; the tensor itself is shared, never copied.
 
     Every kind of dataset has ``__len__``, ``gather``, ``subset`` and ``cpu``. Its ``data`` are the rows that an encoder
     reads.
     """
+
+    #: Mean and covariance of the rows, where they are known.
+    known_moments: Any = None
 
     def __init__(self, data: Tensor, index: Tensor | None = None):
         self.data = data
@@ -44,6 +51,29 @@ class Rows(Dataset):
     def subset(self, index: Tensor) -> Self:
         """The rows with these numbers in the tensor, as a dataset."""
         return type(self)(self.data, index)
+
+    def split(self, chosen: Tensor, left_out: Tensor) -> tuple["Rows", "Rows"]:
+        """Rows to train on and rows to hold out."""
+        return self.subset(chosen), self.subset(left_out)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of the rows that these stand for."""
+        return len(self)
+
+    def sample(self) -> "Rows":
+        """Rows in memory that stand for all: these themselves, but for a stream."""
+        return self
+
+    def batches(
+        self, sizes: Sequence[int], generator: torch.Generator | None, part: Part = lambda index: index
+    ) -> Iterator[Batch]:
+        """Batches of so many rows, in a random order if there is a generator; of each batch a ``part``."""
+        order = self.index
+        if generator is not None:
+            order = order[torch.randperm(len(order), generator=generator).to(order.device)]
+        for chosen in order.split(list(sizes)):
+            yield self.gather(part(chosen))
 
     def cpu(self) -> Self:
         """The same rows on the CPU."""
@@ -88,8 +118,4 @@ class WholeBatches:
         return max(1, full + (tail > 1))
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.rows.index
-        if self.generator is not None:
-            order = order[torch.randperm(len(order), generator=self.generator).to(order.device)]
-        for chosen in order.split(batch_sizes(len(order), self.batch_size)):
-            yield self.rows.gather(chosen)
+        return self.rows.batches(batch_sizes(len(self.rows), self.batch_size), self.generator)

@@ -9,8 +9,10 @@ import torch
 from scipy.sparse import issparse
 
 from sk_autoenc.data.dataset import Rows
-from sk_autoenc.data.scaling import Scaling, fit_scaling, fit_series_scaling, fit_sparse_scaling
+from sk_autoenc.data.mapped import MappedBlock, MappedRows, is_mapped
+from sk_autoenc.data.scaling import Scaling, fit_scaling, fit_series_scaling, fit_sparse_scaling, scaling_of
 from sk_autoenc.data.sparse import Scaled, SparseBlock, SparseRows
+from sk_autoenc.data.streamed import Reader, StreamedRows, Survey
 from sk_autoenc.storage import Check, by_state, flag, instance, or_none, short, text
 from sk_autoenc.storage import shape as is_shape
 
@@ -121,11 +123,36 @@ class RowPreprocessor:
         elif self.all_scaled:
             self.scaling = fit_scaling(X, chosen, by_feature=self.by_feature)
         elif self.is_scaled.any():
-            some = fit_scaling(X[:, self.is_scaled], chosen, by_feature=self.by_feature)
-            center, scale = np.zeros(self.n_features), np.ones(self.n_features)
-            center[self.is_scaled], scale[self.is_scaled] = some.center, some.scale
-            self.scaling = Scaling(center, scale)
+            self._scale_some(fit_scaling(X[:, self.is_scaled], chosen, by_feature=self.by_feature))
         return self
+
+    def fit_moments(self, mean: np.ndarray, variance: np.ndarray) -> Self:
+        """Take centre and scale from moments of rows that are not in memory."""
+        if self.is_scaled.any():
+            some = (part[self.is_scaled] for part in (mean, variance))
+            scaling = scaling_of(*some, np.dtype(self.dtype), by_feature=self.by_feature)
+            if self.all_scaled:
+                self.scaling = scaling
+            else:
+                self._scale_some(scaling)
+        return self
+
+    def _scale_some(self, some: Scaling) -> None:
+        """Scale the real-valued columns, and no other."""
+        center, scale = np.zeros(self.n_features), np.ones(self.n_features)
+        center[self.is_scaled], scale[self.is_scaled] = some.center, some.scale
+        self.scaling = Scaling(center, scale)
+
+    def in_units(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of rows as the network reads them."""
+        if self.scaling is None:
+            return mean, covariance
+        return (mean - self.scaling.center) / self.scale, covariance / np.outer(self.scale, self.scale)
+
+    def streamed(self, found: Survey, device: str) -> StreamedRows:
+        """The rows of a stream as a dataset, whose sample is on the device."""
+        sample = torch.from_numpy(self.to_network(found.rows)).to(device)
+        return StreamedRows(found, sample, Reader(self.prepare, self.in_units))
 
     def dataset(self, X: np.ndarray, device: str, y: Any = None) -> Rows:
         """All rows as the network reads them, as a dataset on the device; with targets, if these are read."""
@@ -135,6 +162,8 @@ class RowPreprocessor:
                 return SparseRows(block)
             center = torch.from_numpy(self.scaling.center.astype(X.dtype))
             return SparseRows(block, read=Scaled(center, self.shared_scale))
+        if is_mapped(X):
+            return MappedRows(MappedBlock(X, self.prepare, torch.device(device)))
         return Rows(torch.from_numpy(self.to_network(X)).to(device))
 
     def to_network(self, X: np.ndarray) -> np.ndarray:

@@ -99,10 +99,14 @@ def fit_scaling(X: np.ndarray, chosen: np.ndarray, *, by_feature: bool = False) 
     blocks = [chosen[block] for block in gen_batches(len(chosen), _BLOCK)]
     guess = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(chosen)
     # Rounding may have moved the mean a little, so the moments around it also correct the mean.
-    shift = sum((X[block] - guess).sum(axis=0) for block in blocks) / len(chosen)
+    shift = np.asarray(sum((X[block] - guess).sum(axis=0) for block in blocks) / len(chosen))
     variance = sum(np.square(X[block] - guess).sum(axis=0) for block in blocks) / len(chosen) - shift**2
-    variance = _above_rounding(variance, guess, X.dtype)
-    return Scaling(guess + shift, _one_scale_or_each(variance, each=by_feature))
+    return scaling_of(guess + shift, variance, X.dtype, by_feature=by_feature)
+
+
+def scaling_of(mean: np.ndarray, variance: np.ndarray, dtype: np.dtype, *, by_feature: bool = False) -> Scaling:
+    """Centre and scale of rows of this dtype with these moments."""
+    return Scaling(mean, _one_scale_or_each(_above_rounding(variance, mean, dtype), each=by_feature))
 
 
 def fit_sparse_scaling(X: Any, chosen: np.ndarray) -> Scaling:

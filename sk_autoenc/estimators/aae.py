@@ -20,6 +20,7 @@ from sk_autoenc.architectures import MLP, Architecture, checked_architecture
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.generative import GenerativeAutoencoder, Resolved
 from sk_autoenc.base.stored import LENGTHS, PRIORS, storable
+from sk_autoenc.base.streams import averaged_over_blocks, by_block
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.initialization.factor_analysis import LinearGaussianStart
 from sk_autoenc.initialization.start import MeanStart, Start
@@ -417,6 +418,7 @@ class AAETransformer(GenerativeAutoencoder):
     # -- public
 
     @available_if(_prior_has_density)
+    @by_block
     def score_samples(self, X):
         """Plausibility of each row: log-probability of the row given its code, plus log-density of the code.
 
@@ -448,6 +450,7 @@ class AAETransformer(GenerativeAutoencoder):
         return (found - self._data.log_scale(X)).astype(X.dtype)
 
     @available_if(_prior_has_density)
+    @averaged_over_blocks
     def score(self, X, y=None):
         """Mean of :meth:`score_samples`; it cannot compare models with other priors or other lengths of code.
 

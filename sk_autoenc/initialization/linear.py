@@ -22,6 +22,8 @@ _ROWS_PER_GAIN, _LARGEST_GAIN = 600, 4.0
 
 def moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of the rows, float64, block by block; ``(d,)`` and ``(d, d)``."""
+    if rows.known_moments is not None:
+        return rows.known_moments
     n_rows, n_features = len(rows), rows.data.shape[1]
     mean = mean_of(rows)
     covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
@@ -33,6 +35,8 @@ def moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 def mean_of(rows: Rows) -> Tensor:
     """Mean of the rows, float64, block by block; ``(d,)``."""
+    if rows.known_moments is not None:
+        return torch.from_numpy(rows.known_moments[0])
     mean = torch.zeros(rows.data.shape[1], dtype=torch.float64)
     for block in gen_batches(len(rows), _BLOCK):
         mean += rows[block].sum(0, dtype=torch.float64) / len(rows)

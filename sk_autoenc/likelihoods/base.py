@@ -72,6 +72,9 @@ class Likelihood(BaseEstimator, metaclass=ABCMeta):
         """Which columns are centred and scaled before the network, and scaled back after it; bool, (n_features,)."""
         return np.zeros(n_features, dtype=bool)
 
+    #: Whether ``resolve`` reads the rows.
+    resolves_by_rows = True
+
     def resolve(self, X: np.ndarray) -> Self:
         """This likelihood, with parameters that are None or ``"auto"`` resolved from the training rows."""
         return self

@@ -58,6 +58,7 @@ class Gaussian(Likelihood):
     """
 
     takes_negative, may_be_missing, has_linear_model, is_batchable = True, True, True, True
+    resolves_by_rows = False
 
     @names_its_class
     def __init__(self, variance: str | float = "row", *, correlated: bool | str = "auto"):

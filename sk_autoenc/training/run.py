@@ -120,7 +120,7 @@ class _Run:
     def carry_out(self, net: ObjectiveNet | None) -> Result:
         plan, is_first = self.plan, net is None
         if len(plan.splits) == 1:
-            train, held_out = (self.data.subset(index) for index in plan.splits[0])
+            train, held_out = self.data.split(*plan.splits[0])
         else:
             train, held_out = self.data, None
         if net is not None:
@@ -145,7 +145,7 @@ class _Run:
         if kept:
             module = net.plain_module.cpu()
             try:
-                plan.start.refit(module, self.data.cpu())
+                plan.start.refit(module, self.data.sample().cpu())
             finally:
                 module.to(self.device)
         elif evaluated is not None and evaluated.n_epochs:
@@ -170,7 +170,7 @@ class _Run:
         before = None if held_out is None else plan.selection.evaluate(net, held_out)
         is_unevaluated = is_first and plan.start.is_model and not plan.splits and not plan.keeps_start_unevaluated
         is_compared = is_unevaluated and plan.start.is_fair_in_training
-        at_start = plan.selection.evaluate(net, train) if is_compared else None
+        at_start = plan.selection.evaluate(net, train.sample()) if is_compared else None
         self._set_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
@@ -183,7 +183,7 @@ class _Run:
         else:
             best = callbacks[-1].best_epoch_ - n_before  # early stopping is the last callback
         if at_start is not None:
-            self.fell_behind = plan.selection.is_significant(plan.selection.evaluate(net, train), at_start)
+            self.fell_behind = plan.selection.is_significant(plan.selection.evaluate(net, train.sample()), at_start)
         if before is not None:
             return Evaluated(best, before, plan.selection.evaluate(net, held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
@@ -256,7 +256,7 @@ class _Run:
         self._set_options(net, self.data)
         arguments = _arguments(phase, number)
         if phase.prepare is not None:
-            update = phase.prepare(net, self.data)
+            update = phase.prepare(net, self.data.sample())
             arguments["module_arguments"] = {**phase.module_arguments, **update.module_arguments}
             self.observer.attributes(update.attributes)
         callbacks = self._callbacks(net, self.data, phase, epochs, verbose=self.plan.verbose)
@@ -299,7 +299,7 @@ def make_net(plan: Plan, rows: Rows, *, seed: int, device: str) -> ObjectiveNet:
     """A net at the plan's start: its weights are drawn, then set by the start from these rows."""
     module = empty_module(plan)
     initialize_parameters(module, make_generator(seed, "initialization"))
-    plan.start.set(module, rows.cpu())
+    plan.start.set(module, rows.sample().cpu())
     check_is_set(module)
     return net_around(module, plan, seed=seed, device=device, batch_size=plan.optimizer.rows_per_step(len(rows)))
 
