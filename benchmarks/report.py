@@ -19,6 +19,7 @@ SCRIPTS = {
     "gallery_swaps": "One word changed in scikit-learn's gallery",
     "transform": "Speed of `transform`",
     "memory": "Memory of `fit`",
+    "streams": "Rows that are not in memory",
     "floor": "The linear floor",
     "manifolds": "Manifolds",
     "mnist30": "MNIST to 30 numbers",

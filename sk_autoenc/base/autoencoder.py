@@ -201,17 +201,17 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             self._data.likelihood.check(X)  # the encoder has weights only for the categories of the fit
         return X
 
-    def _validate_stream(self, X: Streamed, seed: int, *, reset: bool) -> Survey:
+    def _validate_stream(self, X: Streamed, seed: int, groups: Any, *, reset: bool) -> Survey:
         if self._is_table(next(iter(X), None)):
             raise ValueError(
-                "X must hold numbers in every cell, if it is a stream: a table of mixed columns, or with missing cells, "
+                "X must hold a number in every cell, if it is a stream: tables of mixed columns or with missing cells "
                 "must be in memory."
             )
         if likelihood_of(self._current).knows_values:
             raise ValueError(
                 f"likelihood must not depend on which values occur, if X is a stream, got {self._likelihood_name!r}."
             )
-        return super()._validate_stream(X, seed, reset=reset)
+        return super()._validate_stream(X, seed, groups, reset=reset)
 
     def _check_block(self, X: np.ndarray) -> None:
         likelihood_of(self._current).check(X)

@@ -169,8 +169,10 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
     #: Whether rows may be a stream.
     _reads_streams = False
 
-    def _validate_stream(self, X: Streamed, seed: int, *, reset: bool) -> Survey:
+    def _validate_stream(self, X: Streamed, seed: int, groups: Any, *, reset: bool) -> Survey:
         """The first pass over a stream, whose first block sets number, names and shape of the columns."""
+        if groups is not None:
+            raise ValueError(f"groups must be None where X is a stream, got {type(groups).__name__}.")
         self._validate(next(iter(X), np.empty((0, 1))), reset=reset)
         return survey(X, seed, self._check_block)
 
@@ -251,7 +253,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
             parameters = self._copy_of_parameters()
             seed = draw_seed(self.random_state) if fresh else self._seed
             stream = as_streamed(X) if self._reads_streams else None
-            found = None if stream is None else self._validate_stream(stream, seed, reset=fresh)
+            found = None if stream is None else self._validate_stream(stream, seed, groups, reset=fresh)
             X = self._validate(X, reset=fresh) if found is None else found.rows
             is_first = fresh or (self._kept_start and not is_chunk)
             request = FitRequest(

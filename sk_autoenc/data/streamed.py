@@ -372,8 +372,9 @@ def survey(stream: Streamed, seed: int, check: Callable[[np.ndarray], None] = la
         if moments is None:
             moments, dtype = RunningMoments(rows.shape[1]), rows.dtype
         if rows.shape[1] != len(moments.mean):
-            raise ValueError(f"Blocks of a stream must have the same columns, got {len(moments.mean)} and "
-                             f"{rows.shape[1]}.")
+            raise ValueError(
+                f"Blocks of a stream must have the same columns, got {len(moments.mean)} and {rows.shape[1]}."
+            )
         check_range(rows, "X")
         check(rows)
         moments.add(rows)
