@@ -57,7 +57,7 @@ class Rows(Dataset):
         return self.subset(chosen), self.subset(left_out)
 
     @property
-    def n_rows(self) -> int:
+    def n_represented(self) -> int:
         """Number of the rows that these stand for."""
         return len(self)
 

@@ -129,8 +129,8 @@ class RowPreprocessor:
     def fit_moments(self, mean: np.ndarray, variance: np.ndarray) -> Self:
         """Take centre and scale from moments of rows that are not in memory."""
         if self.is_scaled.any():
-            some = (part[self.is_scaled] for part in (mean, variance))
-            scaling = scaling_of(*some, np.dtype(self.dtype), by_feature=self.by_feature)
+            mean, variance = mean[self.is_scaled], variance[self.is_scaled]
+            scaling = scaling_of(mean, variance, np.dtype(self.dtype), by_feature=self.by_feature)
             if self.all_scaled:
                 self.scaling = scaling
             else:

@@ -390,17 +390,17 @@ class Sample(Rows):
 
     def __init__(self, data: Tensor, index: Tensor, n_rows: int, known_moments: tuple[np.ndarray, np.ndarray] | None):
         super().__init__(data, index)
-        self.n_represented, self.known_moments = n_rows, known_moments
+        self._n_rows, self.known_moments = n_rows, known_moments
 
     @property
-    def n_rows(self) -> int:
-        return self.n_represented
+    def n_represented(self) -> int:
+        return self._n_rows
 
     def subset(self, index: Tensor) -> Rows:  # type: ignore[override]
         return Rows(self.data, index)
 
     def cpu(self) -> Self:
-        return type(self)(self.data.cpu(), self.index.cpu(), self.n_represented, self.known_moments)
+        return type(self)(self.data.cpu(), self.index.cpu(), self._n_rows, self.known_moments)
 
 
 class Reader(NamedTuple):

@@ -322,7 +322,7 @@ class LinearGaussianStart(Start):
         self.refit(module, rows)
         self.resume(module)
         if self.has_first_layer_gain:
-            set_first_layer_gain(module, rows.n_rows)
+            set_first_layer_gain(module, rows.n_represented)
 
     def refit(self, module: Any, rows: Rows) -> None:
         start_at_linear_gaussian(module, self._model(rows), rows)

@@ -139,7 +139,7 @@ class PCAStart(Start):
     def set(self, module: Any, rows: Rows) -> None:
         start_at_pca(module, rows)
         if self.has_first_layer_gain:
-            set_first_layer_gain(module, rows.n_rows)
+            set_first_layer_gain(module, rows.n_represented)
 
     def refit(self, module: Any, rows: Rows) -> None:
         start_at_pca(module, rows)
