@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test coverage fuzz lint docs report clean
+.PHONY: demo test coverage fuzz lint docs report bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo ## digits: PCA and its relatives beside the autoencoder; a table and pictures
@@ -30,6 +30,12 @@ lint: .venv/ready-lint ## linter, format, types
 
 docs: .venv/ready-docs ## the site, in docs/_build/html; warnings are errors, of pages read in earlier builds too (-E)
 	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs docs/_build/html
+
+bench-gpu: .venv/ready-benchmarks .venv/ready-tests ## every figure on a GPU, in ten minutes: its tests, then its columns of the tables
+	$(BIN)/python -m pytest tests/test_gpu.py
+	$(BIN)/python -m benchmarks.bench_speed --rounds 5
+	$(BIN)/python -m benchmarks.bench_vae_speed --rounds 5
+	$(BIN)/python -m benchmarks.report
 
 report: .venv/ready ## benchmarks/README.md from the stored results
 	$(BIN)/python -m benchmarks.report

@@ -20,6 +20,7 @@ SCRIPTS = {
     "transform": "Speed of `transform`",
     "memory": "Memory of `fit`",
     "streams": "Rows that are not in memory",
+    "parallel": "Two processes",
     "floor": "The linear floor",
     "manifolds": "Manifolds",
     "mnist30": "MNIST to 30 numbers",

@@ -32,6 +32,7 @@ from sk_autoenc.likelihoods import (
 )
 from sk_autoenc.persistence import load, save
 from sk_autoenc.priors import GaussianMixturePrior, NormalPrior, SwissRollPrior, UniformPrior
+from sk_autoenc.training.parallel import data_parallel
 
 __version__ = "0.2.0"
 
@@ -71,6 +72,7 @@ __all__ = [
     "VAETransformer",
     "Vocabulary",
     "ZeroInflatedNegativeBinomial",
+    "data_parallel",
     "load",
     "save",
 ]

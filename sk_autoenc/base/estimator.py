@@ -35,6 +35,7 @@ from sk_autoenc.training.builder import (
 from sk_autoenc.training.callbacks import SklearnCallbackBridge
 from sk_autoenc.training.imports import import_for_training
 from sk_autoenc.training.nets import ObjectiveNet
+from sk_autoenc.training.parallel import agreed
 from sk_autoenc.training.plan import OptimizerOptions, Phase, Plan
 from sk_autoenc.training.randomness import draw_seed, make_generator
 from sk_autoenc.training.run import Observer, Result, run
@@ -251,7 +252,7 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
                 self._check_continuation()
             check_net_params(self.net_params)
             parameters = self._copy_of_parameters()
-            seed = draw_seed(self.random_state) if fresh else self._seed
+            seed = agreed(draw_seed(self.random_state)) if fresh else self._seed
             stream = as_streamed(X) if self._reads_streams else None
             found = None if stream is None else self._validate_stream(stream, seed, groups, reset=fresh)
             X = self._validate(X, reset=fresh) if found is None else found.rows

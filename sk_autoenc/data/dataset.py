@@ -71,7 +71,8 @@ class Rows(Dataset):
         """Batches of so many rows, in a random order if there is a generator; of each batch a ``part``."""
         order = self.index
         if generator is not None:
-            order = order[torch.randperm(len(order), generator=generator).to(order.device)]
+            shuffled = torch.randperm(len(order), generator=generator)
+            order = order[shuffled.to(order.device, non_blocking=True)]
         for chosen in order.split(list(sizes)):
             yield self.gather(part(chosen))
 
@@ -108,14 +109,19 @@ def batch_sizes(n_rows: int, batch_size: int) -> list[int]:
 
 
 class WholeBatches:
-    """Batches of a dataset, each gathered in one step; with a generator, the order is shuffled."""
+    """Batches of a dataset, each gathered in one step; with a generator, the order is shuffled.
 
-    def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator | None = None):
-        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+    ``part`` chooses the rows of each batch that are gathered, by default all.
+    """
+
+    def __init__(
+        self, rows: Rows, batch_size: int, generator: torch.Generator | None = None, part: Part = lambda index: index
+    ):
+        self.rows, self.batch_size, self.generator, self.part = rows, batch_size, generator, part
 
     def __len__(self) -> int:
         full, tail = divmod(len(self.rows), self.batch_size)
         return max(1, full + (tail > 1))
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.rows.batches(batch_sizes(len(self.rows), self.batch_size), self.generator)
+        return self.rows.batches(batch_sizes(len(self.rows), self.batch_size), self.generator, self.part)

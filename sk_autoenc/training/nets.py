@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sk_autoenc.data.dataset import Rows, WholeBatches
 from sk_autoenc.training.callbacks import FiniteGuard, HeldOutFigures, RateSchedule, SklearnCallbackBridge, StopTraining
+from sk_autoenc.training.parallel import Share, agreed, rank
 from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.selection import BY_ROW, Selection
 
@@ -143,7 +144,7 @@ class ObjectiveNet(NeuralNet):
     def initialize(self):
         super().initialize()
         self.shuffling_ = make_generator(self.seed, "shuffling")
-        self.noise_ = make_generator(self.seed, "noise", self.device)
+        self.noise_ = make_generator(self.seed, "noise", self.device, rank())
         self.n_recorded_ = self.n_earlier_epochs_ = 0
         # A tensor that is refilled each epoch: a number would be a new constant for a compiled step.
         self.annealed_ = {"kl_weight": torch.ones((), device=self.device)} if self.n_warmup_epochs else {}
@@ -277,7 +278,9 @@ class ObjectiveNet(NeuralNet):
         self._module_arguments, self._loss_arguments = module_arguments, {**self.annealed_, **loss_arguments}
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
-        batches = WholeBatches(rows, self.batch_size, self.shuffling_)
+        self.share_ = Share()
+        self.share_.begin_with_same_weights(self.plain_module)
+        batches = WholeBatches(rows, self.batch_size, self.shuffling_, self.share_)
         datasets = {"dataset_train": rows, "dataset_valid": validation}
         try:
             try:
@@ -330,7 +333,8 @@ class ObjectiveNet(NeuralNet):
     def _descend(self, loss: Tensor, optimizer, named_parameters: Iterable, *, moved=None, **seen) -> None:
         """One step of an optimizer down the gradient of a loss; with ``moved`` of these parameters alone."""
         if moved is None or moved:  # empty if all parameters of a player are frozen
-            loss.backward(inputs=moved)
+            (loss if self.share_.weight == 1 else self.share_.weight * loss).backward(inputs=moved)
+            self.share_.average_gradients(p for group in optimizer.param_groups for p in group["params"])
         self.notify("on_grad_computed", named_parameters=TeeGenerator(named_parameters), training=True, **seen)
         optimizer.step()
 
@@ -343,7 +347,9 @@ class ObjectiveNet(NeuralNet):
             self._sums[name].add_(mean.detach(), alpha=n_rows)
 
     def _record_losses(self, n_batches: int) -> None:
-        means = torch.stack([sums / self._n_rows[name] for name, sums in self._sums.items()]).tolist()
+        found = torch.stack([torch.stack([s, s.new_tensor(self._n_rows[name])]) for name, s in self._sums.items()])
+        sums, n_rows = self.share_.total(found).T
+        means = (sums / n_rows).tolist()
         total = math.fsum(means)
         earlier = [row["train_loss"] for row in self.history[:-1] if "train_loss" in row]
         self.history.record("train_batch_count", n_batches)
@@ -353,6 +359,10 @@ class ObjectiveNet(NeuralNet):
             self.history.record(f"train_{name}", mean)
 
     # -- evaluation
+
+    def evaluate(self, rows: Rows) -> Tensor:
+        """Figures of held-out data, by the net's selection; processes that train together agree on them."""
+        return agreed(self.selection.evaluate(self, rows))
 
     def losses(self, rows: Rows) -> Tensor:
         """The objective of every row, with the same noise at every call; ``(n,)``, float64, on the CPU."""
@@ -389,7 +399,7 @@ class ObjectiveNet(NeuralNet):
             yield found, len(batch)
 
     def _record_evaluation(self, validation: Rows) -> None:
-        figures = self.evaluation_ = self.selection.evaluate(self, validation)
+        figures = self.evaluation_ = self.evaluate(validation)
         earlier = [row["valid_criterion"] for row in self.history[:-1] if "valid_criterion" in row]
         criterion = float(self.selection.criterion(figures))
         self.history.record("valid_loss", float(figures.mean()))

@@ -15,7 +15,8 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def make_generator(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
-    """A generator on ``device`` whose stream belongs to this seed and purpose alone."""
-    entropy = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),))
+def make_generator(seed: int, purpose: str, device: str = "cpu", process: int = 0) -> torch.Generator:
+    """A generator on ``device`` whose stream belongs to this seed, purpose and process alone."""
+    key = (PURPOSES.index(purpose),) if process == 0 else (PURPOSES.index(purpose), process)
+    entropy = np.random.SeedSequence(seed, spawn_key=key)
     return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))

@@ -167,10 +167,10 @@ class _Run:
         epochs = phase.epochs if evaluated is None else evaluated.n_epochs
         if is_first and plan.start.is_model and held_out is None and self._prefers_start(evaluated):
             epochs = 1  # the network will be dropped; one epoch gives loss curves
-        before = None if held_out is None else plan.selection.evaluate(net, held_out)
+        before = None if held_out is None else net.evaluate(held_out)
         is_unevaluated = is_first and plan.start.is_model and not plan.splits and not plan.keeps_start_unevaluated
         is_compared = is_unevaluated and plan.start.is_fair_in_training
-        at_start = plan.selection.evaluate(net, train.sample()) if is_compared else None
+        at_start = net.evaluate(train.sample()) if is_compared else None
         self._set_options(net, train)
         threshold = None if before is None or is_first else float(plan.selection.criterion(before))
         callbacks = self._callbacks(net, train, phase, phase.epochs, held_out, threshold, plan.verbose)
@@ -183,9 +183,9 @@ class _Run:
         else:
             best = callbacks[-1].best_epoch_ - n_before  # early stopping is the last callback
         if at_start is not None:
-            self.fell_behind = plan.selection.is_significant(plan.selection.evaluate(net, train.sample()), at_start)
+            self.fell_behind = plan.selection.is_significant(net.evaluate(train.sample()), at_start)
         if before is not None:
-            return Evaluated(best, before, plan.selection.evaluate(net, held_out))
+            return Evaluated(best, before, net.evaluate(held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
 
     def _evaluate_by_folds(self, splits: Sequence[Split]) -> Evaluated:
@@ -227,7 +227,7 @@ class _Run:
         with self.observer.folds(len(folds) * phase.epochs) as epoch_is_done:
             for number, (train, held_out) in enumerate(folds, start=1):
                 net, seen = self._net_of_fold(train), HeldOutFigures(epoch_is_done)
-                before = plan.selection.evaluate(net, held_out)
+                before = net.evaluate(held_out)
                 callbacks = [seen, *self._callbacks(net, train, phase, phase.epochs)]
                 net.train(train, held_out, epochs=phase.epochs, callbacks=callbacks, **_arguments(phase))
                 found.append(torch.cat([before[None], seen.padded(phase.epochs, len(before))]))
