@@ -19,7 +19,6 @@ from sk_autoenc.data.outcome_rows import OutcomeRows
 from sk_autoenc.data.preprocessing import RowPreprocessor
 from sk_autoenc.data.series import check_lengths, is_list_of_series, lengths_of, padded, trimmed
 from sk_autoenc.data.sparse import dense_blocks
-from sk_autoenc.data.streamed import Streamed, Survey
 from sk_autoenc.data.tabular import Table, is_table
 from sk_autoenc.data.validation import cast_within, check_codes, check_range
 from sk_autoenc.likelihoods import Likelihood, as_likelihood, likelihood_class
@@ -55,6 +54,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
     """What every fitted autoencoder can do: codes, rows from codes, reconstructions, scores."""
 
     _data: Any
+
+    _reads_streams = True
 
     @property
     def _n_features_out(self) -> int:
@@ -201,8 +202,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             self._data.likelihood.check(X)  # the encoder has weights only for the categories of the fit
         return X
 
-    def _validate_stream(self, X: Streamed, seed: int, groups: Any, *, reset: bool) -> Survey:
-        if self._is_table(next(iter(X), None)):
+    def _check_first_block(self, X: Any) -> None:
+        if self._is_table(X):
             raise ValueError(
                 "X must hold a number in every cell, if it is a stream: tables of mixed columns or with missing cells "
                 "must be in memory."
@@ -211,12 +212,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralE
             raise ValueError(
                 f"likelihood must not depend on which values occur, if X is a stream, got {self._likelihood_name!r}."
             )
-        return super()._validate_stream(X, seed, groups, reset=reset)
 
     def _check_block(self, X: np.ndarray) -> None:
         likelihood_of(self._current).check(X)
-
-    _reads_streams = True
 
     def _is_table(self, X) -> bool:
         """Whether these rows are read by a table: by ``likelihood="auto"``, if an array cannot hold them."""

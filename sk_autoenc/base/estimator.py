@@ -55,8 +55,6 @@ class FitRequest:
         Seeds every draw.
     X : ndarray or None
         Validated rows; None if a model is loaded. Of a stream those that are in memory.
-    stream : Survey or None
-        The stream, if the rows are one that is not in memory.
     y : object
         Targets, for estimators that have them.
     groups : ndarray or None
@@ -75,11 +73,12 @@ class FitRequest:
         Whether ``X`` is one chunk of the rows, for ``partial_fit``.
     seen_all : bool
         Whether the model has been trained on rows that were held out.
+    stream : Survey or None
+        The stream, if the rows are one that is not in memory.
     """
 
     seed: int
     X: np.ndarray | None = None
-    stream: Survey | None = None
     y: Any = None
     groups: np.ndarray | None = None
     shape: tuple[int, ...] = ()
@@ -89,6 +88,7 @@ class FitRequest:
     is_first: bool = True
     is_chunk: bool = False
     seen_all: bool = False
+    stream: Survey | None = None
 
     @property
     def n_rows(self) -> int:
@@ -174,8 +174,13 @@ class NeuralEstimator(CallbackSupportMixin, FittedState):
         """The first pass over a stream, whose first block sets number, names and shape of the columns."""
         if groups is not None:
             raise ValueError(f"groups must be None where X is a stream, got {type(groups).__name__}.")
-        self._validate(next(iter(X), np.empty((0, 1))), reset=reset)
+        first = next(iter(X), np.empty((0, 1)))
+        self._check_first_block(first)
+        self._validate(first, reset=reset)
         return survey(X, seed, self._check_block)
+
+    def _check_first_block(self, X: Any) -> None:
+        """Refuse streams that the model does not take."""
 
     def _check_block(self, X: np.ndarray) -> None:
         """Refuse rows of a stream that the model does not take."""

@@ -25,6 +25,9 @@ _BLOCK_ROWS, _BLOCK_BYTES = 8192, 2**25
 #: With more features, the covariance takes more memory than the sample, which then stands for the stream.
 _MOST_FEATURES = 4096
 
+#: Types of columns of pyarrow that become an array at once.
+_ARROW_NUMBERS = {"float", "double", *(f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64))}
+
 #: Libraries whose objects are streamed as they are. What is in memory, such as a table of pyarrow, is not.
 _LIBRARIES = ("dask", "h5py", "zarr")
 
@@ -224,7 +227,8 @@ def _as_table(block: Any, pyarrow: Any) -> Any:
 def as_numbers(block: Any) -> np.ndarray:
     """A block as flat rows of finite float32 or float64."""
     if hasattr(block, "to_tensor") and _library(block) == "pyarrow":
-        block = block.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+        are_numbers = all(str(kind) in _ARROW_NUMBERS for kind in block.schema.types)
+        block = block.to_tensor(null_to_nan=True).to_numpy() if are_numbers else block.to_pandas()
     rows, _ = flattened(as_array(block))
     return check_array(rows, dtype=[np.float64, np.float32], input_name="X", ensure_min_samples=0)
 
@@ -452,7 +456,8 @@ class StreamedRows(Rows):
         self, sizes: Sequence[int], generator: torch.Generator | None, part: Part = lambda index: index
     ) -> Iterator[Batch]:
         """Batches of so many rows, drawn from a buffer that is refilled when half of it is used."""
-        pool = _Pool(self._blocks(generator), self.survey.stream.buffer_size, self.data.shape[1], generator)
+        size = max(self.survey.stream.buffer_size, 2 * max(sizes, default=0))
+        pool = _Pool(self._blocks(generator), size, self.data.shape[1], generator)
         for size in sizes:
             chosen = pool.draw(size)
             yield Batch(pool.rows.index_select(0, part(chosen)).to(self.data.device, non_blocking=True))
