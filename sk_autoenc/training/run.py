@@ -184,7 +184,7 @@ class _Run:
             best = callbacks[-1].best_epoch_ - n_before  # early stopping is the last callback
         if at_start is not None:
             self.fell_behind = plan.selection.is_significant(net.evaluate(train.sample()), at_start)
-        if before is not None:
+        if before is not None and held_out is not None:
             return Evaluated(best, before, net.evaluate(held_out))
         return None if evaluated is None else evaluated._replace(n_epochs=best)
 
