@@ -419,7 +419,7 @@ def calls(options) -> Iterator[tuple]:
         yield ("steps",), partial(steps, options)
     for data in (*IMAGES, "ecg"):
         if data in options.parts:
-            for model in (REAL, *contenders(data, options)):
+            for model in (name for name in (REAL, *contenders(data, options)) if name in options.models):
                 yield (data, model), partial(measure, data, model, options)
     if "augmentation" in options.parts:
         for draw in range(1 if options.quick else N_DRAWS):
@@ -496,6 +496,8 @@ def parser():
     parser = arguments(__doc__, TARGETS)
     every = ["steps", *IMAGES, "ecg", "augmentation"]
     parser.add_argument("--parts", nargs="+", default=every, choices=every, help="what is measured")
+    models = [REAL, GAN, "mixture", "VAE", "AAE"]
+    parser.add_argument("--models", nargs="+", default=models, choices=models, help="of images and beats")
     parser.add_argument("--epochs", type=int, default=30, help="of the GAN of images (default 30, 5400 steps)")
     parser.add_argument("--stored", action="store_true", help="measure nothing more, and store what was kept")
     parser.add_argument("--picture", action="store_true", help="draw docs/_static/gan_images.png of what was kept")
