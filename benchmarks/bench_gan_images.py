@@ -110,7 +110,7 @@ class Mixtures:
         self.low, self.high = X.min(), X.max()
         self.fitted = {}
         for label in np.unique(y):
-            rows = X[y == label]
+            rows = X[y == label].astype(np.float64)  # in single precision covariances are rounded
             pca = PCA(min(self.n_components, *rows.shape), random_state=0).fit(rows)
             mixture = GaussianMixture(self.n_groups, reg_covar=1e-3, random_state=0).fit(pca.transform(rows))
             self.fitted[label] = pca, mixture

@@ -11,24 +11,22 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.neighbors import KNeighborsClassifier
 
 from sk_autoenc import AAETransformer, AutoencoderTransformer, GANSampler, VAETransformer
 from sk_autoenc.inspection import SampleGridDisplay
-from sk_autoenc.metrics import classifier_two_sample_test, energy_distance, precision_recall_density_coverage
+from sk_autoenc.metrics import energy_distance, precision_recall_density_coverage
 
 X, y = load_digits(return_X_y=True)
 X = X / 16
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=500, random_state=0)
 shared = {"random_state": 0, "device": "cpu"}
 models = {
-    "autoencoder": AutoencoderTransformer(8, **shared),
-    "VAE": VAETransformer(8, likelihood="bernoulli", **shared),
-    "AAE": AAETransformer(8, likelihood="bernoulli", max_iter=60, **shared),
-    "GAN": GANSampler(architecture=(128, 128), max_iter=50, batch_size=64, learning_rate=0.002, **shared),
+    "autoencoder": AutoencoderTransformer(8, max_iter=25, **shared),
+    "VAE": VAETransformer(8, likelihood="bernoulli", max_iter=40, **shared),
+    "AAE": AAETransformer(8, likelihood="bernoulli", max_iter=30, **shared),
+    "GAN": GANSampler(architecture=(128, 128), max_iter=30, batch_size=64, learning_rate=0.002, **shared),
 }
 for name, model in models.items():
     start = time.process_time()
@@ -38,15 +36,16 @@ for name, model in models.items():
 # %%
 # Codes
 # -----
-# Three of the models have a code for a given image: how well does it restore new images, and how much does it tell a
-# linear classifier? A GAN has none.
+# Three of the models have a code for a given image: how well does it restore new images, and how much does it say
+# about the digit to its nearest neighbours? A GAN has none.
 
 for name in ("autoencoder", "VAE", "AAE"):
     model = models[name]
     error = np.square(model.reconstruct(X_test) - X_test).sum() / np.square(X_test - X_train.mean(axis=0)).sum()
-    reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(model.transform(X_train), y_train)
+    reader = KNeighborsClassifier().fit(model.transform(X_train), y_train)
     print(
-        f"{name}: {error:.3f} of the variance is lost, accuracy on codes {reader.score(model.transform(X_test), y_test):.3f}"
+        f"{name}: {error:.3f} of the variance is lost, "
+        f"accuracy on codes {reader.score(model.transform(X_test), y_test):.3f}"
     )
 
 # %%
@@ -67,10 +66,9 @@ samples = {
 }
 for name, rows in samples.items():
     found = precision_recall_density_coverage(X_test, rows)
-    told = classifier_two_sample_test(X_test, rows, random_state=0).auroc
     print(
         f"{name}: precision {found.precision:.2f}, recall {found.recall:.2f}, coverage {found.coverage:.2f}, "
-        f"energy distance {energy_distance(X_test, rows).statistic:.4f}, AUROC {told:.2f}"
+        f"energy distance {energy_distance(X_test, rows).statistic:.4f}"
     )
 
 figure = plt.figure(figsize=(8, 5), layout="constrained")

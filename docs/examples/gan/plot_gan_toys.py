@@ -17,7 +17,8 @@ centers = np.column_stack([np.cos(angles), np.sin(angles)])
 X = centers[rng.integers(8, size=3000)] + 0.08 * rng.standard_normal((3000, 2))
 
 # %%
-# 400 steps from random weights, and 100 from a mixture that BIC chooses. The default is 5000 steps of 512 rows, which take a minute.
+# 400 steps from random weights, and 100 from a mixture that BIC chooses. The default is 5000 steps of 512 rows, which
+# take a minute.
 
 shared = {"batch_size": 256, "random_state": 0, "device": "cpu"}
 gans = {

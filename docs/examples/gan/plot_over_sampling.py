@@ -18,7 +18,15 @@ from sklearn.model_selection import StratifiedKFold, cross_validate
 from sk_autoenc import ClassSampler, ConditionalGANSampler
 
 X, y = make_classification(
-    3000, 8, n_informative=6, n_clusters_per_class=2, weights=[0.95], class_sep=0.9, flip_y=0.01, random_state=0
+    3000,
+    8,
+    n_informative=6,
+    n_redundant=0,
+    n_clusters_per_class=2,
+    weights=[0.95],
+    class_sep=0.9,
+    flip_y=0.01,
+    random_state=0,
 )
 print(f"{y.sum()} of {len(y)} rows are of the rare class")
 

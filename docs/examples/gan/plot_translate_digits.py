@@ -7,7 +7,6 @@ of negatives, though it never sees a digit with its own negative.
 """
 
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 

@@ -19,7 +19,7 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, train_size=900, random_state=0, stratify=y)
 classifier = LogisticRegression(max_iter=1000).fit(X_train, y_train)
 gan = ConditionalGANSampler(
-    architecture=(128, 128), max_iter=70, batch_size=64, learning_rate=0.002, random_state=0, device="cpu"
+    architecture=(128, 128), max_iter=40, batch_size=64, learning_rate=0.002, random_state=0, device="cpu"
 ).fit(X_train, y_train)
 
 # %%
