@@ -23,10 +23,10 @@ X = X / 16
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=500, random_state=0)
 shared = {"random_state": 0, "device": "cpu"}
 models = {
-    "autoencoder": AutoencoderTransformer(8, max_iter=25, **shared),
-    "VAE": VAETransformer(8, likelihood="bernoulli", max_iter=40, **shared),
-    "AAE": AAETransformer(8, likelihood="bernoulli", max_iter=30, **shared),
-    "GAN": GANSampler(architecture=(128, 128), max_iter=30, batch_size=64, learning_rate=0.002, **shared),
+    "autoencoder": AutoencoderTransformer(8, max_iter=20, **shared),
+    "VAE": VAETransformer(8, max_iter=60, **shared),
+    "AAE": AAETransformer(8, likelihood="bernoulli", max_iter=20, **shared),
+    "GAN": GANSampler(architecture=(128, 128), max_iter=45, batch_size=64, learning_rate=0.002, **shared),
 }
 for name, model in models.items():
     start = time.process_time()
