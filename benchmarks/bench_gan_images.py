@@ -470,7 +470,7 @@ def report(results) -> str:
         "class kept": ("kept", 3),
         "Fréchet": ("frechet", 2),
         **{name: (name, 2) for name in ("precision", "recall", "density", "coverage", "sharpness")},
-        "minutes": ("minutes", 1),
+        "minutes": ("minutes", 2),
     }
     figures, out = results["figures"], []
     for data in (*IMAGES, "ecg"):

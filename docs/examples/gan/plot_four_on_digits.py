@@ -24,7 +24,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=500, random_
 shared = {"random_state": 0, "device": "cpu"}
 models = {
     "autoencoder": AutoencoderTransformer(8, max_iter=20, **shared),
-    "VAE": VAETransformer(8, max_iter=60, **shared),
+    "VAE": VAETransformer(8, max_iter=40, **shared),
     "AAE": AAETransformer(8, likelihood="bernoulli", max_iter=20, **shared),
     "GAN": GANSampler(architecture=(128, 128), max_iter=45, batch_size=64, learning_rate=0.002, **shared),
 }
