@@ -68,6 +68,6 @@ for axis, figure in zip(axes, ("average_precision", "recall"), strict=True):
     axis.set_xlabel(figure.replace("_", " "))
 
 # %%
-# A gain within one or two standard errors is chance. Added rows make a classifier say the rare class more often, so recall
-# may rise where the ranking does not; a lower threshold on ``predict_proba`` does the same without new rows. Judge
-# over-sampling by the figure that you need, inside cross-validation, beside no over-sampling.
+# A gain within one or two standard errors is chance. Added rows make a classifier say the rare class more often, so
+# recall may rise where the ranking does not; a lower threshold on ``predict_proba`` does the same without new rows.
+# Judge over-sampling by the figure that you need, inside cross-validation, beside no over-sampling.

@@ -79,5 +79,5 @@ for name, model in found.items():
     )
 
 # %%
-# Compare the lines: fresh samples near the boundary are what the new rows teach. Whether real digits gain, test digits say,
-# and differences of a few digits of 897 are chance.
+# Compare the lines: fresh samples near the boundary are what the new rows teach. Whether real digits gain, test digits
+# say, and differences of a few digits of 897 are chance.
