@@ -42,6 +42,7 @@ SCRIPTS = {
     "series": "Series",
     "strings": "Strings",
     "gan_toys": "Toys for a GAN",
+    "gan_images": "Images of a class",
     "cyclegan": "Translation without pairs",
     "recommender": "Recommendations",
     "imputation": "Missing cells",

@@ -14,6 +14,13 @@ ORDER = {
     "pairs": ["plot_clean_digits", "plot_larger_digits", "plot_masks"],
     "series": ["plot_beat_features", "plot_molecules"],
     "sentences": ["plot_dates"],
+    "gan": [
+        "plot_gan_toys",
+        "plot_four_on_digits",
+        "plot_weaknesses",
+        "plot_translate_digits",
+        "plot_over_sampling",
+    ],
     "few_labels": ["plot_hundred_labels", "plot_semi_supervised_table"],
     "recommend": ["plot_films"],
     "tables": ["plot_synthetic_table", "plot_imputation"],

@@ -24,6 +24,7 @@ PARTS = {
     "series": [["--parts", "speed"], ["--parts", "ucr", "--components", "4"], ["--parts", "ecg5000"]],
     "images": [["--parts", part] for part in ("speed", "compression", "denoising", "inpainting few", "one class")],
     "pairs": [["--parts", "never_below", "step"], ["--parts", "larger", "faces", "clean", "colour", "frames"]],
+    "gan_images": [["--parts", "steps"], ["--parts", "mnist", "ecg", "augmentation"]],
     **{name: [["--jobs", "1"]] for name in ("floor", "density", "manifolds")},
 }
 

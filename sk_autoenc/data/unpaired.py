@@ -1,5 +1,6 @@
 """Rows of two domains that are no pairs: how they are read, a dataset of both, and what turns them into it and back."""
 
+import warnings
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -48,6 +49,23 @@ def read_domain(y: Any, owner: str, labels_a: Any = None, labels_b: Any = None) 
         _codes(labels_a, "labels_a"),
         _codes(labels_b, "labels_b"),
     )
+
+
+def warn_of_classes(y: Any) -> None:
+    """Warn of one axis of integers or booleans: classes, which pass for a domain of one column.
+
+    scikit-learn's checks pass such a ``y`` to every transformer, so it is not refused.
+    """
+    found = y if hasattr(y, "ndim") else np.asarray(y)
+    kind = getattr(getattr(found, "dtype", None), "kind", None) or np.asarray(found).dtype.kind
+    if found.ndim == 1 and kind in "biu":
+        warnings.warn(
+            "y must hold rows of domain B, but has one axis of integers, which look like classes of the rows of X. "
+            "Pass rows of the other domain as y and classes as labels_a; if B is one column of integers, pass "
+            "y.reshape(-1, 1).",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _codes(labels: Any, name: str) -> np.ndarray | None:

@@ -25,7 +25,8 @@ from sk_autoenc.base.stored_targets import storable_domains
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.observed import SampledRows
 from sk_autoenc.data.splits import FEW_ROWS, MIN_ROWS, Split
-from sk_autoenc.data.unpaired import Domain, TwoDomains, Unpaired, read_domain
+from sk_autoenc.data.unpaired import Domain, TwoDomains, Unpaired, read_domain, warn_of_classes
+from sk_autoenc.data.validation import as_array
 from sk_autoenc.initialization.start import Start
 from sk_autoenc.likelihoods import Gaussian
 from sk_autoenc.losses import ADVERSARIAL_LOSSES
@@ -36,7 +37,7 @@ from sk_autoenc.training.adversarial import Game, Player
 from sk_autoenc.training.inference import map_rows
 from sk_autoenc.training.plan import Plan
 from sk_autoenc.training.run import Result
-from sk_autoenc.training.selection import WholeFigure
+from sk_autoenc.training.selection import RowFigures
 
 #: Steps of a fit with ``max_iter="auto"``; a code's length with ``n_components="auto"`` at most.
 _STEPS, _MOST_COMPONENTS = 2000, 64
@@ -123,7 +124,8 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
     net_ : AdversarialNet
         The trained skorch net; ``net_.module_`` holds translators, their averages, and critics.
     identity_ : bool
-        Whether the identity was kept, because translated held-out rows were no nearer to those of the other domain.
+        Whether the identity was kept, because translated held-out rows were not nearer to those of the other domain by
+        more than chance explains (2.5 standard errors).
     cycle_error_ : float
         Squared error of rows that went to the other domain and back, as a share of the domain's total variance; mean of
         both domains.
@@ -160,7 +162,8 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
     **Where it starts.** Domains of one shape start at the identity in the network's units. Of tables every column of
     either domain is standardised, so the start moves and scales columns until means and standard deviations agree.
     Images and series of both domains share one centre and one scale, so the start leaves them as they are. From 600
-    rows on the start is kept if the networks bring held-out rows no nearer to those of the other domain.
+    rows on the start is kept unless the networks bring held-out rows nearer to those of the other domain, by more than
+    chance explains.
 
     **What it cannot know.** Many translations give rows of B and come back to their row. Without classes nothing says
     which one is meant, other than the start.
@@ -293,7 +296,7 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
             start=IdentityStart() if at_identity else Start(),
             data=data,
             splits=self._splits(request),
-            selection=WholeFigure(self.n_iter_no_change, self.tol, energy_both_ways, stops=self.early_stopping),
+            selection=RowFigures(self.n_iter_no_change, self.tol, energy_both_ways, stops=self.early_stopping),
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
             attributes={"n_components_": n_components, "output_shape_": data.b.shape} if request.is_first else {},
@@ -420,7 +423,8 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
         X : array-like of shape (n_a, n_features) or (n_a, ...)
             Rows of domain A, which may have more axes, such as images.
         y : array-like of shape (n_b, n_features_b) or (n_b, ...)
-            Rows of domain B, of any number. One axis is one column.
+            Rows of domain B, of any number. One axis is one column; a warning comes if it holds integers,
+            which look like classes.
         labels_a, labels_b : array-like of int of shape (n_a,) or (n_b,), default=None
             Class of each row of A or of B, from 0 on, or -1 where it is not known. A classifier learns by them, and
             translations must keep what it says.
@@ -555,6 +559,7 @@ class CycleGANTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neu
         return super().set_params(**params)
 
     def _domain(self, y: Any, labels_a: Any, labels_b: Any) -> Domain:
+        warn_of_classes(as_array(y))
         return read_domain(y, type(self).__name__, labels_a, labels_b)
 
     def get_feature_names_out(self, input_features=None):

@@ -204,17 +204,17 @@ class EnergyScores(Selection):
 
     def evaluate(self, net: Any, held_out: Any) -> Tensor:
         rows, samples = self.draw(net, held_out)
-        return _distances(rows, samples).mean(1) - 0.5 * _distances(samples, samples).mean()
+        return pairwise_distances(rows, samples).mean(1) - 0.5 * pairwise_distances(samples, samples).mean()
 
     def qualities(self, net: Any, held_out: Any, figures: Tensor) -> Mapping[str, float]:
         """Energy distance, and which share of the held-out rows' neighbourhoods holds a sample."""
         rows, samples = self.draw(net, held_out)
-        among = _distances(rows, rows)
+        among = pairwise_distances(rows, rows)
         distance = max(0.0, 2 * float(figures.mean()) - float(among.mean()))
         coverage = float("nan")
         if len(rows) > N_NEIGHBORS and len(samples) >= len(rows):
             reach = among.kthvalue(N_NEIGHBORS + 1, dim=1).values  # a row is its own nearest neighbour
-            coverage = float((_distances(rows, samples[: len(rows)]).amin(1) <= reach).double().mean())
+            coverage = float((pairwise_distances(rows, samples[: len(rows)]).amin(1) <= reach).double().mean())
         further = {} if self.further is None else self.further(net, held_out)
         return {"energy_distance": distance, "coverage": coverage, **further}
 
@@ -230,7 +230,7 @@ def is_lower(figures: Tensor, others: Tensor) -> bool:
     return len(figures) > 1 and bool(figures.isfinite().all()) and _z(others - figures) > _SIGNIFICANT
 
 
-def _distances(left: Tensor, right: Tensor) -> Tensor:
+def pairwise_distances(left: Tensor, right: Tensor) -> Tensor:
     """Euclidean distances, float64; not by matrix products, in which equal rows are not quite 0 apart."""
     return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").double()
 

@@ -15,11 +15,14 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sk_autoenc import Convolutional, CycleGANTransformer, load, save
-from sk_autoenc.base.cycle import content_loss, critic_loss, cycle_turns, huber_error
+from sk_autoenc.base.cycle import content_loss, critic_loss, cycle_turns, energy_both_ways, huber_error
+from sk_autoenc.data.unpaired import Unpaired
 from sk_autoenc.losses import ADVERSARIAL_LOSSES
+from sk_autoenc.metrics import energy_distance
 from sk_autoenc.nn.blocks import Linear
 from sk_autoenc.nn.cycle import ReplayBuffer
 from sk_autoenc.training.adversarial import GameState
+from sk_autoenc.training.selection import RowFigures
 from tests.data_sets import seeded
 from tests.instances import TRANSLATORS, describe
 from tests.nn.test_cycle import gan
@@ -151,10 +154,10 @@ def test_images_start_as_they_are():
 def test_a_curved_map_is_learned_and_comes_back():
     """Of one column, in which cycles leave only the rising map."""
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(800, 1)), np.exp(rng.normal(size=(800, 1)))
+    X, y = rng.normal(size=(4000, 1)), np.exp(rng.normal(size=(4000, 1)))
     options = {"architecture": (16, 16), "batch_size": 128, "learning_rate": 0.01, "random_state": 0, "device": "cpu"}
     start = CycleGANTransformer(**{**options, "max_iter": 1, "learning_rate": 1e-12}).fit(X, y)
-    model = CycleGANTransformer(**options, max_iter=40).fit(X, y)
+    model = CycleGANTransformer(**options, max_iter=10).fit(X, y)
     assert start.identity_
     assert not model.identity_
     assert model.score(X, y) > 0.3 * start.score(X, y)
@@ -168,6 +171,56 @@ def test_the_identity_is_kept_where_networks_translate_no_better():
     assert model.identity_
     assert model.cycle_error_ < 1e-6
     np.testing.assert_allclose(model.transform(X), 2 * X, atol=0.2)
+
+
+class Judged:
+    """A net whose module translates by adding numbers."""
+
+    def __init__(self, *shifts):
+        self.plain_module = gan()
+        with torch.no_grad():
+            for name, shift in zip(("forth", "back"), shifts, strict=True):
+                self.plain_module.averages[name].shift.fill_(shift)
+
+
+def domains(n_a, n_b, gap=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    x, y = (torch.from_numpy(rng.normal(mean, 1, (n, 3))).float() for n, mean in ((n_a, 0.0), (n_b, gap)))
+    return Unpaired(x, y, torch.full((n_a,), -1), torch.full((n_b,), -1))
+
+
+def test_what_rows_add_is_the_mean_energy_distance_of_both_ways():
+    rows = domains(120, 70)
+    found = energy_both_ways(Judged(0.5, -0.25), rows)
+    there = energy_distance(rows.other.numpy(), rows.data.numpy() + 0.5).statistic
+    back = energy_distance(rows.data.numpy(), rows.other.numpy() - 0.25).statistic
+    assert len(found) == 190
+    assert found.mean().item() == pytest.approx((there + back) / 2, rel=1e-4)
+
+
+def test_the_standard_error_of_a_gain_is_that_of_new_rows():
+    sets = [domains(90, 60, seed=seed) for seed in range(60)]
+    falls = torch.stack(
+        [energy_both_ways(Judged(0, 0), some) - energy_both_ways(Judged(0.8, -0.8), some) for some in sets]
+    )
+    claimed = (falls.std(1) / falls.shape[1] ** 0.5).mean()
+    assert claimed == pytest.approx(falls.mean(1).std().item(), rel=0.25)
+
+
+def test_the_identity_is_left_only_by_a_gain_beyond_chance():
+    """A hundredth of a deviation brings these rows nearer by more than ``tol``, but by less than its standard error."""
+    selection = RowFigures(20, 1e-4, energy_both_ways)
+
+    def is_left(gap, seed):
+        rows = domains(90, 60, gap, seed)
+        start, end = energy_both_ways(Judged(0, 0), rows), energy_both_ways(Judged(0.01, -0.01), rows)
+        return float(start.mean() - end.mean()) > selection.tol, selection.is_significant(start, end)
+
+    found = [is_left(0.0, seed) for seed in range(20)]
+    assert any(falls for falls, _ in found)
+    assert not any(left for _, left in found)
+    rows = domains(90, 60)
+    assert selection.is_significant(energy_both_ways(Judged(0, 0), rows), energy_both_ways(Judged(1, -1), rows))
 
 
 def test_a_classifier_learns_and_holds_the_content():
@@ -267,6 +320,20 @@ def test_in_a_pipeline_and_in_a_search():
 def test_what_cannot_be_fitted_is_said(settings, given, said):
     with pytest.raises(ValueError, match=said):
         CycleGANTransformer(**CHEAP, **settings).fit(A, **given)
+
+
+@pytest.mark.parametrize(
+    "y", [np.arange(90) % 3, (np.arange(90) % 2).tolist(), pd.Series(np.arange(90) % 3, dtype="Int64"), A[:, 0] > 0]
+)
+def test_classes_as_the_second_domain_give_a_warning(y):
+    with pytest.warns(UserWarning, match="look like classes .* as labels_a"):
+        CycleGANTransformer(**CHEAP).fit(A, y)
+
+
+@pytest.mark.parametrize("y", [A[:, 0], (np.arange(90) % 3).reshape(-1, 1)])
+def test_one_column_as_the_second_domain_gives_no_warning(y, recwarn):
+    CycleGANTransformer(**CHEAP).fit(A, y)
+    assert not [w for w in recwarn if "classes" in str(w.message)]
 
 
 def test_a_further_fit_needs_the_same_domains():
