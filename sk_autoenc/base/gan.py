@@ -6,6 +6,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +14,11 @@ from sk_autoenc._compat import Interval, StrOptions
 from sk_autoenc.architectures import Architecture, architecture_object, checked_architecture
 from sk_autoenc.base.estimator import FitRequest, bound_to_rows
 from sk_autoenc.base.sampler import NeuralSampler, draw_beside, some_of
+from sk_autoenc.base.tables import read_table
 from sk_autoenc.data.dataset import Batch, Rows
 from sk_autoenc.data.observed import SampledRows
+from sk_autoenc.data.tabular import Table, is_table
+from sk_autoenc.data.validation import check_range
 from sk_autoenc.initialization.mixture import MixtureStart
 from sk_autoenc.initialization.start import Start
 from sk_autoenc.likelihoods import Gaussian
@@ -151,7 +155,7 @@ def wasserstein_distance(net: Any, held_out: Rows) -> dict[str, float]:
 
 
 class Sizes(NamedTuple):
-    """What parameters say of the networks, worked out once for a plan."""
+    """What parameters say of the networks, worked out once for a plan; ``n_features`` are those that they read."""
 
     architecture: Architecture
     critic: Architecture
@@ -160,9 +164,15 @@ class Sizes(NamedTuple):
     n_condition: int = 0
 
 
-def length_of_codes(sampler: "AdversarialSampler", n_features: int) -> int:
-    """Length of a code that these parameters ask for."""
-    return sampler._n_latent(n_features)
+def length_of_codes(sampler: "AdversarialSampler", n_inputs: int) -> int:
+    """Length of a code that these parameters ask for, where networks read so many columns."""
+    return sampler._n_latent(n_inputs)
+
+
+def _named(table: Table, wrong: np.ndarray) -> str:
+    """Names of the columns with a wrong cell, of which some are shown."""
+    names = [repr(table.names[column]) for column in np.flatnonzero(wrong.any(axis=0))]
+    return ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
 
 
 class AdversarialSampler(NeuralSampler):
@@ -188,12 +198,12 @@ class AdversarialSampler(NeuralSampler):
         """Whether the generator starts at a gaussian mixture."""
         return False
 
-    def _preprocessor(self, request: FitRequest, *, by_feature: bool) -> Any:
-        """What reads rows: that of the fit which goes on, or a new one."""
-        if request.data is not None:
-            return request.data
-        assert request.X is not None
-        return SampledRows(Gaussian(), request.shape, request.X.dtype.name, by_feature=by_feature, values=self.values)
+    #: What reads rows.
+    _rows_class: type[SampledRows] = SampledRows
+
+    def _new_preprocessor(self, shape: tuple[int, ...], dtype: str, **options: Any) -> SampledRows:
+        """What reads rows of this shape; ``options`` are further arguments of the class."""
+        return self._rows_class(Gaussian(), shape, dtype, values=self.values, **options)
 
     def _make_critic(self, sizes: Sizes, data: Any) -> Critic:
         """The critic of rows; ``data`` is fitted when this is called."""
@@ -205,6 +215,43 @@ class AdversarialSampler(NeuralSampler):
         """Length of the condition that both players read; ``data`` is fitted when this is called."""
         return 0
 
+    # -- rows in
+
+    @property
+    def _reads_columns(self) -> bool:
+        """Whether both players read columns, and not images."""
+        return self._as_architecture("architecture").reads_columns and self._critic_reads_columns
+
+    def _validate(self, X, *, reset: bool, finite: bool = True) -> np.ndarray:
+        """Rows as a 2-D array; those of a data frame of mixed columns are encoded, float64."""
+        if not (self._reads_columns and is_table(X) if reset else self._data.is_table):
+            return super()._validate(X, reset=reset, finite=finite)
+        if self.values == "unbounded":
+            raise ValueError(
+                "values must be 'observed' or 'real' for data frames of mixed columns, as samples have the types of "
+                "these, got 'unbounded'."
+            )
+        X = read_table(self, X, reset=reset)
+        table = Table().fit(X) if reset else self._data.table
+        encoded = table.encode(X, unseen="kept")
+        self._check_cells(table, encoded)
+        check_range(encoded, "X")
+        if reset:
+            self.input_shape_ = encoded.shape[1:]
+            self._data = self._new_preprocessor(self.input_shape_, "float64", by_feature=True, table=table)
+        return encoded
+
+    def _check_cells(self, table: Table, encoded: np.ndarray) -> None:
+        """Refuse missing cells, and levels that the fit did not see, by the names of their columns."""
+        is_unknown = ~table.is_number & (encoded < 0)
+        if names := _named(table, np.isnan(encoded)):
+            raise ValueError(
+                f"X must have no missing cells for {type(self).__name__}, got some in {names}. Fill them by "
+                "AutoencoderImputer, or use TabularSampler, which reads and draws missing cells."
+            )
+        if names := _named(table, is_unknown):
+            raise ValueError(f"X must hold levels of the training rows, got others in {names}; fit again to all rows.")
+
     # -- from parameters to a plan
 
     def _make_plan(self, request: FitRequest) -> Plan:
@@ -212,11 +259,15 @@ class AdversarialSampler(NeuralSampler):
         architecture = bound_to_rows(self._as_architecture("architecture"), request)
         if self._has_mixture() and not architecture.reads_columns:
             raise ValueError(f"init='mixture' goes with an MLP, got architecture={self.architecture!r}.")
-        data = self._preprocessor(request, by_feature=architecture.reads_columns)
+        data = request.data  # of a fit that goes on, or of a table
+        if data is None:
+            assert request.X is not None
+            dtype = request.X.dtype.name
+            data = self._new_preprocessor(request.shape, dtype, by_feature=architecture.reads_columns)
         critic = (
             architecture if self._critic_is_auto else bound_to_rows(self._as_architecture("critic"), request, "critic")
         )
-        sizes = Sizes(architecture, critic, data.n_features, self._n_latent(data.n_features))
+        sizes = Sizes(architecture, critic, data.n_inputs, self._n_latent(data.n_inputs))
         prior = NormalPrior(n_components=sizes.n_components)
         return Plan(
             module=partial(self._make_module, sizes, data),
@@ -224,7 +275,7 @@ class AdversarialSampler(NeuralSampler):
             start=MixtureStart(request.seed) if self._has_mixture() else Start(),
             data=data,
             splits=self._splits(request),
-            selection=self._selection(),
+            selection=self._selection(data),
             keeps_start_unevaluated=True,
             phases=self._phases(request),
             optimizer=self._optimizer_options(),
@@ -232,9 +283,10 @@ class AdversarialSampler(NeuralSampler):
             verbose=self.verbose,
         )
 
-    def _selection(self) -> EnergyScores:
+    def _selection(self, data: SampledRows) -> EnergyScores:
         further = wasserstein_distance if self.loss == "wasserstein" else None
-        return EnergyScores(self.n_iter_no_change, self.tol, draw_beside, further, stops=self.early_stopping)
+        draw = partial(draw_beside, as_drawn=data.as_drawn)
+        return EnergyScores(self.n_iter_no_change, self.tol, draw, further, stops=self.early_stopping)
 
     @property
     def _critic_is_auto(self) -> bool:
@@ -265,7 +317,7 @@ class AdversarialSampler(NeuralSampler):
         return architecture
 
     def _n_latent(self, n_features: int) -> int:
-        """Length of a code; a mixture needs one number for each column and one for the component."""
+        """Length of a code for so many columns; a mixture needs a number for each of these and one for the component."""
         is_auto = isinstance(self.n_components, str)
         asked = min(n_features, _MOST_COMPONENTS) if is_auto else int(self.n_components)
         return max(asked, n_features + 1) if self._has_mixture() else asked

@@ -1,6 +1,7 @@
 """What models that only draw can do: rows from latent codes, and figures that say how good these are."""
 
 import math
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -23,7 +24,7 @@ from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.training.inference import map_rows
 from sk_autoenc.training.randomness import draw_seed, make_generator
 from sk_autoenc.training.run import Result
-from sk_autoenc.training.selection import N_NEIGHBORS, EnergyScores
+from sk_autoenc.training.selection import N_NEIGHBORS
 
 #: Codes that go through the generator at once.
 BLOCK = 1024
@@ -57,8 +58,11 @@ def some_of(rows: Rows) -> Batch:
     return rows.gather(rows.index[evenly(len(rows), _N_COMPARED).to(rows.index.device)])
 
 
-def draw_beside(net: Any, rows: Rows) -> tuple[Tensor, Tensor]:
-    """At most 1000 of the rows, and 1000 samples; of rows with conditions both have these as further columns."""
+def draw_beside(net: Any, rows: Rows, as_drawn: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """At most 1000 of the rows, and 1000 samples; of rows with conditions both have these as further columns.
+
+    ``as_drawn`` gives what the network would read of samples, where these do not hold all that it makes.
+    """
     batch = some_of(rows)
     module, device = net.plain_module, batch.x.device
     generator = make_generator(net.seed, "validation")  # on the CPU, and anew at every call
@@ -68,10 +72,11 @@ def draw_beside(net: Any, rows: Rows) -> tuple[Tensor, Tensor]:
     module.eval()
     with torch.inference_mode():
         if batch.y is None:
-            made, real = decoded(module, codes), batch.x
+            made, real = as_drawn(decoded(module, codes)), batch.x
         else:
             condition = batch.y[of_row]
-            made = torch.cat([decoded(module, codes, condition), condition], dim=1)
+            drawn = as_drawn(decoded(module, codes, condition))
+            made = torch.cat([drawn, condition.to(drawn.device)], dim=1)
             real = torch.cat([batch.x, batch.y], dim=1)
     module.train(was_training)
     return real.cpu(), made.cpu()
@@ -109,14 +114,12 @@ class NeuralSampler(NeuralEstimator):
             return ()
         return self._make_splits(request)
 
-    def _selection(self) -> EnergyScores:
-        return EnergyScores(self.n_iter_no_change, self.tol, draw_beside, stops=self.early_stopping)
-
     # -- results
 
     def _describe(self, result: Result, rows: Rows, *, whole: bool) -> None:
         compared = rows if result.held_out is None else result.held_out
-        real, made = (part.double().numpy() for part in draw_beside(result.net, compared))
+        pair = draw_beside(result.net, compared, self._data.as_drawn)
+        real, made = (part.double().numpy() for part in pair)
         self.sample_quality_ = sample_quality(real, made)
         if whole and len(real) >= _FEW_COMPARED and not result.interrupted:
             self._warn_of_collapse(real)
@@ -177,14 +180,23 @@ class NeuralSampler(NeuralEstimator):
             ``set_output(transform="pandas")`` or ``"polars"``.
         """
         check_is_fitted(self)
-        return in_chosen_container(self, self._draw(n_samples, sampling_generator(n_samples, random_state)))
+        return self._rows_out(self._draw(n_samples, sampling_generator(n_samples, random_state)))
 
     def _draw(self, n_samples: int, generator: torch.Generator, condition: Tensor | None = None) -> np.ndarray:
-        """Rows in the units of ``fit``; codes are drawn on the CPU, so that a seed gives the same on every device."""
+        """Rows in the units of ``fit``, of a table encoded.
+
+        Codes are drawn on the CPU, so that a seed gives the same on every device.
+        """
         codes = self.latent_.sample(n_samples, generator).float().to(self.device_)
         with torch.inference_mode():
             made = decoded(self.net_.module_, codes, None if condition is None else condition.to(self.device_))
         return self._data.to_rows(made.cpu().numpy(), np.dtype(self._data.dtype))
+
+    def _rows_out(self, rows: np.ndarray, like: Any = None) -> Any:
+        """Rows as the caller gets them: a data frame of the types of ``fit``, or what ``set_output`` asks for."""
+        if self._data.is_table:
+            return self._data.table.decode(rows, snap=True, like=like)
+        return in_chosen_container(self, rows, like=like)
 
     def inverse_transform(self, Z):
         """Rows that the generator makes of codes.
@@ -203,7 +215,7 @@ class NeuralSampler(NeuralEstimator):
         check_is_fitted(self)
         codes = check_codes(Z, "Z", self.n_components_, type(self).__name__)
         rows = self._data.to_rows(map_rows(self.net_.module_.decode, codes, self.device_), codes.dtype)
-        return in_chosen_container(self, rows, like=Z)
+        return self._rows_out(rows, like=Z)
 
 
 def sample_quality(real: np.ndarray, made: np.ndarray) -> dict[str, float]:

@@ -226,7 +226,7 @@ def _check_autoencoder(kind: type, plain: Plain) -> None:
 def _check_sampler(kind: type, plain: Plain) -> None:
     parameters, found = plain["_parameters"], plain["n_components_"]
     _check_fitted(kind, plain, found, Gaussian())
-    if found != (wanted := length_of_codes(parameters, plain["n_features_in_"])):
+    if found != (wanted := length_of_codes(parameters, plain["_data"].n_inputs)):
         raise ValueError(f"n_components_ is {found}, but codes have {wanted} numbers by the parameters of the fit.")
     if plain["latent_"].n_components != found:
         raise ValueError(f"latent_ has codes of length {plain['latent_'].n_components}, the model of {found}.")
@@ -285,8 +285,9 @@ def check_data(parameters: Any, data: Any, plain: Plain, likelihood: Likelihood)
     architecture = as_architecture(parameters.architecture)
     found = data.likelihood
     if data.is_table:
-        _check_of_table(parameters, data)
         check_names_of_columns(type(parameters).__name__, plain, data.table.columns_)
+    if isinstance(data, OutcomeRows):
+        _check_of_table(parameters, data)
     elif type(found) is not type(likelihood):
         wanted = getattr(parameters, "likelihood", likelihood)
         raise ValueError(f"_data is for {found!r:.60}, but likelihood={wanted!r:.60} in the fit.")

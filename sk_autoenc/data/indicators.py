@@ -1,4 +1,4 @@
-"""Encoded tables as standardised numbers and scaled indicators, without missing cells, so that rows can be compared."""
+"""Encoded tables as standardised numbers and scaled indicators, without missing cells, and back."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from sk_autoenc.data.incomplete import IncompleteRows
-from sk_autoenc.data.scaling import fit_robust_scaling
+from sk_autoenc.data.scaling import Scaling, fit_robust_scaling, fit_scaling
 from sk_autoenc.storage import by_state, instance
 
 
@@ -69,3 +69,42 @@ class TableScaling:
         return parts.new_zeros(len(parts), self.cells.n_features).index_add_(
             1, parts.new_tensor(self.owner).long(), parts
         )
+
+
+def parts_of(n_levels: Sequence[int]) -> list[slice]:
+    """For each column its place among numbers and indicators; a number has one place, a category one for each level."""
+    ends = np.cumsum(np.maximum(n_levels, 1)).tolist()
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def as_indicators(X: np.ndarray, n_levels: Sequence[int]) -> np.ndarray:
+    """Encoded rows as numbers, and an indicator of each level; ``(n, sum(max(n_levels, 1)))``, float64."""
+    columns = (X[:, [i]] if n == 0 else (X[:, [i]] == np.arange(n)).astype(np.float64) for i, n in enumerate(n_levels))
+    return np.concatenate(list(columns), axis=1)
+
+
+def from_indicators(made: np.ndarray, n_levels: Sequence[int], shares: np.ndarray) -> np.ndarray:
+    """Encoded rows of numbers and indicators: of each category the level with the largest one.
+
+    ``shares`` are the means of indicators; levels that no training row has are left out.
+    """
+    rows = np.empty((len(made), len(n_levels)))
+    for column, (n, part) in enumerate(zip(n_levels, parts_of(n_levels), strict=True)):
+        rows[:, column] = (
+            made[:, part.start] if n == 0 else np.where(shares[part] > 0, made[:, part], -np.inf).argmax(axis=1)
+        )
+    return rows
+
+
+def fit_indicator_scaling(X: np.ndarray, chosen: np.ndarray, n_levels: Sequence[int]) -> Scaling:
+    r"""Scaling of :func:`as_indicators` by which each column of the table has a total variance of 1.
+
+    The indicators of a category with the shares :math:`p_l` have the scale :math:`\sqrt{\sum_l p_l (1 - p_l)}`, so that
+    it counts as one column, however many levels it has.
+    """
+    center, scale = fit_scaling(as_indicators(X, n_levels), chosen, by_feature=True)
+    scale = np.array(scale)
+    for n, part in zip(n_levels, parts_of(n_levels), strict=True):
+        if n:
+            scale[part] = np.sqrt((center[part] * (1 - center[part])).sum()) or 1.0
+    return Scaling(center, scale)

@@ -95,6 +95,11 @@ class RowPreprocessor:
         return int(np.prod(self.shape, dtype=int))
 
     @property
+    def n_inputs(self) -> int:
+        """Number of columns of rows as the network reads them."""
+        return self.n_features
+
+    @property
     def all_scaled(self) -> bool:
         """Whether all columns are scaled before the network, so that the encoder need not standardise them."""
         return bool(self.is_scaled.all())
@@ -168,7 +173,7 @@ class RowPreprocessor:
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """All rows as the network reads them, float32."""
-        out = np.empty(X.shape, dtype=np.float32)
+        out = np.empty((len(X), self.n_inputs), dtype=np.float32)
         for start in range(0, len(X), _BLOCK):
             self.prepare(X[start : start + _BLOCK], out[start : start + _BLOCK])
         return out

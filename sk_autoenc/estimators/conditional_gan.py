@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc._compat import StrOptions, in_chosen_container
+from sk_autoenc._compat import StrOptions
 from sk_autoenc._messages import names_its_class
 from sk_autoenc.base.estimator import FitRequest
 from sk_autoenc.base.gan import FEW_COLUMNS, AdversarialSampler, Sizes
@@ -16,7 +16,6 @@ from sk_autoenc.base.stored import storable_sampler
 from sk_autoenc.data.conditions import ConditionedRows, check_targets, columns_of, is_targets
 from sk_autoenc.data.dataset import Rows
 from sk_autoenc.data.validation import check_codes
-from sk_autoenc.likelihoods import Gaussian
 from sk_autoenc.nn.defaults import cpu_by_default
 from sk_autoenc.nn.gan import Critic
 from sk_autoenc.storage import Plain, integer, values_of
@@ -247,12 +246,7 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
             )
         return super()._make_plan(request)
 
-    def _preprocessor(self, request: FitRequest, *, by_feature: bool) -> ConditionedRows:
-        if request.data is not None:
-            return request.data
-        assert request.X is not None
-        dtype = request.X.dtype.name
-        return ConditionedRows(Gaussian(), request.shape, dtype, by_feature=by_feature, values=self.values)
+    _rows_class = ConditionedRows
 
     def _n_condition(self, data: ConditionedRows) -> int:
         return data.n_condition
@@ -344,7 +338,7 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
             y = [y] if np.ndim(y) == 0 else self._data.in_order(y)
             condition = torch.from_numpy(self._data.encode(y)).repeat_interleave(n_samples, dim=0)
             y = self._data.as_given([np.repeat(column, n_samples) for column in columns_of(y)])
-        return in_chosen_container(self, self._draw(len(condition), generator, condition)), y
+        return self._rows_out(self._draw(len(condition), generator, condition)), y
 
     def inverse_transform(self, Z, y):
         """Rows that the generator makes of codes for targets.
@@ -367,11 +361,12 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
         both = np.column_stack([codes, self._data.encode(y)])
         n, decode = self.n_components_, self.net_.module_.decode
         made = map_rows(lambda rows: decode(rows[:, :n], rows[:, n:]), both, self.device_)
-        return self._data.to_rows(made, codes.dtype)
+        return self._rows_out(self._data.to_rows(made, codes.dtype), like=Z)
 
-    def _rows_of(self, labels: np.ndarray) -> np.ndarray:
+    def _rows_of(self, labels: np.ndarray) -> Any:
         condition = torch.from_numpy(self._data.encode(labels))
-        return self._draw(len(labels), make_generator(self._seed, "sampling"), condition)
+        rows = self._draw(len(labels), make_generator(self._seed, "sampling"), condition)
+        return self._rows_out(rows) if self._data.is_table else rows
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
