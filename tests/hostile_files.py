@@ -106,6 +106,7 @@ def examples_of_files() -> dict[str, Content]:
             ROWS,
             np.arange(40) % 3,
         ),
+        "gan_of_table": (ConditionalGANSampler(**cheap), FRAME.dropna(), np.arange(len(FRAME.dropna())) % 2),
         "text_gan": (ConditionalGANSampler(**cheap), ROWS, np.array(["a", "bc"])[np.arange(40) % 2]),
         "classifier": (
             PretrainedClassifier(AutoencoderTransformer(**cheap), max_iter=1, random_state=0, device="cpu"),

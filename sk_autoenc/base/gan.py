@@ -317,7 +317,7 @@ class AdversarialSampler(NeuralSampler):
         return architecture
 
     def _n_latent(self, n_features: int) -> int:
-        """Length of a code for so many columns; a mixture needs a number for each of these and one for the component."""
+        """Length of a code for so many columns; a mixture needs one for each, and for the component."""
         is_auto = isinstance(self.n_components, str)
         asked = min(n_features, _MOST_COMPONENTS) if is_auto else int(self.n_components)
         return max(asked, n_features + 1) if self._has_mixture() else asked
@@ -423,6 +423,12 @@ class AdversarialSampler(NeuralSampler):
             if nested and owner not in params and not isinstance(value, str):
                 setattr(self, owner, architecture_object(value, activation="leaky_relu"))
         return super().set_params(**params)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        players = (getattr(self, name, ()) for name in ("architecture", "critic"))
+        tags.input_tags.categorical = all(getattr(player, "reads_columns", True) for player in players)
+        return tags
 
     def _remedy(self) -> str:
         used = self._parameters

@@ -177,7 +177,8 @@ class NeuralSampler(NeuralEstimator):
         -------
         ndarray of shape (n_samples, n_features)
             Rows in the units and the dtype of the rows that ``fit`` saw; a DataFrame with their names after
-            ``set_output(transform="pandas")`` or ``"polars"``.
+            ``set_output(transform="pandas")`` or ``"polars"``. After a fit to a data frame of mixed columns, one of the
+            same types.
         """
         check_is_fitted(self)
         return self._rows_out(self._draw(n_samples, sampling_generator(n_samples, random_state)))
@@ -210,7 +211,7 @@ class NeuralSampler(NeuralEstimator):
         -------
         ndarray of shape (n_samples, n_features)
             Rows, in the dtype of ``Z`` (float64 unless that is float32). A row does not depend on the other codes. A
-            DataFrame after ``set_output(transform="pandas")`` or ``"polars"``.
+            DataFrame as from :meth:`sample`.
         """
         check_is_fitted(self)
         codes = check_codes(Z, "Z", self.n_components_, type(self).__name__)

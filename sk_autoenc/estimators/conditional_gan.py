@@ -47,12 +47,14 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
     r"""Draw new rows of a class, or for given targets, from a network that has learned to deceive a critic.
 
     As in :class:`GANSampler`, but generator and critic are both told the target of the row [1]_, so samples follow
-    :math:`p(x|y)`. Pairs of a real and a generated row have the same target.
+    :math:`p(x|y)`. Pairs of a real and a generated row have the same target. Data frames may have columns of
+    categories, strings, booleans and dates, without missing cells.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Length of the latent code. ``"auto"`` is the number of columns, at most 64.
+        Length of the latent code. ``"auto"`` is the number of columns, at most 64; each level of a category counts as
+        one.
     architecture : sequence of int or architecture object, default=(64, 64, 64)
         The generator is the decoder of this architecture. Widths are short for an :class:`MLP` with
         ``activation="leaky_relu"``; :class:`Convolutional` is for images and series.
@@ -325,7 +327,8 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
         -------
         X : ndarray of shape (n_samples, n_features) or (n * n_samples, n_features)
             Rows in the units and the dtype of the rows that ``fit`` saw; a DataFrame with their names after
-            ``set_output(transform="pandas")`` or ``"polars"``.
+            ``set_output(transform="pandas")`` or ``"polars"``. After a fit to a data frame of mixed columns, one of the
+            same types.
         y : ndarray
             Target of each row.
         """
@@ -353,7 +356,8 @@ class ConditionalGANSampler(OverSamplerMixin, AdversarialSampler):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Rows, in the dtype of ``Z`` (float64 unless that is float32). A row does not depend on the other codes.
+            Rows, in the dtype of ``Z`` (float64 unless that is float32). A row does not depend on the other codes. A
+            DataFrame as from :meth:`sample`.
         """
         check_is_fitted(self)
         codes = check_codes(Z, "Z", self.n_components_, type(self).__name__)

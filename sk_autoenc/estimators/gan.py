@@ -19,14 +19,16 @@ class GANSampler(AdversarialSampler):
     the generator from collapsing to a few kinds of rows. Losses say nothing about the quality of samples; that is
     measured on held-out rows, see ``quality_curves_``, and ``fit`` warns of collapse.
 
-    Rows are standardised by column (images by one scale), so units do not matter. There is no density and so no
+    Rows are standardised by column (images by one scale), so units do not matter. Data frames may also have columns of
+    categories, strings, booleans and dates, without missing cells: both networks see an indicator of each level, scaled
+    so that a category counts as one column, and a sample gets the level with the largest. There is no density and so no
     ``score_samples``; :class:`VAETransformer` has one. Sparse matrices are not accepted.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
         Length of the latent code. ``"auto"`` is the number of columns, at most 64. With ``init="mixture"`` it is at
-        least one more than there are columns.
+        least one more than there are columns. Each level of a category counts as a column.
     architecture : sequence of int or architecture object, default=(64, 64, 64)
         The generator is the decoder of this architecture. Widths are short for an :class:`MLP` with
         ``activation="leaky_relu"``; :class:`Convolutional` is for images and series.
@@ -129,6 +131,7 @@ class GANSampler(AdversarialSampler):
     See Also
     --------
     ConditionalGANSampler : Draws rows of a class, or for given targets.
+    TabularSampler : Draws rows of mixed columns, also with missing cells or with some columns given.
     VAETransformer : Has a density and codes of rows, and no game to balance.
 
     References
