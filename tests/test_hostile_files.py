@@ -19,9 +19,9 @@ from tests.hostile_files import ROWS, Content, all_named, changed, content_of, e
 
 KINDS = (
     "autoencoder", "vae", "aae", "images", "tokens", "series", "categories", "gan", "conditional_gan",
-    "gan_of_table", "text_gan", "classifier", "few_values", "vae_classifier", "aae_classifier", "detector", "detector_of_clones",
+    "text_gan", "classifier", "few_values", "vae_classifier", "aae_classifier", "detector", "detector_of_clones",
     "imputer", "imputer_of_frames", "recommender", "regressor", "image_regressor", "segmenter", "translator",
-    "cycle_gan",
+    "cycle_gan", "gan_of_table",
     "table", "vae_of_table", "vocabulary", "pipeline",
 )  # fmt: skip
 
