@@ -54,7 +54,8 @@ def test_it_trains_and_computes_each_row_by_itself(kind, options):
     model = kind(2, architecture=Gated(4), **CHEAP, **options).fit(X)
     codes = model.transform(X)
     assert codes.shape == (90, 2)
-    np.testing.assert_array_equal(model.transform(X[7:8]), codes[7:8])
+    # Layers of torch may round a row by its place in a block; those of this library do not.
+    np.testing.assert_allclose(model.transform(X[7:8]), codes[7:8], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), codes)
     rows = torch.tensor(X[:3], dtype=torch.float32, requires_grad=True)
     model.decoder_(model.encoder_(rows)).sum().backward()

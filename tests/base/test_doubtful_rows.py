@@ -8,7 +8,13 @@ import polars as pl
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_autoenc import AutoencoderTransformer, GANSampler, ReconstructionOutlierDetector, VAETransformer
+from sk_autoenc import (
+    AutoencoderTransformer,
+    EncoderDecoderRegressor,
+    GANSampler,
+    ReconstructionOutlierDetector,
+    VAETransformer,
+)
 
 rng = np.random.default_rng(0)
 CHEAP = {"max_iter": 2, "random_state": 0, "device": "cpu", "architecture": (8,)}
@@ -24,10 +30,9 @@ CHEAP = {"max_iter": 2, "random_state": 0, "device": "cpu", "architecture": (8,)
     ],
     ids=["dates", "durations", "zone", "polars"],
 )
-@pytest.mark.parametrize("model", [ReconstructionOutlierDetector(), GANSampler()], ids=str)
-def test_who_reads_no_tables_refuses_dates_by_name(model, X):
+def test_who_reads_no_tables_refuses_dates_by_name(X):
     with pytest.raises(ValueError, match="X must hold numbers, got dates or times in 'born'"):
-        model.fit(X)
+        EncoderDecoderRegressor().fit(X, np.zeros(50))
 
 
 @pytest.mark.parametrize("model", [AutoencoderTransformer(1), ReconstructionOutlierDetector(), GANSampler()], ids=str)
@@ -37,13 +42,12 @@ def test_an_array_of_dates_is_no_table(model):
         model.fit(dates)
 
 
-@pytest.mark.parametrize("model", [ReconstructionOutlierDetector(), GANSampler()], ids=str)
-def test_strings_are_refused_by_name(model):
+def test_who_reads_no_tables_refuses_strings_by_name():
     X = pd.DataFrame({"size": rng.normal(size=50), "written": [str(n) for n in range(50)], "kind": ["a", None] * 25})
     for column in (X["kind"], X["kind"].astype("category"), X["kind"].astype(object)):
         for frame in (X.assign(kind=column), pl.DataFrame({"size": [0.5] * 50, "kind": ["a", None] * 25})):
             with pytest.raises(ValueError, match=r"X must hold numbers, got strings in 'kind'; .*OneHotEncoder"):
-                model.fit(frame)
+                EncoderDecoderRegressor().fit(frame, np.zeros(50))
 
 
 def test_columns_of_few_values_are_named():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sk_autoenc import AutoencoderTransformer
-from sk_autoenc.data.scaling import fit_robust_scaling, fit_scaling
+from sk_autoenc.data.scaling import fit_robust_scaling, fit_scaling, fit_series_scaling
 
 
 def fit_all(X):
@@ -184,3 +184,12 @@ def test_robust_moments_are_those_of_usual_values():
     rows[50] = 1e30
     held = fit_robust_scaling(rows)
     assert (held.scale[[0, 1, 3, 4]] < 4 * expected.scale[[0, 1, 3, 4]]).all()
+
+
+def test_a_channel_of_series_has_one_centre_and_one_scale():
+    rows = np.stack([[[1.0, 3.0, np.nan], [10.0, 10.0, 40.0]], [[1.0, 3.0, 2.0], [20.0, 20.0, 20.0]]]).reshape(2, 6)
+    both = fit_series_scaling(rows, np.arange(2), 2)
+    np.testing.assert_allclose(both.center, [2, 2, 2, 20, 20, 20])
+    np.testing.assert_allclose(both.scale, np.sqrt((0.8 + 100) / 2))
+    each = fit_series_scaling(rows, np.arange(2), 2, by_channel=True)
+    np.testing.assert_allclose(each.scale, np.sqrt([0.8] * 3 + [100] * 3))

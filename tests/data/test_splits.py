@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sk_autoenc.data.splits import N_FOLDS, fold_rows, split_rows
+from sk_autoenc.data.splits import FEW_ROWS, N_FOLDS, fold_rows, make_splits, split_rows
 from tests.data_sets import seeded
 
 
@@ -34,3 +34,8 @@ def test_folds_hold_out_every_row_once(n):
         assert abs(len(held_out) - n / N_FOLDS) < 1
     other = fold_rows(n, seeded(2))
     assert any(not torch.equal(a[1], b[1]) for a, b in zip(folds, other, strict=True))
+
+
+def test_a_network_that_has_seen_all_rows_is_not_evaluated_on_them():
+    for is_first, seen_all, n_splits in [(True, False, 1), (False, False, 1), (False, True, 0), (True, True, 1)]:
+        assert len(make_splits(FEW_ROWS, 0.1, seeded(), is_first=is_first, seen_all=seen_all)) == n_splits

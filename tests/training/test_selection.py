@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sk_autoenc.data.dataset import Rows
-from sk_autoenc.training.selection import NATS, ROOT_LOSS, RowLosses, best_epoch, signed_root
+from sk_autoenc.training.selection import NATS, ROOT_LOSS, EnergyScores, RowLosses, best_epoch, signed_root
 from tests.data_sets import numbered, seeded
 from tests.training.small_nets import Point, callbacks_of_a_fit, make_net, squared_distance
 
@@ -120,3 +120,18 @@ def test_a_gain_that_a_few_rows_pay_for_is_none():
     assert judged(before, after)
     after[:5] = 400.0 + torch.arange(5)
     assert not judged(before, after)
+
+
+def test_energy_scores_and_qualities_in_closed_form():
+    rows, samples = torch.arange(7.0)[:, None], torch.tensor([[0.0]] * 6 + [[6.0]])
+    selection = EnergyScores(patience=1, tol=0.0, draw=lambda net, held_out: (rows, samples))
+    scores = selection.evaluate(None, None)
+    to_samples = (6 * rows[:, 0] + (6 - rows[:, 0])) / 7
+    torch.testing.assert_close(scores, (to_samples - 0.5 * 2 * 6 * 6 / 49).double())
+    found = selection.qualities(None, None, scores)
+    among = (rows - rows.T).abs().mean().double()
+    torch.testing.assert_close(found["energy_distance"], float(2 * scores.mean() - among))
+    # The fifth neighbour is 3 away or more, the nearest sample at most 3.
+    assert found["coverage"] == 1
+    near = EnergyScores(patience=1, tol=0.0, draw=lambda net, held_out: (rows, samples + 10.5))
+    assert near.qualities(None, None, scores)["coverage"] == pytest.approx(1 / 7)  # 6, 4.5 away
