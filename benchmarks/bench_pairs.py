@@ -119,7 +119,7 @@ def larger(options) -> dict:
     train, test = person < (2 if options.quick else 32), person >= (38 if options.quick else 32)
     data = coarse[train], fine[train], coarse[test], fine[test]
     rivals = {name: baseline(name, *data, architecture=Convolutional((4,))) for name in ("bicubic", "filter")}
-    return {**rivals, **ours(options, 150, *data, augment=("flip",), learning_rate=0.004)}
+    return {**rivals, **ours(options, 40, *data, augment=("flip",), learning_rate=0.004)}
 
 
 def faces(options) -> dict:
