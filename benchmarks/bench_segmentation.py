@@ -130,7 +130,7 @@ def parser():
     """Options of this script."""
     parser = arguments(__doc__, TARGETS)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="which parts to measure")
-    parser.add_argument("--epochs", type=int, default=90, help="epochs of each network")
+    parser.add_argument("--epochs", type=int, default=25, help="epochs of each network")
     return parser
 
 
