@@ -1,8 +1,8 @@
 """Would the tests notice? Sixty small faults, one at a time, and the tests that ought to find each.
 
 Not a benchmark of models: each mutant changes one expression of a copy of the package, and the tests of its line run on
-the copy until the first failure. A mutant that survives is a gap in the tests, or changes nothing that anyone can see;
-``notes/mutants.md`` says which. Run ``python -m benchmarks.mutants``, or ``--only losses`` for some of them.
+the copy until the first failure. A mutant that survives is a gap in the tests, or changes nothing that anyone can see,
+as the correction of a mean that was rounded. Run ``python -m benchmarks.mutants``, or ``--only losses`` for some of them.
 """
 
 import argparse
