@@ -2,7 +2,7 @@
 
 Not a benchmark of models: each mutant changes one expression of a copy of the package, and the tests of its line run on
 the copy until the first failure. A mutant that survives is a gap in the tests, or changes nothing that anyone can see,
-as the correction of a mean that was rounded. Run ``python -m benchmarks.mutants``, or ``--only losses`` for some of them.
+as the correction of a mean that was rounded. Run ``python -m benchmarks.mutants``, or some with ``--only losses``.
 """
 
 import argparse

@@ -61,7 +61,10 @@ def take_apart(estimator: Any) -> Composite:
         return slice(_MARK, next(i for i, part in enumerate(parts) if part is value))
 
     skops, called = _skops(), type(estimator).__name__
-    theirs = _swapped(estimator, number_of)
+    try:
+        theirs = _swapped(estimator, number_of)
+    except RecursionError as error:
+        raise ValueError(f"{called} holds itself, so it cannot be stored.") from error
     if not parts:
         raise ValueError(f"estimator must hold a model of this library, but {called} has none; use skops.io.dump.")
     try:
@@ -200,6 +203,10 @@ def _files_of(node: Any) -> list[str]:
         return found
     if "__id__" in node:
         raise ValueError("nodes of scikit-learn's part must have no identities.")
+    # One kind calls its class, of which a dtype alone needs it, and a void would be as large as its argument says.
+    is_call = node["__loader__"] == "ConstructorFromReduceNode" and node.get("__class__") != "dtype"
+    if is_call or (node["__loader__"] == "NdArrayNode" and node.get("__class__") in ("void", "dtype")):
+        raise ValueError(f"{node['__loader__']} of scikit-learn's part must not make a {short(node.get('__class__'))}.")
     return [*found, str(node["file"])] if "file" in node else found
 
 

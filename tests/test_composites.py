@@ -141,7 +141,20 @@ _SCALER = ("sklearn.preprocessing._data", "StandardScaler")
 NODES = {
     "a program": (
         _node("os", "system", "ConstructorFromReduceNode", content=_of_arguments("touch it_ran")),
-        "os.system",
+        "must not make a 'system'",
+    ),
+    "a function that is trusted, called": (
+        _node(
+            "sklearn.feature_selection._univariate_selection",
+            "f_classif",
+            "ConstructorFromReduceNode",
+            content=_of_arguments([[1.0]], [1]),
+        ),
+        "must not make a 'f_classif'",
+    ),
+    "a void as large as its argument": (
+        _node("numpy", "void", "NdArrayNode", type="numpy", file="0.npy"),
+        "must not make a 'void'",
     ),
     "a function": (_SYSTEM, "os.system"),
     "a type": (_node("subprocess", "Popen", "TypeNode"), "subprocess.Popen"),

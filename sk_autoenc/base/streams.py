@@ -30,6 +30,8 @@ def averaged_over_blocks(method: Callable[..., Any]) -> Callable[..., Any]:
         if (stream := as_streamed(X)) is None:
             return method(self, X, *args, **kwargs)
         found = [(len(block), method(self, block, *args, **kwargs)) for block in stream]
+        if not found:
+            raise ValueError(f"{stream!r} has no rows.")
         return sum(n * mean for n, mean in found) / sum(n for n, _ in found)
 
     return of_rows

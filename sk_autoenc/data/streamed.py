@@ -91,7 +91,8 @@ class Streamed:
         """The blocks of one pass, as the source has them: arrays, data frames or lists of rows."""
         for piece in self.pieces():
             for block in piece():
-                yield block.to_pandas() if _library(block) == "pyarrow" else block
+                if len(block):  # partitions of dask may be empty
+                    yield block.to_pandas() if _library(block) == "pyarrow" else block
 
     def pieces(self) -> Sequence["Piece"]:
         """Functions that give blocks of rows, of which the order may be changed."""
@@ -233,6 +234,14 @@ def as_numbers(block: Any) -> np.ndarray:
     return check_array(rows, dtype=[np.float64, np.float32], input_name="X", ensure_min_samples=0)
 
 
+def _names_of(block: Any) -> list[str]:
+    """Names of a block's columns; none of an array."""
+    names = getattr(block, "column_names", getattr(block, "columns", ()))
+    if _library(block) == "pyarrow":
+        names = block.schema.names
+    return [str(name) for name in names]
+
+
 def keyed_blocks(
     stream: Streamed, seed: int, order: Sequence[int] | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -240,10 +249,14 @@ def keyed_blocks(
 
     The rows with the lowest keys are a random sample, so no list of their numbers is kept.
     """
-    pieces = stream.pieces()
+    pieces, known = stream.pieces(), None
     for number in range(len(pieces)) if order is None else order:
         rng = np.random.default_rng([seed, number])
         for block in pieces[number]():
+            names = _names_of(block)
+            known = names if known is None else known
+            if names != known:
+                raise ValueError(f"Blocks of a stream must have columns in one order, got {known} and {names}.")
             rows = as_numbers(block)
             size = _rows_of_block(rows[:1].nbytes)
             for start in range(0, len(rows), size):

@@ -27,6 +27,7 @@ from sk_autoenc.outliers.stored import storable_detector
 from sk_autoenc.outliers.transformers import is_of_categories, last_step, with_categories_of, with_normal_priors
 from sk_autoenc.training.imports import import_for_training
 from sk_autoenc.training.inference import map_blocks
+from sk_autoenc.training.parallel import agreed
 from sk_autoenc.training.randomness import draw_seed, make_generator
 
 #: At most this many rows are learnt from, so that memory does not grow with the table. Only an exact ``contamination``
@@ -311,7 +312,7 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         root, progress = self._begin_tasks(X, y)
         self._may_be_empty = is_of_categories(self.autoencoder)
         rows = self._validate(X, reset=True)
-        self._seed = draw_seed(self.random_state)
+        self._seed = agreed(draw_seed(self.random_state))
         order = torch.randperm(len(rows), generator=make_generator(self._seed, "split")).numpy()
         n_held_out = self._n_held_out(len(rows))
         sample = rows[order[n_held_out : n_held_out + MAX_ROWS]]

@@ -279,7 +279,7 @@ class ObjectiveNet(NeuralNet):
         own = self.callbacks_
         self.callbacks_ = own + [(type(callback).__name__, callback.initialize()) for callback in callbacks]
         self.share_ = Share()
-        self.share_.begin_with_same_weights(self.plain_module)
+        self.share_.take_weights_of_the_first(self.plain_module)
         batches = WholeBatches(rows, self.batch_size, self.shuffling_, self.share_)
         datasets = {"dataset_train": rows, "dataset_valid": validation}
         try:
@@ -306,6 +306,7 @@ class ObjectiveNet(NeuralNet):
                 self.callbacks_ = self.callbacks_[len(own) :] + own
                 with contextlib.suppress(StopTraining):
                     self.notify("on_train_end", X=rows)
+            self.share_.take_weights_of_the_first(self.plain_module)  # running statistics are each process's own
         finally:
             self.callbacks_ = own
             self.module_.eval()
@@ -325,7 +326,7 @@ class ObjectiveNet(NeuralNet):
         clear_gradients(self.optimizer_)
         output = self.module_(batch.x, self.noise_, **self._module_arguments)
         means = {name: term.mean() for name, term in self.criterion_(output, batch, **self._loss_arguments).items()}
-        self._add_to_losses(means, len(batch))
+        self._add_to_losses(means, len(batch) if self.share_.weight else 0)
         loss = reduce(torch.add, means.values())
         self._descend(loss, self.optimizer_, self.get_all_learnable_params(), batch=batch)
         return {"loss": loss, "y_pred": None}

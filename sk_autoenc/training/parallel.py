@@ -86,7 +86,7 @@ class Share:
         self.weight = len(part) * self.n_processes / len(index)
         return part if len(part) else index[:1]  # a row without weight, so that every process has a gradient
 
-    def begin_with_same_weights(self, module: nn.Module) -> None:
+    def take_weights_of_the_first(self, module: nn.Module) -> None:
         """Take weights and buffers of the first process."""
         if self.n_processes > 1:
             for tensor in module.state_dict().values():

@@ -15,6 +15,7 @@ from sk_autoenc.training.builder import build_net, fit_callbacks, print_line
 from sk_autoenc.training.callbacks import EarlyStoppingAfterWarmup, HeldOutFigures, warn_of_divergence
 from sk_autoenc.training.folds import FEW_WEIGHTS, Fold, StackedNets, have_one_shape
 from sk_autoenc.training.nets import ObjectiveNet
+from sk_autoenc.training.parallel import agreed
 from sk_autoenc.training.plan import Phase, Plan
 from sk_autoenc.training.randomness import make_generator
 from sk_autoenc.training.selection import best_epoch
@@ -191,7 +192,8 @@ class _Run:
     def _evaluate_by_folds(self, splits: Sequence[Split]) -> Evaluated:
         """Train a network for each fold. Every row is held out once, and all folds share one best number of epochs."""
         folds = [(self.data.subset(chosen), self.data.subset(left_out)) for chosen, left_out in splits]
-        before, *after = self._side_by_side(folds) if self._trains_side_by_side(folds) else self._in_turn(folds)
+        found = self._side_by_side(folds) if self._trains_side_by_side(folds) else self._in_turn(folds)
+        before, *after = agreed(found)  # side by side, every process trains all folds, with noise of its own
         pooled = torch.stack(after)  # (n_epochs, n_figures)
         self.observer.held_out_curve(pooled.mean(1).tolist())
         best = best_epoch(pooled, self.plan.selection)

@@ -23,6 +23,7 @@ def curved_rows(n=2000, d=6, dtype=np.float32):
 
 
 X = curved_rows()
+FRAME = pd.DataFrame(X[:, :2], columns=["a", "b"])
 
 
 def of_parquet(folder):
@@ -200,6 +201,14 @@ def test_the_same_seed_gives_the_same_model_and_partial_fit_goes_on():
     assert first.n_iter_ == 4
 
 
+def test_empty_blocks_are_no_rows():
+    model = AutoencoderTransformer(2, **SMALL).fit(Streamed([X[:0], X[:1000], X[:0], X[1000:]], buffer_size=600))
+    assert sum(map(len, model.transform(Streamed([X[:0], X])))) == len(X)
+    assert model.score(Streamed([X, X[:0]])) == model.score(Streamed([X]))
+    with pytest.raises(ValueError, match="has no rows"):
+        model.score(Streamed([X[:0]]))
+
+
 def test_images_in_blocks_keep_their_shape():
     images = X[:, :6].reshape(2000, 1, 2, 3)
     model = AutoencoderTransformer(2, **{**SMALL, "max_iter": 1}).fit(Streamed(images, buffer_size=600))
@@ -238,6 +247,7 @@ def test_a_memory_map_is_read_where_it_is_and_gives_the_model_of_the_array(tmp_p
         (lambda: list(Streamed(3)), TypeError, "source must be an array"),
         (lambda: AutoencoderTransformer().fit(Streamed([])), ValueError, "0 sample"),
         (lambda: AutoencoderTransformer().fit(Streamed([X, X[:, :3]])), ValueError, "same columns, got 6 and 3"),
+        (lambda: AutoencoderTransformer().fit(Streamed([FRAME, FRAME[["b", "a"]]])), ValueError, "in one order"),
         (lambda: AutoencoderTransformer().fit(Streamed([X, X * np.nan])), ValueError, "contains NaN"),
         (lambda: AutoencoderTransformer(likelihood="poisson").fit(Streamed([X[:5], -X])), ValueError, "poisson"),
         (lambda: AutoencoderTransformer(likelihood=Categorical()).fit(Streamed(X)), ValueError, "which values occur"),
