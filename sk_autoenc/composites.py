@@ -31,7 +31,7 @@ _TRUSTED = [
 ]
 
 #: What scikit-learn keeps on an estimator for a program that is running.
-_LEFT_OUT = ("_skl_callbacks", "_metadata_request")
+LEFT_OUT = ("_skl_callbacks", "_metadata_request")
 
 _Swap = Callable[[Any], Any]
 
@@ -141,7 +141,7 @@ def _swapped(value: Any, swap: _Swap) -> Any:
     if isinstance(value, np.ndarray) and value.dtype == object:
         return _array_swapped(value, swap)
     if type(value).__module__.startswith("sklearn.") and hasattr(value, "__dict__"):
-        state = {name: _swapped(item, swap) for name, item in vars(value).items() if name not in _LEFT_OUT}
+        state = {name: _swapped(item, swap) for name, item in vars(value).items() if name not in LEFT_OUT}
         if state.get("memory") is not None:  # a folder of pickles
             state["memory"] = None
         return value if _is_same(vars(value), state) else _object_of(type(value), state)

@@ -21,13 +21,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from sk_autoenc.composites import Composite, is_composite, put_together, take_apart
+from sk_autoenc.composites import LEFT_OUT, Composite, is_composite, put_together, take_apart
 from sk_autoenc.storage import Form, form_of, is_registered, named, short
 
 _FORMAT = "2"
-
-#: What scikit-learn keeps on an estimator for a program that is running.
-_LEFT_OUT = ("_skl_callbacks", "_metadata_request")
 
 #: Bytes of everything that is no array; of brackets, each of which costs more memory than its byte; of arrays; and how
 #: deep values stand in each other.
@@ -183,7 +180,7 @@ def _encode_object(value: Any, form: str, where: str, arrays: dict[str, np.ndarr
     """An object of a registered class as JSON: its class, and its parameters or its state."""
     kind = type(value)
     how: Form = named(kind.__name__, form)
-    taken = {name: item for name, item in how.take(value).items() if name not in _LEFT_OUT}
+    taken = {name: item for name, item in how.take(value).items() if name not in LEFT_OUT}
     taken = {name: item.item() if isinstance(item, np.generic) else item for name, item in taken.items()}
     inside = "state" if how.holds_fitted else "params"
     plain = {name: _encode(item, f"{where}{name}", arrays, inside) for name, item in how.check(taken).items()}
@@ -247,6 +244,8 @@ class _Decoder:
         files = {name.removeprefix("composite."): content for name, content in self.arrays.items()}
         if len(files) < len(self.arrays) or not all(f"composite.{name}" in self.arrays for name in files):
             raise ValueError("the file has an array that belongs nowhere.")
+        # Strings of the nodes are JSON, too, whose brackets may have been written as numbers of characters.
+        _check_size(json.dumps(nodes, ensure_ascii=False), len(files), "part of scikit-learn")
         return put_together(Composite(nodes, files, found))
 
     def _object(self, content: dict[str, Any], form: str, level: int) -> Any:
