@@ -48,23 +48,40 @@ class MissingCells(NamedTuple):
         return self.cells.unsqueeze(2), self.cells.unsqueeze(1)
 
     def factor(self, precision: Tensor) -> Tensor:
-        """Lower Cholesky factors of the conditional precision, with ones where a cell is not missing."""
-        ones = torch.eye(self.cells.shape[1], dtype=precision.dtype, device=precision.device)
-        return torch.linalg.cholesky_ex(torch.where(self.both_missing, precision[self.pairs], ones)).L
+        """Lower Cholesky factors of the conditional precision, padded with ones, as where a cell is not missing."""
+        size = _padded(self.cells.shape[1])
+        ones = torch.eye(size, dtype=precision.dtype, device=precision.device).repeat(len(self.rows), 1, 1)
+        inner = ones[:, : self.cells.shape[1], : self.cells.shape[1]]
+        inner[self.both_missing] = precision[self.pairs][self.both_missing]
+        return torch.linalg.cholesky_ex(ones).L
 
     def means(self, factor: Tensor, pulls: Tensor) -> Tensor:
         """Conditional means of the centred cells, 0 where not missing; ``pulls`` are those of :func:`pulls_of`."""
-        pull = pulls[self.places] * self.is_missing
-        return -torch.cholesky_solve(pull.unsqueeze(-1), factor).squeeze(-1)
+        pull = self._as_long_as(factor, pulls[self.places] * self.is_missing)
+        return -self._cut(torch.cholesky_solve(pull.unsqueeze(-1), factor).squeeze(-1))
 
     def covariances(self, factor: Tensor) -> Tensor:
         """Conditional covariances, 0 where a cell is not missing; ``(b, p, p)``."""
-        return torch.cholesky_inverse(factor) * self.both_missing
+        return self._cut(torch.cholesky_inverse(factor)[:, : self.cells.shape[1]]) * self.both_missing
 
     def deviations(self, factor: Tensor, noise: Tensor) -> Tensor:
         """Standard normal ``noise`` of shape (b, p) as draws about the mean, which have these covariances."""
+        noise = self._as_long_as(factor, noise)
         drawn = torch.linalg.solve_triangular(factor.mT, noise.unsqueeze(-1), upper=True)
-        return drawn.squeeze(-1) * self.is_missing
+        return self._cut(drawn.squeeze(-1)) * self.is_missing
+
+    def _as_long_as(self, factor: Tensor, cells: Tensor) -> Tensor:
+        """Zeros after the cells, up to the size of the factor."""
+        return F.pad(cells, (0, factor.shape[-1] - cells.shape[-1]))
+
+    def _cut(self, cells: Tensor) -> Tensor:
+        """The inverse."""
+        return cells[..., : self.cells.shape[1]]
+
+
+def _padded(size: int) -> int:
+    """The size of a block's matrices: some kernels round a matrix of another size by its place in memory."""
+    return int(_SIZES[torch.searchsorted(_SIZES, size)])
 
 
 def missing_cells(observed: Tensor) -> Iterator[MissingCells]:
