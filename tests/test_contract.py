@@ -167,6 +167,7 @@ def test_threads_may_share_a_fitted_model(any_estimator):
             assert_same(result, expected)
 
 
+@pytest.mark.parametrize("estimator", [INSTANCES[0], INSTANCES[-1]], ids=describe)  # each imports torch twice
 def test_processes_give_the_same_numbers(estimator):
     grid = {"n_components": [1, 2]}
     serial, parallel = (GridSearchCV(estimator, grid, cv=2, n_jobs=jobs, refit=False).fit(X) for jobs in (None, 2))
