@@ -52,7 +52,7 @@ MUTANTS = [
     Mutant("losses.py", "share * real + (1 - share) * generated", "share * real + share * generated", LOSSES),
     # scaling
     Mutant("data/scaling.py", "/ len(chosen) - shift**2", "/ len(chosen)", SCALING),
-    Mutant("data/scaling.py", "return Scaling(guess + shift,", "return Scaling(guess,", SCALING),
+    Mutant("data/scaling.py", "guess + shift, variance", "guess, variance", SCALING),
     Mutant("data/scaling.py", "rounding = 4 * np", "rounding = 0 * np", SCALING),
     Mutant("data/scaling.py", "_N_WIDTHS, _QUANTILE_ROWS = 7.0", "_N_WIDTHS, _QUANTILE_ROWS = 0.5", SCALING),
     Mutant("data/scaling.py", "np.repeat(center, n_timepoints)", "np.tile(center, n_timepoints)", SCALING),
@@ -68,7 +68,10 @@ MUTANTS = [
     Mutant("training/selection.py", "losses.sign() * losses.abs().sqrt()", "losses.abs().sqrt()", SELECTION),
     Mutant("training/selection.py", "and _z(before - after) > -_WORSE", "", SELECTION),
     Mutant(
-        "training/selection.py", "- 0.5 * _distances(samples, samples)", "- _distances(samples, samples)", SELECTION
+        "training/selection.py",
+        "- 0.5 * pairwise_distances(samples, samples)",
+        "- pairwise_distances(samples, samples)",
+        SELECTION,
     ),
     Mutant("training/selection.py", "among.kthvalue(N_NEIGHBORS + 1", "among.kthvalue(N_NEIGHBORS", SELECTION),
     # training
@@ -80,7 +83,9 @@ MUTANTS = [
         "best = callbacks[-1].best_epoch_",
         "tests/training/test_run.py tests/base/test_continuation.py",
     ),
-    Mutant("training/run.py", "plan.start.refit(module, self.data.cpu())", "pass", "tests/training/test_run.py"),
+    Mutant(
+        "training/run.py", "plan.start.refit(module, self.data.sample().cpu())", "pass", "tests/training/test_run.py"
+    ),
     Mutant(
         "training/run.py",
         "for number, phase in enumerate(plan.phases[1:], start=1):",
@@ -95,8 +100,8 @@ MUTANTS = [
     ),
     Mutant(
         "training/randomness.py",
-        "spawn_key=(PURPOSES.index(purpose),)",
-        "spawn_key=(0,)",
+        "key = (PURPOSES.index(purpose),) if",
+        "key = (0,) if",
         "tests/training/test_randomness.py",
     ),
     Mutant("training/inference.py", "(x ^ _shifted(x, 30)) * _FIRST", "x * _FIRST", "tests/training/test_inference.py"),
@@ -148,11 +153,16 @@ MUTANTS = [
     Mutant("metrics/text.py", "min(0.0, 1 - n_wanted / n_made)", "1 - n_wanted / n_made", TEXT),
     Mutant("metrics/text.py", "min(count, known[n_gram])", "count * (n_gram in known)", TEXT),
     # normal distributions of incomplete rows; EASE; averages; few labels
-    Mutant("nn/conditional_normal.py", "return -torch.cholesky_solve", "return torch.cholesky_solve", NORMAL),
     Mutant(
         "nn/conditional_normal.py",
-        "torch.cholesky_inverse(factor) * self.both_missing",
-        "torch.cholesky_inverse(factor)",
+        "return -self._cut(torch.cholesky_solve",
+        "return self._cut(torch.cholesky_solve",
+        NORMAL,
+    ),
+    Mutant(
+        "nn/conditional_normal.py",
+        "self.cells.shape[1]]) * self.both_missing",
+        "self.cells.shape[1]])",
         NORMAL,
     ),
     Mutant("initialization/ease.py", "np.fill_diagonal(inverse, 0.0)", "pass", "tests/initialization/test_ease.py"),
