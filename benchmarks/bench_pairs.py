@@ -259,10 +259,8 @@ def never_below(options) -> dict:
             train, test = order[:n_train], order[n_train:][:500]
             model = EncoderDecoderRegressor(max_iter=1 if options.quick else 10, device="cpu", random_state=split)
             model.fit(X[train], y[train])
-            spread = np.atleast_1d(y[train].std(axis=0))
-            spread[spread == 0] = spread.mean()  # pixels that are always 0 have no unit of their own
             errors = [
-                (np.square((y[test] - found) / spread)).reshape(len(test), -1).mean(1)
+                np.square(y[test] - found).reshape(len(test), -1).mean(1)  # as `score` weighs outputs
                 for found in (model.predict(X[test]), model.baseline_predict(X[test]))
             ]
             difference = errors[0] - errors[1]
