@@ -226,7 +226,9 @@ class EnsembleDetector(OutlierMixin, BaseEstimator):
             self.input_shape_ = (len(table.columns_),)
             self._table_rows = OutcomeRows(Mixed(), self.input_shape_, "float64", table=table, max_bins=MAX_BINS)
         assert self._table_rows is not None
-        return self._table_rows.table.encode(X, unseen="kept")
+        rows = self._table_rows.table.encode(X, unseen="kept")
+        check_range(np.nan_to_num(rows), "X")
+        return rows
 
     def _validate_sparse(self, X: Any, *, reset: bool) -> Any:
         """Rows of a sparse matrix, of which blocks alone become dense."""
