@@ -19,9 +19,8 @@ from sk_autoenc.storage import by_state, instance
 class TableScaling:
     r"""Encoded rows of a table as numbers that a network compares, each column with a variance of about 1.
 
-    Numbers are standardised robustly. A category with the shares :math:`p_l` becomes the indicators
-    :math:`(1_l - p_l) / \sqrt{\sum_l p_l (1 - p_l)}` of its frequent levels, so that it counts as one column, however
-    many levels it has. A missing cell is 0, the mean.
+    Numbers are standardised robustly. A category with the shares :math:`p_l` becomes the indicators :math:`1_l - p_l`
+    of its frequent levels, over the scale of :func:`scale_of_indicators`. A missing cell is 0, the mean.
 
     Parameters
     ----------
@@ -54,13 +53,10 @@ class TableScaling:
         """Numbers of encoded rows, clipped to ±limit; ``(n, len(owner))``, float64."""
         with np.errstate(over="ignore"):
             made = self.cells.to_network(X).astype(np.float64)
-        begin = 0
-        for levels, shares in zip(self.cells.frequent, self.cells.shares, strict=True):
-            end = begin + (1 if levels is None else len(levels))
+        columns = zip(self.cells.frequent, self.cells.shares, parts_of(self.cells.n_indicators), strict=True)
+        for levels, shares, part in columns:
             if levels is not None and shares is not None:
-                share = shares[levels]
-                made[:, begin:end] = (made[:, begin:end] - share) / (np.sqrt((share * (1 - share)).sum()) or 1.0)
-            begin = end
+                made[:, part] = (made[:, part] - shares[levels]) / scale_of_indicators(shares[levels])
         made[np.isnan(made)] = 0.0
         return made.clip(-limit, limit, out=made)
 
@@ -69,6 +65,11 @@ class TableScaling:
         return parts.new_zeros(len(parts), self.cells.n_features).index_add_(
             1, parts.new_tensor(self.owner).long(), parts
         )
+
+
+def scale_of_indicators(shares: np.ndarray) -> float:
+    r""":math:`\sqrt{\sum_l p_l (1 - p_l)}`, by which a category counts as one column, however many levels it has."""
+    return float(np.sqrt((shares * (1 - shares)).sum())) or 1.0
 
 
 def parts_of(n_levels: Sequence[int]) -> list[slice]:
@@ -99,12 +100,11 @@ def from_indicators(made: np.ndarray, n_levels: Sequence[int], shares: np.ndarra
 def fit_indicator_scaling(X: np.ndarray, chosen: np.ndarray, n_levels: Sequence[int]) -> Scaling:
     r"""Scaling of :func:`as_indicators` by which each column of the table has a total variance of 1.
 
-    The indicators of a category with the shares :math:`p_l` have the scale :math:`\sqrt{\sum_l p_l (1 - p_l)}`, so that
-    it counts as one column, however many levels it has.
+    Numbers are standardised, and indicators have the scale of :func:`scale_of_indicators`.
     """
     center, scale = fit_scaling(as_indicators(X, n_levels), chosen, by_feature=True)
     scale = np.array(scale)
     for n, part in zip(n_levels, parts_of(n_levels), strict=True):
         if n:
-            scale[part] = np.sqrt((center[part] * (1 - center[part])).sum()) or 1.0
+            scale[part] = scale_of_indicators(center[part])
     return Scaling(center, scale)

@@ -344,11 +344,13 @@ class ReconstructionOutlierDetector(CallbackSupportMixin, EnsembleDetector):
         if self._table_rows is None:
             return fit_robust_scaling(sample)
         if self.autoencoder is not None or self.residual_ == "squared":
-            name = "autoencoder" if self.autoencoder is not None else "residual"
+            name, allowed = (
+                ("autoencoder", "None") if self.autoencoder is not None else ("residual", "auto, neighbors or robust")
+            )
             raise ValueError(
-                f"{name} must be {'None' if name == 'autoencoder' else 'another measure'} for data frames with columns "
-                f"that are no numbers, whose cells have no differences, got {getattr(self, name)!r:.80}; encode these "
-                "columns before, for instance by OneHotEncoder."
+                f"{name} must be {allowed} for data frames with columns that are no numbers, whose cells have no "
+                f"differences, got {getattr(self, name)!r:.80}; encode these columns before, for instance by "
+                "OneHotEncoder."
             )
         self._table_rows.fit(sample, np.arange(len(sample)))
         return TableScaling.fit(sample, [column.n_levels for column in self._table_rows.table.columns_])

@@ -113,7 +113,7 @@ def test_polars_frames_give_the_same_scores_and_frames_of_parts():
 def test_what_reads_no_tables_is_refused_with_the_way_out():
     with pytest.raises(ValueError, match=r"autoencoder must be None for data frames .* OneHotEncoder"):
         ReconstructionOutlierDetector(PCA(1)).fit(FRAME)
-    with pytest.raises(ValueError, match=r"residual must be another measure for data frames"):
+    with pytest.raises(ValueError, match=r"residual must be auto, neighbors or robust for data frames.*got 'squared'"):
         ReconstructionOutlierDetector(residual="squared").fit(FRAME)
     with pytest.raises(ValueError, match="column 'name': it is text"):
         ReconstructionOutlierDetector().fit(FRAME.assign(name=[f"person {i}" for i in range(N)]))
